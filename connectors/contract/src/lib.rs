@@ -1,0 +1,37 @@
+//! What connectors promise the engine: a source, a log, a target; how they fail; what a position is.
+//!
+//! Traits are object-safe and called per batch, never per row, so one boxed future a call costs nothing measurable and the
+//! engine is compiled once for all systems. Every connector runs the conformance tests of `connectors/kit` against them.
+//!
+//! No tokio, no driver and no I/O in here.
+
+mod endpoint;
+mod error;
+#[cfg(feature = "faults")]
+pub mod fault;
+#[cfg(not(feature = "faults"))]
+#[path = "fault_off.rs"]
+pub mod fault;
+mod filter;
+mod log;
+mod position;
+mod problem;
+mod settings;
+mod sink;
+mod source;
+
+pub use endpoint::{Endpoint, Secret, Tls, TlsMode};
+pub use error::{Error, ErrorKind, Result};
+pub use filter::{TableFilter, TablePattern};
+pub use log::{Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, ReadProgress};
+pub use position::{Checkpoint, Mark, Position, SplitTransaction};
+pub use problem::{Problem, Severity};
+pub use settings::{LogSettings, Retention, SourceSettings, TargetSettings};
+pub use sink::{
+    Applied, ApplyBatch, Capabilities, Owner, PartitionProgress, ProgressStep, RowRef, Sink, SinkWriter, TableChanges,
+    TableMapping, TargetState, TargetTable,
+};
+pub use source::{BatchEnd, BatchLimits, ChangeStream, Source, StartAt};
+
+/// A boxed future, so that traits stay object-safe.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,119 @@
+//! The durable ordered transport between capture and apply.
+
+use std::sync::Arc;
+
+use tailrace_row::{RecordBatch, TableName, TableSchema};
+
+use crate::{BatchLimits, BoxFuture, Checkpoint, Problem, Result};
+
+/// One ordered lane of the log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPartition {
+    /// The table whose records it holds.
+    pub table: TableName,
+    /// Its number, from 0.
+    pub index: u32,
+}
+
+impl std::fmt::Display for LogPartition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]", self.table, self.index)
+    }
+}
+
+/// Where to begin reading a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStart {
+    /// At the oldest record that the log holds: nothing was ever applied.
+    Earliest,
+    /// At this offset; [`ErrorKind::PositionLost`] if the log no longer (or not yet) has it.
+    ///
+    /// [`ErrorKind::PositionLost`]: crate::ErrorKind::PositionLost
+    Offset(i64),
+}
+
+/// A log: durable, ordered by partition, written by one capture at a time.
+pub trait Log: Send + Sync {
+    /// The name under which a target keeps offsets of this log.
+    fn name(&self) -> &str;
+
+    /// Everything that keeps the log from being used, all at once. Changes nothing.
+    fn check(&self) -> BoxFuture<'_, Result<Vec<Problem>>>;
+
+    /// Makes what is missing for these tables; refuses what exists with other settings.
+    fn prepare<'a>(&'a self, tables: &'a [Arc<TableSchema>]) -> BoxFuture<'a, Result<()>>;
+
+    /// Becomes the only writer, fencing an older one, and only then reads the last checkpoint.
+    fn open_writer(&self) -> BoxFuture<'_, Result<OpenedWriter>>;
+
+    /// The partitions of the tables that exist in the log, ordered. `tables` that are not there yet are left out.
+    fn partitions<'a>(&'a self, tables: &'a [TableName]) -> BoxFuture<'a, Result<Vec<LogPartition>>>;
+
+    /// All tables that the log holds.
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<TableName>>>;
+
+    /// Reads committed records of the partitions. Lane n of a batch is `from[n]`.
+    fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>>;
+}
+
+/// The writer and what the log knew when it was opened.
+pub struct OpenedWriter {
+    /// The only writer from now on.
+    pub writer: Box<dyn LogWriter>,
+    /// The last checkpoint that was committed; none on a new log.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// The one writer. Appended records become durable with [`LogWriter::commit`], or never.
+///
+/// After an error the writer is dropped and a new one is opened; what was not committed is gone from the log.
+pub trait LogWriter: Send {
+    /// Hands over records; they are read from the batch before the call returns.
+    fn append<'a>(&'a mut self, batch: &'a RecordBatch) -> BoxFuture<'a, Result<()>>;
+
+    /// Makes everything appended and the checkpoint durable together, or neither. Transient errors inside are retried.
+    fn commit<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<()>>;
+}
+
+/// How far a lane was read by a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadProgress {
+    /// The lane.
+    pub lane: u32,
+    /// Where the next read begins: behind the last record, or behind what the log skips (aborted and control records).
+    pub next_offset: i64,
+    /// How many offsets lay between `next_offset` and the end of the partition when last asked.
+    pub behind: u64,
+}
+
+/// Records of several partitions, in log order within each.
+#[derive(Debug, Default)]
+pub struct LogBatch {
+    /// The records; each names its lane and offset.
+    pub records: RecordBatch,
+    /// One entry per lane that moved.
+    pub progress: Vec<ReadProgress>,
+}
+
+impl LogBatch {
+    /// Forgets the content and keeps the memory.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.progress.clear();
+    }
+}
+
+/// Reads committed records.
+pub trait LogReader: Send {
+    /// Fills `out`, which the caller has cleared, with what is there, waiting up to `limits.wait_max` for a first record.
+    /// A record that can't be read is [`ErrorKind::TableFailed`] and names its partition and offset.
+    ///
+    /// [`ErrorKind::TableFailed`]: crate::ErrorKind::TableFailed
+    fn read_batch<'a>(&'a mut self, out: &'a mut LogBatch, limits: BatchLimits) -> BoxFuture<'a, Result<()>>;
+
+    /// Reads no more of the lanes of a table that has failed.
+    fn stop_table(&mut self, table: &TableName) -> Result<()>;
+
+    /// Tells the log's own lag tools how far a lane is applied. Nothing rests on it.
+    fn report_applied(&mut self, applied: &[ReadProgress]);
+}

@@ -1,0 +1,196 @@
+//! A target: rows go in, with the progress that they mean, in one transaction.
+
+use std::sync::Arc;
+
+use tailrace_row::{RecordBatch, RecordId, RowImage, Sequence, TableName, TableSchema};
+
+use crate::{BoxFuture, LogPartition, Problem, Result};
+
+/// What a target guarantees. At least one of the two must hold, else start-up refuses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Progress is stored in the transaction of the rows.
+    pub has_atomic_progress: bool,
+    /// An older write never replaces a newer one.
+    pub has_versioned_writes: bool,
+}
+
+/// A table of the target: its schema (where the target has such) and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetTable {
+    /// Schema or database.
+    pub schema: Box<str>,
+    /// The table's own name.
+    pub table: Box<str>,
+}
+
+impl std::fmt::Display for TargetTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.table)
+    }
+}
+
+/// Which table of the source goes to which table of the target. Columns go by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TableMapping {
+    /// The source's table.
+    pub source: TableName,
+    /// The target's table.
+    pub target: TargetTable,
+}
+
+/// What a table of the target holds before the first record is applied to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetState {
+    /// It does not exist.
+    Missing,
+    /// It has no rows.
+    Empty,
+    /// It has rows and Tailrace has written it before.
+    Known,
+    /// It has rows that Tailrace did not write.
+    Foreign,
+}
+
+/// Number of the process that owns a partition's progress. Rises with each claim; the last claim wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner(pub i64);
+
+/// How far a partition is applied, as the target holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionProgress {
+    /// The partition.
+    pub partition: LogPartition,
+    /// The next offset to apply; none if nothing was ever applied.
+    pub next_offset: Option<i64>,
+    /// The highest sequence applied; none if nothing was.
+    pub sequence: Option<Sequence>,
+    /// Who may move it.
+    pub owner: Owner,
+}
+
+/// A step of a partition's progress, made with a batch. It holds only if the stored progress is still `from` and the owner
+/// is still ours (compare and swap); otherwise the batch fails as [`ErrorKind::Fenced`].
+///
+/// [`ErrorKind::Fenced`]: crate::ErrorKind::Fenced
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgressStep {
+    /// What the target must still hold.
+    pub from: PartitionProgress,
+    /// The next offset to apply afterwards.
+    pub next_offset: i64,
+    /// The highest sequence applied afterwards.
+    pub sequence: Option<Sequence>,
+}
+
+/// One image of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowRef {
+    /// The row before: it is to be deleted by its key.
+    Before(RecordId),
+    /// The row after: it is to be written.
+    After(RecordId),
+}
+
+impl RowRef {
+    /// The record.
+    #[must_use]
+    pub fn record(self) -> RecordId {
+        match self {
+            Self::Before(record) | Self::After(record) => record,
+        }
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn image(self, batch: &RecordBatch) -> RowImage<'_> {
+        let record = &batch.records()[self.record() as usize];
+        let image = match self {
+            Self::Before(_) => batch.before(record),
+            Self::After(_) => batch.after(record),
+        };
+        image.expect("invariant: a row reference names an image that the record has")
+    }
+}
+
+/// What a batch does to one table under one schema. Each key stands at most once among deletes and upserts together.
+#[derive(Clone, Debug)]
+pub struct TableChanges {
+    /// Where the rows go.
+    pub mapping: Arc<TableMapping>,
+    /// How they look.
+    pub schema: Arc<TableSchema>,
+    /// Rows to delete by the key of this image.
+    pub deletes: Vec<RowRef>,
+    /// Rows to insert or replace.
+    pub upserts: Vec<RowRef>,
+}
+
+/// Rows and the progress that they mean.
+#[derive(Clone, Copy, Debug)]
+pub struct ApplyBatch<'a> {
+    /// Where the images lie.
+    pub records: &'a RecordBatch,
+    /// What to do, by table. Deletes of all tables go before upserts.
+    pub changes: &'a [TableChanges],
+    /// Progress to store in the same transaction.
+    pub progress: &'a [ProgressStep],
+}
+
+/// What a batch did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Rows inserted or replaced.
+    pub upserted: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+}
+
+/// A target.
+pub trait Sink: Send + Sync {
+    /// What it guarantees.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Who the server (and database) is, comparable with [`crate::Source::identity`].
+    fn identity(&self) -> BoxFuture<'_, Result<String>>;
+
+    /// Everything that keeps the target from being used, all at once. Changes nothing.
+    fn check<'a>(&'a self, tables: &'a [TableMapping]) -> BoxFuture<'a, Result<Vec<Problem>>>;
+
+    /// The statements that make a table that can hold every value of the source's, in order, each complete.
+    fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>>;
+
+    /// Runs [`Sink::create_statements`], if the table is missing; tells whether it was.
+    fn create_table<'a>(&'a self, schema: &'a TableSchema, target: &'a TargetTable) -> BoxFuture<'a, Result<bool>>;
+
+    /// Makes Tailrace's own tables where they are missing. Refuses a newer format by name.
+    fn prepare(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// What the table holds.
+    fn table_state<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<TargetState>>;
+
+    /// Remembers that Tailrace writes the table from now on.
+    fn adopt_table<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<()>>;
+
+    /// Becomes the owner of the partitions' progress in the log of that name, fencing an older owner, and reads it.
+    fn claim<'a>(
+        &'a self,
+        log: &'a str,
+        partitions: &'a [LogPartition],
+    ) -> BoxFuture<'a, Result<Vec<PartitionProgress>>>;
+
+    /// A connection that applies batches to the tables, for progress in the log of that name.
+    fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>>;
+}
+
+/// One connection that applies batches, one after another.
+pub trait SinkWriter: Send {
+    /// Writes rows and progress in one transaction: after `Ok` both are durable, after an error neither is, but for
+    /// [`ErrorKind::Transient`], after which the outcome is unknown: the caller reads the progress again by a new claim.
+    ///
+    /// What the target refuses is [`ErrorKind::TableFailed`] and names table, column (if one is to blame) and record.
+    ///
+    /// [`ErrorKind::Transient`]: crate::ErrorKind::Transient
+    /// [`ErrorKind::TableFailed`]: crate::ErrorKind::TableFailed
+    fn apply<'a>(&'a mut self, batch: ApplyBatch<'a>) -> BoxFuture<'a, Result<Applied>>;
+}

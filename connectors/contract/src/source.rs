@@ -1,0 +1,94 @@
+//! A database whose changes we follow.
+
+use std::{sync::Arc, time::Duration};
+
+use tailrace_row::{RecordBatch, TableName, TableSchema};
+
+use crate::{BoxFuture, Checkpoint, Mark, Position, Problem, Result, TableFilter, position::SplitTransaction};
+
+/// Where to begin where no checkpoint exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// Behind everything that is executed now.
+    Now,
+    /// At the oldest transaction that the source still has.
+    Earliest,
+    /// At a place in the source's own words: a GTID set, or `file:offset`.
+    At(String),
+}
+
+/// A database whose changes we follow.
+pub trait Source: Send + Sync {
+    /// Everything that keeps the source from being captured, all at once. Changes nothing.
+    fn check<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Problem>>>;
+
+    /// Who the server is, so that source and target can be told apart; stable over restarts.
+    fn identity(&self) -> BoxFuture<'_, Result<String>>;
+
+    /// The position that `start` means now.
+    fn position<'a>(&'a self, start: &'a StartAt) -> BoxFuture<'a, Result<Position>>;
+
+    /// The shapes that the matching tables have now, ordered by name. A table that can't be captured is an error that names
+    /// table and column.
+    fn tables<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Arc<TableSchema>>>>;
+
+    /// Whether the table has any row now.
+    fn has_rows<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<bool>>;
+
+    /// Follows the changes of the matching tables from a checkpoint on. [`ErrorKind::PositionLost`] if the source no longer
+    /// has them.
+    ///
+    /// [`ErrorKind::PositionLost`]: crate::ErrorKind::PositionLost
+    fn open<'a>(
+        &'a self,
+        from: &'a Checkpoint,
+        filter: Arc<TableFilter>,
+    ) -> BoxFuture<'a, Result<Box<dyn ChangeStream>>>;
+}
+
+/// When a batch ends at the latest.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// Once the batch holds so many bytes.
+    pub bytes_max: usize,
+    /// Once the batch holds so many records.
+    pub records_max: usize,
+    /// Without anything to read, after so long.
+    pub wait_max: Duration,
+}
+
+/// Why a batch ended. Only a mark may be saved.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BatchEnd {
+    /// The last record ends its transaction, or only filtered transactions came: the mark lies behind all of it.
+    TransactionEnd(Mark),
+    /// A limit was reached inside a transaction.
+    MidTransaction {
+        /// Behind the last complete transaction.
+        mark: Mark,
+        /// The transaction in progress, up to the batch's last record.
+        split: SplitTransaction,
+    },
+    /// Nothing came for the whole wait. The mark may be ahead of the last one (other tables' traffic).
+    Idle(Mark),
+}
+
+impl BatchEnd {
+    /// Behind the last complete transaction.
+    #[must_use]
+    pub fn mark(&self) -> &Mark {
+        match self {
+            Self::TransactionEnd(mark) | Self::Idle(mark) | Self::MidTransaction { mark, .. } => mark,
+        }
+    }
+}
+
+/// The changes of the captured tables, in commit order.
+pub trait ChangeStream: Send {
+    /// Appends records to `out`, which the caller has cleared. Returns early, at a transaction end, when the source has
+    /// nothing more to send at the moment and there is something to hand over.
+    ///
+    /// Cancel-safe: if the future is dropped no change is lost, but `out` must then be cleared by the caller and the
+    /// changes come again from a new stream only; a stream is not used after an error.
+    fn read_batch<'a>(&'a mut self, out: &'a mut RecordBatch, limits: BatchLimits) -> BoxFuture<'a, Result<BatchEnd>>;
+}

@@ -1,0 +1,1 @@
+//! Kafka as the log: transactional writer, reader, topics, Debezium JSON.

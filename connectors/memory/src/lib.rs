@@ -1,0 +1,1 @@
+//! Fakes of every trait, in memory.

@@ -1,0 +1,1 @@
+//! MySQL as a source: replication connection, row decoder, checks.

@@ -1,0 +1,1 @@
+//! PostgreSQL as a target: bulk upserts with their progress in one transaction.

@@ -1,0 +1,22 @@
+//! The key of a row as canonical bytes: two rows have one key exactly if these bytes are equal.
+//!
+//! Equality is that of the source's exact bytes, not that of its collation: `'a'` and `'A'` are two keys. A target that sees
+//! more keys than the source never loses a row by it, one that sees fewer would.
+
+use crate::{image::RowImage, schema::TableSchema};
+
+/// Appends the canonical bytes of the image's key: each key field behind its length.
+pub fn write_key(schema: &TableSchema, image: RowImage<'_>, out: &mut Vec<u8>) {
+    for index in schema.key() {
+        let field = image.field_bytes(*index);
+        let length = u32::try_from(field.len()).expect("invariant: a field is under 4 GiB");
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(field);
+    }
+}
+
+/// Whether an update moved the row to another key.
+#[must_use]
+pub fn has_changed_key(schema: &TableSchema, before: RowImage<'_>, after: RowImage<'_>) -> bool {
+    schema.key().iter().any(|index| before.field_bytes(*index) != after.field_bytes(*index))
+}

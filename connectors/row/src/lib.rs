@@ -1,0 +1,23 @@
+//! The form in which rows travel between connectors.
+//!
+//! A source appends [`Record`]s to a [`RecordBatch`], a log stores and returns them, a sink writes them. All of them
+//! share this crate and nothing else about each other. The one thing to know: a row image is bytes in the batch's single
+//! buffer, one tagged field per column, so that reading or copying a row allocates nothing.
+//!
+//! It deliberately knows no vendor, no I/O and no text format.
+
+mod batch;
+mod image;
+mod key;
+mod partitioner;
+mod schema;
+mod sequence;
+mod value;
+
+pub use batch::{ImageSpan, Operation, Origin, Record, RecordBatch, RecordId};
+pub use image::{Field, ImageWriter, RowImage};
+pub use key::{has_changed_key, write_key};
+pub use partitioner::murmur2_partition;
+pub use schema::{Charset, Column, ColumnType, SchemaError, SchemaId, TableName, TableSchema, TextForm};
+pub use sequence::{Epoch, Sequence, SequenceParseError};
+pub use value::{Date, DateTime, Decimal, Time, Timestamp, Value};

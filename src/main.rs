@@ -1,0 +1,2 @@
+//! The `tailrace` command.
+fn main() {}

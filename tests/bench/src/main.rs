@@ -1,0 +1,2 @@
+//! Benchmarks on real servers.
+fn main() {}
