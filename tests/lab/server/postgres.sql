@@ -1,0 +1,2 @@
+CREATE ROLE tailrace LOGIN CREATEDB PASSWORD 'lab-tailrace-secret';
+CREATE DATABASE shop OWNER tailrace;

@@ -1,0 +1,197 @@
+//! Getting what the servers and the build need: Debian packages, a folder with MySQL, Kafka's jars. Each step is told
+//! before it is done; what is there already is not touched.
+//!
+//! Packages need root. Without it nothing is tried: the error holds the commands for somebody who may. A half-finished
+//! download is never taken for a finished one: folders get their names when they are complete.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::compose::Engine;
+use crate::home::{Home, is_root};
+use crate::{postgres as postgres_server, say};
+
+const MIRROR: &str = "http://deb.debian.org/debian";
+const MYSQL_PACKAGE: &str = "mysql-server-core";
+const JARS: &str = include_str!("../server/pom.xml");
+
+/// What building the workspace takes beyond a Rust toolchain, most of it for librdkafka and its TLS.
+const BUILD_PACKAGES: [&str; 8] = ["gcc", "g++", "make", "perl", "pkg-config", "libc6-dev", "libssl-dev", "zlib1g-dev"];
+
+/// MySQL, unless it runs in a container.
+pub fn mysql() -> Result<()> {
+    if Engine::choose() == Engine::Native { mysql_programs() } else { Ok(()) }
+}
+
+/// MySQL's folder, wherever the server runs: `mysqlbinlog` lies in it.
+pub fn mysql_programs() -> Result<()> {
+    let home = Home::find()?;
+    let folder = home.install("mysql");
+    if folder.exists() {
+        return Ok(());
+    }
+    let _lock = home.lock("install-mysql")?;
+    if folder.exists() {
+        return Ok(());
+    }
+    let begun = home.install("mysql.begun");
+    let mirror = debian_mirror();
+    let mut words =
+        vec!["debootstrap".to_owned(), "--variant=minbase".to_owned(), format!("--include={MYSQL_PACKAGE}")];
+    words.extend(["sid".to_owned(), begun.display().to_string(), mirror]);
+    if !is_root() {
+        bail!(
+            "MySQL is not installed for the laboratory and this is not root. Run as root:\n  apt-get install -y debootstrap\n  \
+             {}\n  mv {} {}",
+            words.join(" "),
+            begun.display(),
+            folder.display()
+        );
+    }
+    packages("MySQL's folder is made with debootstrap", &["debootstrap"])?;
+    remove_folder(&begun)?;
+    run("MySQL from Debian sid, into a folder of its own (0.6 GB)", &words, None)?;
+    fs::rename(&begun, &folder).with_context(|| format!("renaming {}", begun.display()))
+}
+
+/// Kafka's jars and what runs them, unless it runs in a container.
+pub fn kafka() -> Result<()> {
+    let home = Home::find()?;
+    if Engine::choose() == Engine::Compose {
+        return Ok(());
+    }
+    let folder = home.install("kafka");
+    let pom = folder.join("pom.xml");
+    let is_current = || fs::read_to_string(&pom).is_ok_and(|text| text == JARS);
+    if is_current() && has_program("java") {
+        return Ok(());
+    }
+    let _lock = home.lock("install-kafka")?;
+    if !has_program("java") {
+        packages("Kafka runs on Java", &["default-jre-headless"])?;
+    }
+    if is_current() {
+        return Ok(());
+    }
+    if !has_program("mvn") {
+        packages("Kafka's jars are fetched by Maven", &["maven"])?;
+    }
+    let begun = home.install("kafka.begun");
+    remove_folder(&begun)?;
+    fs::create_dir_all(&begun).with_context(|| format!("creating {}", begun.display()))?;
+    fs::write(begun.join("pom.xml"), JARS).context("writing Kafka's pom.xml")?;
+    let libs = format!("-DoutputDirectory={}", begun.join("libs").display());
+    let words = ["mvn", "-q", "-B", "dependency:copy-dependencies", &libs].map(str::to_owned);
+    run("Kafka's jars (45 MB)", &words, Some(&begun))?;
+    remove_folder(&folder)?;
+    fs::rename(&begun, &folder).with_context(|| format!("renaming {}", begun.display()))
+}
+
+/// PostgreSQL's server, unless it runs in a container.
+pub fn postgres() -> Result<()> {
+    if Engine::choose() == Engine::Compose || postgres_server::programs().is_ok() {
+        return Ok(());
+    }
+    let _lock = Home::find()?.lock("install-postgres")?;
+    packages(
+        "PostgreSQL's server (Debian also makes its own cluster on 5432; the laboratory does not use it)",
+        &["postgresql"],
+    )
+}
+
+/// Compiler, make and libraries for the build.
+pub fn build_tools() -> Result<()> {
+    packages("the build needs a C compiler and OpenSSL's headers (librdkafka)", &BUILD_PACKAGES)
+}
+
+/// Installs those packages that are missing.
+pub fn packages(why: &str, names: &[&str]) -> Result<()> {
+    let missing: Vec<String> = names.iter().filter(|name| !is_installed(name)).map(|name| (*name).to_owned()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !has_program("apt-get") {
+        bail!("{why}: install {} (this machine has no apt-get), or run a Docker engine", missing.join(" "));
+    }
+    let update = ["apt-get", "update", "-qq"].map(str::to_owned);
+    let mut install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"].map(str::to_owned).to_vec();
+    install.extend(missing);
+    if !is_root() {
+        bail!("{why}, and this is not root. Run as root:\n  {}\n  {}", update.join(" "), install.join(" "));
+    }
+    let _lock = Home::find()?.lock("apt")?;
+    run(why, &update, None)?;
+    run(why, &install, None)
+}
+
+/// Whether a program is on the path.
+pub fn has_program(name: &str) -> bool {
+    let Some(path) = std::env::var_os("PATH") else { return false };
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
+fn is_installed(package: &str) -> bool {
+    let mut query = Command::new("dpkg-query");
+    query.args(["-W", "-f", "${db:Status-Status}", package]).stderr(Stdio::null());
+    query.output().is_ok_and(|output| output.stdout == b"installed")
+}
+
+/// Tells what is going to happen, does it, and tells how long it took. The program's own words appear only if it fails.
+fn run(why: &str, words: &[String], folder: Option<&Path>) -> Result<()> {
+    say(&format!("{why}:\n  {}", words.join(" ")));
+    let begin = Instant::now();
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+    }
+    let output = command.output().with_context(|| format!("running {}", words[0]))?;
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<&str> = said.lines().collect();
+        bail!("{} failed:\n  {}", words.join(" "), lines[lines.len().saturating_sub(30)..].join("\n  "));
+    }
+    say(&format!("  done in {:.1} s", begin.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn remove_folder(path: &Path) -> Result<()> {
+    if path.exists() {
+        fs::remove_dir_all(path).with_context(|| format!("deleting {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The Debian mirror of this machine's own package sources, which may be the only one it can reach.
+fn debian_mirror() -> String {
+    let mut texts = vec![fs::read_to_string("/etc/apt/sources.list").unwrap_or_default()];
+    if let Ok(folder) = fs::read_dir("/etc/apt/sources.list.d") {
+        texts.extend(folder.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()));
+    }
+    mirror_in(&texts.join("\n")).unwrap_or_else(|| MIRROR.to_owned())
+}
+
+fn mirror_in(sources: &str) -> Option<String> {
+    let lines = sources.lines().map(str::trim).filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"));
+    let mut words = lines.flat_map(str::split_whitespace);
+    words.find(|word| word.contains("://") && word.trim_end_matches('/').ends_with("/debian")).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mirror_is_that_of_the_package_sources() {
+        let both = "# deb http://old/debian x main\nTypes: deb\nURIs: http://mirror.example/debian-security\nURIs: http://mirror.example/debian/\n";
+        assert_eq!(mirror_in(both).as_deref(), Some("http://mirror.example/debian/"));
+        let classic = "deb [signed-by=/k.gpg] https://other.example/debian bookworm main";
+        assert_eq!(mirror_in(classic).as_deref(), Some("https://other.example/debian"));
+        assert_eq!(mirror_in("deb http://archive.ubuntu.com/ubuntu noble main"), None);
+    }
+}

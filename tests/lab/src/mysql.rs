@@ -1,0 +1,183 @@
+//! MySQL of the laboratory: binlog by rows with full metadata, GTIDs on, TLS with certificates that the server made itself.
+//!
+//! The server comes from Debian's `sid` in a folder of its own and runs with that folder's C library, so neither this
+//! machine's libraries nor root are needed to run it. One data folder is initialised once and copied for each instance.
+//! Commits are durable unless an option says otherwise: a kill must prove something.
+
+use std::fs;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::ops::Deref;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::home::{Home, server_user};
+use crate::server::{self, Server};
+use crate::{ADMIN_PASSWORD, TAILRACE_PASSWORD, install, ports, template};
+
+const ACCOUNTS: &str = include_str!("../server/mysql.sql");
+
+/// Settings of every instance; options of the caller follow and win. docker-compose.yml says the same.
+const SETTINGS: [&str; 16] = [
+    "--bind-address=127.0.0.1",
+    "--mysqlx=OFF",
+    "--socket=mysql.sock",
+    "--pid-file=mysqld.pid",
+    "--secure-file-priv=NULL",
+    "--skip-name-resolve",
+    "--server-id=1",
+    "--gtid-mode=ON",
+    "--enforce-gtid-consistency=ON",
+    "--log-bin=binlog",
+    "--binlog-row-metadata=FULL",
+    "--binlog-row-image=FULL",
+    "--performance-schema=OFF",
+    "--innodb-buffer-pool-size=256M",
+    "--innodb-redo-log-capacity=256M",
+    "--max-connections=300",
+];
+
+/// A MySQL server; see [`Server`] for kill, start and remove.
+#[derive(Clone)]
+pub struct Mysql {
+    server: Server,
+}
+
+impl Mysql {
+    /// Finds or starts the instance.
+    pub fn up(name: &str) -> Result<Mysql> {
+        Mysql::up_with(name, &[])
+    }
+
+    /// The same with options of mysqld, such as `--sync-binlog=0`.
+    pub fn up_with(name: &str, options: &[&str]) -> Result<Mysql> {
+        install::mysql()?;
+        Ok(Mysql { server: Server::up(Arc::new(Program), name, options)? })
+    }
+
+    /// A new, empty instance, whatever was left under this name.
+    pub fn fresh(name: &str, options: &[&str]) -> Result<Mysql> {
+        install::mysql()?;
+        Ok(Mysql { server: Server::fresh(Arc::new(Program), name, options)? })
+    }
+
+    /// URL of the administrator, for drivers.
+    pub fn admin_url(&self) -> Result<String> {
+        Ok(format!("mysql://root:{ADMIN_PASSWORD}@{}", self.address()?))
+    }
+
+    /// URL of the user that captures, without its password: [`TAILRACE_PASSWORD`].
+    pub fn capture_url(&self) -> Result<String> {
+        Ok(format!("mysql://tailrace@{}", self.address()?))
+    }
+
+    /// The authority that signed the server's certificate. The certificate names no host.
+    pub fn ca_file(&self) -> PathBuf {
+        self.data().join("ca.pem")
+    }
+
+    /// `mysqlbinlog` of the same version, reading this server's binlog over the network as the capturing user; the caller
+    /// adds options and file names. An oracle that shares no code with ours.
+    pub fn mysqlbinlog(&self) -> Result<Command> {
+        install::mysql_programs()?;
+        let mut command = program(&Home::find()?, "usr/bin/mysqlbinlog")?;
+        command.args(["--no-defaults", "--read-from-remote-server", "--host=127.0.0.1", "--user=tailrace"]);
+        command.arg(format!("--port={}", self.port()?)).env("MYSQL_PWD", TAILRACE_PASSWORD);
+        Ok(command)
+    }
+}
+
+impl Deref for Mysql {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+pub(crate) struct Program;
+
+impl server::Program for Program {
+    fn kind(&self) -> &'static str {
+        "mysql"
+    }
+
+    fn main_ports(&self) -> &'static [u16] {
+        &[ports::MYSQL_MAIN]
+    }
+
+    fn user(&self) -> Result<Option<(u32, u32)>> {
+        server_user("nobody")
+    }
+
+    fn prepare(&self, home: &Home, folder: &Path, _ports: &[u16]) -> Result<()> {
+        let data = template::ensure(home, "mysql", self.user()?, |folder| initialise(home, folder, self.user()?))?;
+        template::copy(&data, folder, self.user()?)?;
+        // Each server makes itself a new identity.
+        fs::remove_file(folder.join("data/auto.cnf")).context("removing the template's server identity")
+    }
+
+    fn clear_leftovers(&self, folder: &Path) -> Result<()> {
+        template::remove_files(&folder.join("data"), &["mysql.sock", "mysql.sock.lock", "mysqld.pid"])
+    }
+
+    fn command(&self, home: &Home, folder: &Path, ports: &[u16], options: &[String]) -> Result<Command> {
+        let mut command = program(home, "usr/sbin/mysqld")?;
+        command.arg("--no-defaults").arg(format!("--basedir={}", home.install("mysql/usr").display()));
+        command.arg(format!("--datadir={}", folder.join("data").display())).arg(format!("--port={}", ports[0]));
+        command.args(SETTINGS).arg("--max-allowed-packet=64M").args(options);
+        Ok(command)
+    }
+
+    /// The greeting of a server that takes logins: protocol version 10. An error packet says "not yet".
+    fn answers(&self, port: u16) -> bool {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return false };
+        let mut greeting = [0u8; 5];
+        stream.set_read_timeout(Some(Duration::from_secs(2))).is_ok()
+            && stream.read_exact(&mut greeting).is_ok()
+            && greeting[4] == 10
+    }
+
+    fn stop_signal(&self) -> &'static str {
+        "TERM"
+    }
+}
+
+/// A program of the MySQL folder, started through that folder's own loader and libraries.
+fn program(home: &Home, path: &str) -> Result<Command> {
+    let root = home.install("mysql");
+    let libraries = root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    let loader = fs::read_dir(&libraries)
+        .with_context(|| format!("looking for the C library in {}", libraries.display()))?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld-linux")))
+        .with_context(|| format!("no loader in {}", libraries.display()))?;
+    let mut command = Command::new(loader);
+    command.arg("--library-path").arg(&libraries).arg(root.join(path));
+    Ok(command)
+}
+
+fn initialise(home: &Home, folder: &Path, user: Option<(u32, u32)>) -> Result<()> {
+    let accounts = folder.join("accounts.sql");
+    fs::write(&accounts, ACCOUNTS).context("writing the accounts")?;
+    let mut command = program(home, "usr/sbin/mysqld")?;
+    command.arg("--no-defaults").arg(format!("--basedir={}", home.install("mysql/usr").display()));
+    command.args(["--initialize-insecure", "--innodb-redo-log-capacity=64M", "--secure-file-priv=NULL"]);
+    command.arg(format!("--datadir={}", folder.join("data").display()));
+    command.arg(format!("--init-file={}", accounts.display()));
+    if let Some((user, group)) = user {
+        command.uid(user).gid(group);
+    }
+    let output = command.output().context("running mysqld --initialize-insecure")?;
+    if !output.status.success() {
+        bail!("mysqld --initialize-insecure failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The laboratory's servers themselves: an instance survives a kill with its port and data, a second `up` finds it, removal
+//! leaves nothing. With real servers; a server that can't be had fails the test.
+
+use anyhow::{Context, Result};
+use lab::{Kafka, Mysql, Postgres, Server};
+
+/// The life of any server. `up` is asked for the same name twice.
+fn check_life(up: impl Fn() -> Result<Server>) -> Result<()> {
+    let server = up()?;
+    let (port, first) = (server.port()?, server.pid()?);
+    assert_eq!(up()?.pid()?, first, "a second up must find the first");
+
+    let marker = server.folder().join("marker");
+    server.kill()?;
+    assert_eq!(server.pid()?, None);
+    assert!(lab::ports::is_free(port), "nobody may listen after a kill");
+    std::fs::write(&marker, "kept")?;
+    server.start()?;
+    assert!(first.is_none() || server.pid()? != first, "a start makes a new process");
+    assert_eq!(server.port()?, port);
+    assert!(marker.exists(), "a start on old data must not make a new folder");
+
+    server.stop()?;
+    assert!(lab::ports::is_free(port));
+    server.start()?;
+    server.remove()?;
+    assert!(!server.folder().exists());
+    assert!(lab::ports::is_free(port));
+    server.remove().context("removing what is gone is no error")
+}
+
+#[test]
+fn mysql_survives_kills() {
+    Mysql::fresh("lab-life", &["--sync-binlog=0"]).unwrap();
+    check_life(|| Ok(Server::clone(&*Mysql::up_with("lab-life", &["--sync-binlog=0"])?))).unwrap();
+}
+
+#[test]
+fn kafka_survives_kills() {
+    Kafka::fresh("lab-life", &[]).unwrap();
+    check_life(|| Ok(Server::clone(&*Kafka::up("lab-life")?))).unwrap();
+}
+
+#[test]
+fn postgres_survives_kills() {
+    Postgres::fresh("lab-life", &["synchronous_commit=off"]).unwrap();
+    check_life(|| Ok(Server::clone(&*Postgres::up_with("lab-life", &["synchronous_commit=off"])?))).unwrap();
+}
+
+#[test]
+fn other_options_under_the_same_name_are_refused() {
+    let server = Postgres::fresh("lab-options", &[]).unwrap();
+    let error = Postgres::up_with("lab-options", &["fsync=off"]).err().expect("two sets of options under one name");
+    assert!(error.to_string().contains("fsync=off"), "{error:#}");
+    server.remove().unwrap();
+}
+
+#[test]
+fn a_server_that_can_not_start_shows_its_log() {
+    let error = Postgres::fresh("lab-broken", &["no_such_setting=1"]).err().expect("an unknown setting");
+    assert!(error.to_string().contains("no_such_setting"), "{error:#}");
+    let folder = lab::home::Home::find().unwrap().servers().join("postgres-lab-broken");
+    Postgres::fresh("lab-broken", &[]).unwrap().remove().unwrap();
+    assert!(!folder.exists());
+}
