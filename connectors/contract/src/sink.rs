@@ -63,8 +63,10 @@ pub struct PartitionProgress {
     pub partition: LogPartition,
     /// The next offset to apply; none if nothing was ever applied.
     pub next_offset: Option<i64>,
-    /// The highest sequence applied; none if nothing was.
+    /// The sequence applied last; none if nothing was. Set back by hand together with the offset.
     pub sequence: Option<Sequence>,
+    /// The highest sequence that was ever applied: what lies at or below it is applied again after a rewind.
+    pub highest: Option<Sequence>,
     /// Who may move it.
     pub owner: Owner,
 }
@@ -79,7 +81,7 @@ pub struct ProgressStep {
     pub from: PartitionProgress,
     /// The next offset to apply afterwards.
     pub next_offset: i64,
-    /// The highest sequence applied afterwards.
+    /// The sequence applied last, afterwards. The target keeps the highest by itself.
     pub sequence: Option<Sequence>,
 }
 

@@ -60,7 +60,7 @@ pub struct BatchLimits {
 /// Why a batch ended. Only a mark may be saved.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BatchEnd {
-    /// The last record ends its transaction, or only filtered transactions came: the mark lies behind all of it.
+    /// The last record ends its transaction; the mark lies behind it and whatever filtered transactions followed.
     TransactionEnd(Mark),
     /// A limit was reached inside a transaction.
     MidTransaction {
@@ -85,10 +85,14 @@ impl BatchEnd {
 
 /// The changes of the captured tables, in commit order.
 pub trait ChangeStream: Send {
-    /// Appends records to `out`, which the caller has cleared. Returns early, at a transaction end, when the source has
-    /// nothing more to send at the moment and there is something to hand over.
+    /// Appends records to `out`. If `out` is empty it waits for a first record, up to `limits.wait_max`, then says
+    /// [`BatchEnd::Idle`]. As soon as `out` holds records (the caller may hand over a batch that already does) it never waits
+    /// between transactions: it appends what the source has sent by now, up to the limits, and returns at a transaction end.
+    /// So a caller that was busy calls again with the same batch and takes along what came meanwhile.
     ///
-    /// Cancel-safe: if the future is dropped no change is lost, but `out` must then be cleared by the caller and the
-    /// changes come again from a new stream only; a stream is not used after an error.
+    /// Inside a transaction it waits for the transaction's next event, up to `limits.wait_max`, and then, or at a limit,
+    /// returns [`BatchEnd::MidTransaction`]. A batch with nothing but filtered transactions waits on, and the mark moves.
+    ///
+    /// If the future is dropped, or fails, the stream and `out` are not used any more.
     fn read_batch<'a>(&'a mut self, out: &'a mut RecordBatch, limits: BatchLimits) -> BoxFuture<'a, Result<BatchEnd>>;
 }
