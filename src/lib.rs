@@ -1,1 +1,8 @@
-//! Tailrace's engine.
+//! Tailrace's engine: it knows no vendor.
+//!
+//! Code map: `run` assembles one process from `config`, by `registry`, the only file that names connectors. `capture` moves
+//! changes from a source to the log, `apply` from the log to a target; they don't know each other. `mapping` says which table
+//! goes where. `control` serves health and metrics, `runtime` holds tasks, shutdown and retry, `telemetry` every metric.
+
+pub mod runtime;
+pub mod telemetry;

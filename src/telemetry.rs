@@ -1,0 +1,254 @@
+//! Every metric: its name, its labels, what it means. Handles are resolved once; nothing is looked up per row.
+//!
+//! Units are in the names. No metric carries a row value, a key or a statement.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    /// Source to log.
+    pub capture: CaptureMetrics,
+    /// Log to target.
+    pub apply: ApplyMetrics,
+    /// Errors by stage and kind.
+    pub errors: Family<ErrorLabels, Counter>,
+}
+
+/// A floating-point gauge.
+pub type FloatGauge = Gauge<f64, std::sync::atomic::AtomicU64>;
+
+/// Labels of [`Metrics::errors`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ErrorLabels {
+    /// `capture` or `apply`.
+    pub stage: &'static str,
+    /// The error's kind.
+    pub kind: &'static str,
+}
+
+/// Label of what is counted by table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TableLabel {
+    /// Database and table of the source.
+    pub table: String,
+}
+
+/// Labels of what is counted by partition of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PartitionLabels {
+    /// Database and table of the source.
+    pub table: String,
+    /// Number of the partition.
+    pub partition: u32,
+}
+
+/// Metrics of capture.
+#[derive(Default)]
+pub struct CaptureMetrics {
+    /// Records handed to the log.
+    pub records: Counter,
+    /// Bytes of row images handed to the log.
+    pub bytes: Counter,
+    /// Number of source transactions of this epoch that the committed checkpoint covers.
+    pub transactions: Gauge,
+    /// Commits of the log.
+    pub commits: Counter,
+    /// Records committed in one log transaction.
+    pub commit_records: SizeHistogram,
+    /// How long a commit of the log took.
+    pub commit_seconds: TimeHistogram,
+    /// Age of the newest committed record when it was committed.
+    pub source_lag_seconds: FloatGauge,
+    /// When the last commit was made, in seconds since 1970.
+    pub last_commit_seconds: FloatGauge,
+    /// Records read from the source and not yet committed to the log.
+    pub in_flight_records: Gauge,
+    /// How often capture connected again after a transient error.
+    pub reconnects: Counter,
+}
+
+/// Metrics of apply.
+#[derive(Default)]
+pub struct ApplyMetrics {
+    /// Records read from the log.
+    pub records: Counter,
+    /// Bytes of row images read from the log.
+    pub bytes: Counter,
+    /// Rows inserted or replaced in the target.
+    pub upserts: Counter,
+    /// Rows deleted from the target.
+    pub deletes: Counter,
+    /// Records that a later one of the same key in the same batch made needless.
+    pub compacted: Counter,
+    /// Records dropped because their sequence was applied before: a torn log transaction delivered them twice.
+    pub duplicates: Counter,
+    /// Records applied although they had been applied once: progress was set back.
+    pub reapplied: Counter,
+    /// Transactions of the target.
+    pub commits: Counter,
+    /// Records in one transaction of the target.
+    pub commit_records: SizeHistogram,
+    /// How long a transaction of the target took.
+    pub commit_seconds: TimeHistogram,
+    /// Commit in the source to visible in the target, one observation per rows event.
+    pub end_to_end_lag_seconds: TimeHistogram,
+    /// Records read from the log and not yet durable in the target.
+    pub in_flight_records: Gauge,
+    /// The next offset to apply.
+    pub offset: Family<PartitionLabels, Gauge>,
+    /// Offsets between the applied one and the partition's end.
+    pub behind: Family<PartitionLabels, Gauge>,
+    /// 1 for a table that has stopped.
+    pub table_failed: Family<TableLabel, Gauge>,
+    /// How often a worker connected again after a transient error.
+    pub reconnects: Counter,
+}
+
+/// A histogram of durations: 1 ms to 5 min.
+#[derive(Clone)]
+pub struct TimeHistogram(Histogram);
+
+impl Default for TimeHistogram {
+    fn default() -> Self {
+        const BOUNDS: [f64; 19] = [
+            0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 120.0,
+            300.0,
+        ];
+        Self(Histogram::new(BOUNDS))
+    }
+}
+
+impl TimeHistogram {
+    /// Counts one duration in seconds.
+    pub fn observe(&self, seconds: f64) {
+        self.0.observe(seconds);
+    }
+}
+
+/// A histogram of sizes: 1 to 1,000,000.
+#[derive(Clone)]
+pub struct SizeHistogram(Histogram);
+
+impl Default for SizeHistogram {
+    fn default() -> Self {
+        const BOUNDS: [f64; 13] =
+            [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6];
+        Self(Histogram::new(BOUNDS))
+    }
+}
+
+impl SizeHistogram {
+    /// Counts one size.
+    #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53")]
+    pub fn observe(&self, size: usize) {
+        self.0.observe(size as f64);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("tailrace");
+        let (capture, apply) = (CaptureMetrics::default(), ApplyMetrics::default());
+        let errors = Family::<ErrorLabels, Counter>::default();
+        capture.register(registry.sub_registry_with_prefix("capture"));
+        apply.register(registry.sub_registry_with_prefix("apply"));
+        registry.register("errors", "Errors by stage and kind", errors.clone());
+        let start = FloatGauge::default();
+        start.set(seconds_now());
+        registry.register("start_time_seconds", "When the process started, in seconds since 1970", start);
+        Self { registry, capture, apply, errors }
+    }
+
+    /// The OpenMetrics text form.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("invariant: writing to a String can't fail");
+        text
+    }
+
+    /// Counts an error.
+    pub fn count_error(&self, stage: &'static str, error: &tailrace_contract::Error) {
+        self.errors.get_or_create(&ErrorLabels { stage, kind: error.kind().name() }).inc();
+    }
+}
+
+impl CaptureMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("records", "Records handed to the log", self.records.clone());
+        registry.register_with_unit("row", "Bytes of row images handed to the log", Unit::Bytes, self.bytes.clone());
+        registry.register("transactions", "Source transactions that the checkpoint covers", self.transactions.clone());
+        registry.register("commits", "Commits of the log", self.commits.clone());
+        registry.register("commit_records", "Records in one log transaction", self.commit_records.0.clone());
+        registry.register("commit_seconds", "How long a commit of the log took", self.commit_seconds.0.clone());
+        registry.register("source_lag_seconds", "Age of the newest record when committed", self.source_lag_seconds.clone());
+        registry.register("last_commit_seconds", "When the log was last committed", self.last_commit_seconds.clone());
+        registry.register("in_flight_records", "Records read and not yet committed", self.in_flight_records.clone());
+        registry.register("reconnects", "Connections made again after a transient error", self.reconnects.clone());
+    }
+}
+
+impl ApplyMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("records", "Records read from the log", self.records.clone());
+        registry.register_with_unit("row", "Bytes of row images read from the log", Unit::Bytes, self.bytes.clone());
+        registry.register("upserts", "Rows inserted or replaced in the target", self.upserts.clone());
+        registry.register("deletes", "Rows deleted from the target", self.deletes.clone());
+        registry.register("compacted", "Records that a later one in the batch made needless", self.compacted.clone());
+        registry.register("duplicates", "Records dropped because they were applied before", self.duplicates.clone());
+        registry.register("reapplied", "Records applied again after a rewind", self.reapplied.clone());
+        registry.register("commits", "Transactions of the target", self.commits.clone());
+        registry.register("commit_records", "Records in one transaction of the target", self.commit_records.0.clone());
+        registry.register("commit_seconds", "How long a transaction of the target took", self.commit_seconds.0.clone());
+        registry.register(
+            "end_to_end_lag_seconds",
+            "Commit in the source to visible in the target",
+            self.end_to_end_lag_seconds.0.clone(),
+        );
+        registry.register("in_flight_records", "Records read and not yet durable", self.in_flight_records.clone());
+        registry.register("offset", "The next offset to apply", self.offset.clone());
+        registry.register("behind", "Offsets between applied and the end", self.behind.clone());
+        registry.register("table_failed", "1 for a table that has stopped", self.table_failed.clone());
+        registry.register("reconnects", "Connections made again after a transient error", self.reconnects.clone());
+    }
+}
+
+/// Seconds since 1970 by the machine's clock.
+#[must_use]
+pub fn seconds_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_names_what_was_counted() {
+        let metrics = Metrics::new();
+        metrics.capture.records.inc_by(3);
+        metrics.count_error("apply", &tailrace_contract::Error::transient("connection reset"));
+        let text = metrics.text();
+        for line in [
+            "tailrace_capture_records_total 3",
+            "tailrace_errors_total{stage=\"apply\",kind=\"transient\"} 1",
+            "tailrace_capture_row_bytes_total 0",
+        ] {
+            assert!(text.contains(line), "{line} is missing in:\n{text}");
+        }
+    }
+}
