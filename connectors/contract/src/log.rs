@@ -105,7 +105,9 @@ impl LogBatch {
 
 /// Reads committed records.
 pub trait LogReader: Send {
-    /// Fills `out`, which the caller has cleared, with what is there, waiting up to `limits.wait_max` for a first record.
+    /// Appends to `out` what is there, up to the limits. Waits, up to `limits.wait_max`, only for a first record in an empty
+    /// `out`: a caller that was busy calls again with the same batch and takes along what came meanwhile. A lane has one
+    /// entry in `out.progress`, which is updated.
     /// A record that can't be read is [`ErrorKind::TableFailed`] and names its partition and offset.
     ///
     /// [`ErrorKind::TableFailed`]: crate::ErrorKind::TableFailed
