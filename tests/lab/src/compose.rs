@@ -65,9 +65,11 @@ pub fn compose_command() -> Option<Vec<&'static str>> {
 
 pub(crate) fn up(kind: &str, name: &str, state: &State, folder: &Path) -> Result<()> {
     let settings = folder.join("options.yml");
-    fs::write(&settings, options_file(kind, &state.options))
-        .with_context(|| format!("writing {}", settings.display()))?;
-    run(kind, name, state, Some(&settings), &["up", "-d", kind]).map(drop)
+    if kind == "kafka" {
+        fs::write(&settings, options_file(&state.options))
+            .with_context(|| format!("writing {}", settings.display()))?;
+    }
+    run(kind, name, state, (kind == "kafka").then_some(&settings), &["up", "-d", kind]).map(drop)
 }
 
 pub(crate) fn kill(kind: &str, name: &str, state: &State) -> Result<()> {
@@ -92,7 +94,7 @@ fn docker_answers() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-fn run(kind: &str, name: &str, state: &State, settings: Option<&Path>, arguments: &[&str]) -> Result<String> {
+fn run(kind: &str, name: &str, state: &State, settings: Option<&PathBuf>, arguments: &[&str]) -> Result<String> {
     let words = compose_command().context("neither `docker compose` nor `docker-compose` works")?;
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).arg("-p").arg(format!("tailrace-lab-{kind}-{name}")).arg("-f").arg(file());
@@ -122,27 +124,57 @@ fn spell_options(kind: &str, options: &[String]) -> String {
     }
 }
 
-/// Kafka's image takes its settings from variables: `a.b=c` becomes `KAFKA_A_B: "c"`. For the others the file says nothing.
-fn options_file(kind: &str, options: &[String]) -> String {
-    let mut text = String::from("version: \"3.8\"\n");
-    let settings: Vec<(&str, &str)> = options.iter().filter_map(|option| option.split_once('=')).collect();
-    if kind == "kafka" && !settings.is_empty() {
-        text.push_str("services:\n  kafka:\n    environment:\n");
-        for (key, value) in settings {
-            text.push_str(&format!("      KAFKA_{}: {value:?}\n", key.replace('.', "_").to_uppercase()));
-        }
+/// Kafka's image takes its settings from variables: `a.b=c` becomes `KAFKA_A_B: "c"`.
+fn options_file(options: &[String]) -> String {
+    let mut text = String::from("services:\n  kafka:\n    environment:\n      TAILRACE_LAB: \"1\"\n");
+    for (key, value) in options.iter().filter_map(|option| option.split_once('=')) {
+        text.push_str(&format!("      {}: {value:?}\n", variable(key)));
     }
     text
+}
+
+fn variable(setting: &str) -> String {
+    format!("KAFKA_{}", setting.replace('.', "_").to_uppercase())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Containers and native servers must behave alike, so each setting of the native ones stands in the file too.
+    #[test]
+    fn the_file_has_the_native_settings() {
+        let text = fs::read_to_string(file()).expect("reading docker-compose.yml");
+        let only_native = ["--bind-address", "--socket", "--pid-file", "--secure-file-priv"];
+        let mysql =
+            crate::mysql::SETTINGS.iter().filter(|setting| !only_native.iter().any(|name| setting.starts_with(name)));
+        for setting in mysql {
+            assert!(text.contains(&format!(" {setting}\n")), "{setting} is missing");
+        }
+        let only_native = ["listen_addresses", "unix_socket_directories"];
+        let postgres = crate::postgres::SETTINGS
+            .iter()
+            .filter(|setting| !only_native.iter().any(|name| setting.starts_with(name)));
+        for setting in postgres {
+            assert!(text.contains(&format!(" -c {setting}\n")), "{setting} is missing");
+        }
+        let kafka = crate::kafka::SETTINGS
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_once('='));
+        for (key, value) in kafka {
+            let (name, found) = (variable(key), text.replace('"', ""));
+            assert!(found.contains(&format!(" {name}: {value}\n")), "{name}: {value} is missing");
+        }
+        for password in [crate::ADMIN_PASSWORD, crate::ports::MYSQL_MAIN.to_string().as_str()] {
+            assert!(text.contains(password));
+        }
+    }
+
     #[test]
     fn options_reach_the_containers() {
         let options = ["log.segment.bytes=1048576".to_owned()];
-        assert!(options_file("kafka", &options).ends_with("      KAFKA_LOG_SEGMENT_BYTES: \"1048576\"\n"));
+        assert!(options_file(&options).ends_with("      KAFKA_LOG_SEGMENT_BYTES: \"1048576\"\n"));
         assert_eq!(spell_options("postgres", &["fsync=off".to_owned()]), "-c fsync=off");
         assert_eq!(spell_options("mysql", &["--sync-binlog=0".to_owned()]), "--sync-binlog=0");
     }

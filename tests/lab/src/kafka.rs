@@ -19,7 +19,7 @@ use crate::home::{Home, server_user};
 use crate::server::{self, Server};
 use crate::{install, ports, template};
 
-const SETTINGS: &str = include_str!("../server/kafka.properties");
+pub(crate) const SETTINGS: &str = include_str!("../server/kafka.properties");
 const LOGGING: &str = include_str!("../server/log4j2.properties");
 
 /// A Kafka broker; see [`Server`] for kill, start and remove.

@@ -23,7 +23,7 @@ use crate::{ADMIN_PASSWORD, TAILRACE_PASSWORD, install, ports, template};
 const ACCOUNTS: &str = include_str!("../server/mysql.sql");
 
 /// Settings of every instance; options of the caller follow and win. docker-compose.yml says the same.
-const SETTINGS: [&str; 16] = [
+pub(crate) const SETTINGS: [&str; 17] = [
     "--bind-address=127.0.0.1",
     "--mysqlx=OFF",
     "--socket=mysql.sock",
@@ -40,6 +40,7 @@ const SETTINGS: [&str; 16] = [
     "--innodb-buffer-pool-size=256M",
     "--innodb-redo-log-capacity=256M",
     "--max-connections=300",
+    "--max-allowed-packet=64M",
 ];
 
 /// A MySQL server; see [`Server`] for kill, start and remove.
@@ -130,7 +131,7 @@ impl server::Program for Program {
         let mut command = program(home, "usr/sbin/mysqld")?;
         command.arg("--no-defaults").arg(format!("--basedir={}", home.install("mysql/usr").display()));
         command.arg(format!("--datadir={}", folder.join("data").display())).arg(format!("--port={}", ports[0]));
-        command.args(SETTINGS).arg("--max-allowed-packet=64M").args(options);
+        command.args(SETTINGS).args(options);
         Ok(command)
     }
 

@@ -1,0 +1,103 @@
+//! `cargo x …`: the developer commands. This program builds in seconds without any system library, so that it can install
+//! what everything else needs, saying so first.
+//!
+//! It launches and reports; what is launched lives elsewhere (tests/lab, tests/e2e, tests/bench).
+
+mod build;
+mod check;
+mod servers;
+mod steps;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use lab::say;
+
+struct Command {
+    name: &'static str,
+    summary: &'static str,
+    help: &'static str,
+    run: fn(&[String]) -> Result<ExitCode>,
+}
+
+const COMMANDS: [Command; 6] = [
+    Command {
+        name: "up",
+        summary: "start MySQL, Kafka and PostgreSQL and print how to reach them",
+        help: "Finds or starts one server of each kind: in containers where `docker info` reaches an engine, else natively from\n\
+               Debian packages (installed as root; otherwise the commands are printed). A second `up` finds them running.\n\n\
+               TAILRACE_LAB_HOME    folder of programs and data (default: a cache folder outside the repository)\n\
+               TAILRACE_LAB_ENGINE  native | compose, instead of what is found",
+        run: servers::up,
+    },
+    Command {
+        name: "down",
+        summary: "stop and remove the servers of the laboratory, with their data",
+        help: "Removes every server that the laboratory started, and nothing else. Installed programs stay.",
+        run: servers::down,
+    },
+    Command {
+        name: "demo",
+        summary: "a live table flows through Kafka into PostgreSQL while everything gets killed",
+        help: "Starts servers, a writer, `tailrace capture` and `tailrace apply`; kills both again and again; compares every\n\
+               row with SQL of both databases; prints a table. Exit code 0: no difference. Options go to the demo:\n\n\
+               --plant         change one row of the target behind Tailrace's back: must exit 1 and name its key\n\
+               --seconds N     how long the writer writes (default 45)\n\
+               --rate N        transactions a second that the writer aims at (default 1500)\n\
+               --kills N       SIGKILLs of each of the two processes (default 6)\n\
+               --seed N        of the writer's and the killer's dice",
+        run: build::demo,
+    },
+    Command {
+        name: "test",
+        summary: "all tests, with real servers and live writers",
+        help: "Starts the servers, builds the binary with its fault points and runs `cargo test --workspace`. A server that\n\
+               can't be had is a failure. Options go to cargo test, for instance: cargo x test -p tailrace-mysql",
+        run: build::test,
+    },
+    Command {
+        name: "check",
+        summary: "format, lints, who may depend on whom, file lengths, docs, licences",
+        help: "Runs every check and reports them all; exit code 1 if one failed. `cargo x check --fast` leaves out those that\n\
+               compile (clippy, docs) or need a tool of their own (licences).",
+        run: check::run,
+    },
+    Command {
+        name: "bench",
+        summary: "the measurements, each with its limit measured in the same run",
+        help: "Starts the servers, builds tests/bench in release mode and runs it. Options go to the bench; --help lists them.",
+        run: build::bench,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        say(&overview());
+        return ExitCode::from(2);
+    };
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        say(&overview());
+        return ExitCode::SUCCESS;
+    }
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        say(&format!("no command {name:?}\n\n{}", overview()));
+        return ExitCode::from(2);
+    };
+    if rest.iter().any(|word| word == "--help" || word == "-h") && command.name != "bench" {
+        say(&format!("cargo x {}: {}\n\n{}", command.name, command.summary, command.help));
+        return ExitCode::SUCCESS;
+    }
+    (command.run)(rest).unwrap_or_else(|error| {
+        say(&format!("cargo x {name}: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn overview() -> String {
+    let mut text = String::from("cargo x COMMAND [--help]\n");
+    for command in &COMMANDS {
+        text.push_str(&format!("\n  {:<6} {}", command.name, command.summary));
+    }
+    text
+}
