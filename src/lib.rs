@@ -4,5 +4,8 @@
 //! changes from a source to the log, `apply` from the log to a target; they don't know each other. `mapping` says which table
 //! goes where. `control` serves health and metrics, `runtime` holds tasks, shutdown and retry, `telemetry` every metric.
 
+pub mod apply;
+pub mod capture;
+pub mod mapping;
 pub mod runtime;
 pub mod telemetry;

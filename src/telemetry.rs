@@ -138,8 +138,7 @@ pub struct SizeHistogram(Histogram);
 
 impl Default for SizeHistogram {
     fn default() -> Self {
-        const BOUNDS: [f64; 13] =
-            [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6];
+        const BOUNDS: [f64; 13] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6];
         Self(Histogram::new(BOUNDS))
     }
 }
@@ -195,7 +194,11 @@ impl CaptureMetrics {
         registry.register("commits", "Commits of the log", self.commits.clone());
         registry.register("commit_records", "Records in one log transaction", self.commit_records.0.clone());
         registry.register("commit_seconds", "How long a commit of the log took", self.commit_seconds.0.clone());
-        registry.register("source_lag_seconds", "Age of the newest record when committed", self.source_lag_seconds.clone());
+        registry.register(
+            "source_lag_seconds",
+            "Age of the newest record when committed",
+            self.source_lag_seconds.clone(),
+        );
         registry.register("last_commit_seconds", "When the log was last committed", self.last_commit_seconds.clone());
         registry.register("in_flight_records", "Records read and not yet committed", self.in_flight_records.clone());
         registry.register("reconnects", "Connections made again after a transient error", self.reconnects.clone());

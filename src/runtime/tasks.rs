@@ -1,13 +1,39 @@
 //! Named tasks: a span with the name lies around everything that the task logs.
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tracing::Instrument as _;
 
 /// Starts a task. Its owner awaits the handle, or aborts it: no task is left alone.
 #[expect(clippy::disallowed_methods, reason = "the one place where tasks start")]
-pub fn spawn<T: Send + 'static>(
-    name: &'static str,
-    future: impl Future<Output = T> + Send + 'static,
-) -> JoinHandle<T> {
+pub fn spawn<T: Send + 'static>(name: &'static str, future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(future.instrument(tracing::info_span!("task", name)))
+}
+
+/// Tasks of one kind that are waited for together. Dropping it aborts those that still run.
+pub struct Group<T> {
+    tasks: JoinSet<T>,
+}
+
+impl<T: Send + 'static> Group<T> {
+    /// No task yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { tasks: JoinSet::new() }
+    }
+
+    /// Starts a task.
+    pub fn spawn(&mut self, name: &'static str, future: impl Future<Output = T> + Send + 'static) {
+        self.tasks.spawn(future.instrument(tracing::info_span!("task", name)));
+    }
+
+    /// The next task that ends; none if all have. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<T, JoinError>> {
+        self.tasks.join_next().await
+    }
+}
+
+impl<T: Send + 'static> Default for Group<T> {
+    fn default() -> Self {
+        Self::new()
+    }
 }

@@ -1,0 +1,188 @@
+//! What a batch of records does to the target: duplicates dropped, the last change of each key kept, grouped by table.
+//!
+//! Cost: one hash and one probe a record, keys copied into one arena; nothing is allocated per record. Pure: no I/O, no clock.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use tailrace_contract::{
+    LogPartition, PartitionProgress, ProgressStep, ReadProgress, RowRef, TableChanges, TableMapping,
+};
+use tailrace_row::{Operation, Record, RecordBatch, RecordId, RowImage, Sequence, has_changed_key, write_key};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// One partition as its worker knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Lane {
+    /// Where its rows go.
+    pub(super) mapping: Arc<TableMapping>,
+    /// What the target holds.
+    pub(super) stored: PartitionProgress,
+    /// Number of its table among the worker's: lanes of one table share keys' meaning.
+    pub(super) table: u32,
+    /// Whether its table has stopped.
+    pub(super) is_stopped: bool,
+}
+
+impl Lane {
+    /// The partition.
+    pub(super) fn partition(&self) -> &LogPartition {
+        &self.stored.partition
+    }
+}
+
+/// Memory that planning uses again for each batch.
+#[derive(Default)]
+pub(super) struct Planner {
+    keys: Vec<u8>,
+    entries: Vec<Entry>,
+    by_key: HashTable<u32>,
+}
+
+struct Entry {
+    hash: u64,
+    key_start: usize,
+    key_end: usize,
+    row: RowRef,
+    schema: u32,
+    lane: u32,
+}
+
+/// What to do, and what it counts.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// By table.
+    pub(super) changes: Vec<TableChanges>,
+    /// One step per lane that moves.
+    pub(super) progress: Vec<ProgressStep>,
+    /// The lane of each step.
+    pub(super) lanes: Vec<u32>,
+    /// Records dropped because they were applied before.
+    pub(super) duplicates: u64,
+    /// Records that a later one of their key made needless.
+    pub(super) compacted: u64,
+    /// Records applied although they had been applied once.
+    pub(super) reapplied: u64,
+}
+
+impl Planner {
+    /// Plans a batch. Lanes whose table has stopped are left out, their progress too.
+    pub(super) fn plan(&mut self, records: &RecordBatch, read: &[ReadProgress], lanes: &[Lane]) -> Plan {
+        self.keys.clear();
+        self.entries.clear();
+        self.by_key.clear();
+        let mut plan = Plan::default();
+        let mut last: Vec<Option<Sequence>> = lanes.iter().map(|lane| lane.stored.sequence).collect();
+        for (id, record) in (0..).zip(records.records()) {
+            let lane = &lanes[record.lane as usize];
+            if lane.is_stopped {
+                continue;
+            }
+            let sequence = records.sequence(record);
+            let last = &mut last[record.lane as usize];
+            if is_duplicate(record.operation, sequence, *last) {
+                plan.duplicates += 1;
+                continue;
+            }
+            *last = (*last).max(Some(sequence));
+            plan.reapplied += u64::from(lane.stored.highest.is_some_and(|highest| sequence <= highest));
+            plan.compacted += self.add_record(records, id, record, lane.table);
+        }
+        plan.changes = self.group(records, lanes);
+        for read in read {
+            let lane = &lanes[read.lane as usize];
+            let has_moved = lane.stored.next_offset.is_none_or(|stored| read.next_offset > stored);
+            if !lane.is_stopped && has_moved {
+                let sequence = last[read.lane as usize];
+                plan.progress.push(ProgressStep { from: lane.stored.clone(), next_offset: read.next_offset, sequence });
+                plan.lanes.push(read.lane);
+            }
+        }
+        plan
+    }
+
+    /// Adds what a record does; returns how many earlier entries it made needless.
+    fn add_record(&mut self, records: &RecordBatch, id: RecordId, record: &Record, table: u32) -> u64 {
+        let (before, after) = (records.before(record), records.after(record));
+        let schema = records.schema(record);
+        let moved = matches!((before, after), (Some(before), Some(after)) if has_changed_key(schema, before, after));
+        let mut replaced = 0;
+        if let (Operation::Delete, Some(before)) | (Operation::Update, Some(before)) = (record.operation, before)
+            && (moved || record.operation == Operation::Delete)
+        {
+            replaced += u64::from(self.put(records, record, (table, before), RowRef::Before(id)));
+        }
+        if let Some(after) = after {
+            replaced += u64::from(self.put(records, record, (table, after), RowRef::After(id)));
+        }
+        replaced
+    }
+
+    /// The key's last word is now `row`; tells whether it had one already.
+    fn put(
+        &mut self,
+        records: &RecordBatch,
+        record: &Record,
+        (table, image): (u32, RowImage<'_>),
+        row: RowRef,
+    ) -> bool {
+        let key_start = self.keys.len();
+        self.keys.extend_from_slice(&table.to_le_bytes());
+        write_key(records.schema(record), image, &mut self.keys);
+        let key_end = self.keys.len();
+        let hash = xxh3_64(&self.keys[key_start..key_end]);
+        let (keys, entries) = (&self.keys, &mut self.entries);
+        let key_of = |entry: &Entry| &keys[entry.key_start..entry.key_end];
+        let is_same = |index: &u32| {
+            let entry = &entries[*index as usize];
+            entry.hash == hash && key_of(entry) == &keys[key_start..key_end]
+        };
+        let entry = Entry { hash, key_start, key_end, row, schema: record.schema, lane: record.lane };
+        if let Some(index) = self.by_key.find(hash, is_same).copied() {
+            let known = &mut entries[index as usize];
+            *known = Entry { key_start: known.key_start, key_end: known.key_end, ..entry };
+            self.keys.truncate(key_start);
+            return true;
+        }
+        let index = u32::try_from(entries.len()).expect("invariant: a batch has under 2^32 rows");
+        entries.push(entry);
+        self.by_key.insert_unique(hash, index, |index| entries[*index as usize].hash);
+        false
+    }
+
+    /// Groups by (table, schema), in the order of the records.
+    fn group(&mut self, records: &RecordBatch, lanes: &[Lane]) -> Vec<TableChanges> {
+        // A key replaced late keeps its early entry: sorted by record, row order is the log's again.
+        self.entries.sort_by_key(|entry| entry.row.record());
+        let mut changes: Vec<TableChanges> = Vec::new();
+        let mut of_schema: Vec<Option<usize>> = vec![None; records.schemas().len()];
+        for entry in &self.entries {
+            let place = *of_schema[entry.schema as usize].get_or_insert_with(|| {
+                changes.push(TableChanges {
+                    mapping: Arc::clone(&lanes[entry.lane as usize].mapping),
+                    schema: Arc::clone(&records.schemas()[entry.schema as usize]),
+                    deletes: Vec::new(),
+                    upserts: Vec::new(),
+                });
+                changes.len() - 1
+            });
+            match entry.row {
+                RowRef::Before(_) => changes[place].deletes.push(entry.row),
+                RowRef::After(_) => changes[place].upserts.push(entry.row),
+            }
+        }
+        changes
+    }
+}
+
+/// Whether the log delivered the record twice. Rows of a backfill carry the sequence before them, so an equal one is new (E15).
+fn is_duplicate(operation: Operation, sequence: Sequence, last: Option<Sequence>) -> bool {
+    match operation {
+        Operation::Insert | Operation::Update | Operation::Delete => last.is_some_and(|last| sequence <= last),
+        Operation::Read => last.is_some_and(|last| sequence < last),
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

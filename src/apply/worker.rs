@@ -1,0 +1,285 @@
+//! One worker of a session: reads its partitions, plans, writes; one connection to the log, one to the target.
+//!
+//! Reading and writing overlap: while the target writes a batch, the next one is read and decoded.
+
+use std::time::{Duration, Instant};
+
+use tailrace_contract::{
+    Applied, ApplyBatch, BatchLimits, Error, ErrorKind, LogBatch, LogReader, ReadProgress, Result, SinkWriter,
+};
+use tailrace_row::{RecordBatch, TableName};
+use tokio::sync::mpsc;
+
+use super::{
+    Apply, FailedTables,
+    plan::{Lane, Plan, Planner},
+};
+use crate::{
+    runtime::Shutdown,
+    telemetry::{PartitionLabels, seconds_now},
+};
+
+/// Batches in circulation: one being written, one waiting, one being filled.
+pub(super) const BATCHES: usize = 3;
+
+/// How often progress without rows is stored (control records of the log, tombstones).
+const QUIET_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A batch, or why the reader could not read on.
+pub(super) type Filled = Result<LogBatch>;
+
+/// The reading half: log → batches. Ends when the other half goes away, or after an error that ends the session.
+pub(super) async fn read_log(
+    mut reader: Box<dyn LogReader>,
+    limits: BatchLimits,
+    failed: FailedTables,
+    filled: mpsc::Sender<Filled>,
+    mut empty: mpsc::Receiver<LogBatch>,
+) {
+    let mut stopped: Vec<TableName> = Vec::new();
+    while let Some(mut batch) = empty.recv().await {
+        batch.clear();
+        let mut result = stop_failed(reader.as_mut(), &failed, &mut stopped);
+        if result.is_ok() {
+            result = fill(reader.as_mut(), &mut batch, limits, &filled).await;
+        }
+        let (item, is_over) = match result {
+            Ok(()) => (Ok(batch), false),
+            Err(error) if error.kind() == ErrorKind::TableFailed => {
+                // What was read before the bad record is whole: it is handed over first, and its memory replaced.
+                if filled.send(Ok(batch)).await.is_err() {
+                    break;
+                }
+                (Err(error), false)
+            }
+            Err(error) => (Err(error), true),
+        };
+        if filled.send(item).await.is_err() || is_over {
+            break;
+        }
+    }
+}
+
+async fn fill(
+    reader: &mut dyn LogReader,
+    batch: &mut LogBatch,
+    limits: BatchLimits,
+    filled: &mpsc::Sender<Filled>,
+) -> Result<()> {
+    reader.read_batch(batch, limits).await?;
+    if filled.capacity() > 0 {
+        return Ok(());
+    }
+    // The writer is busy. Whatever comes until it is free joins this batch: big batches under load, small ones without.
+    let _ = filled.reserve().await;
+    let is_full = batch.records.byte_len() >= limits.bytes_max || batch.records.len() >= limits.records_max;
+    if batch.records.is_empty() || is_full { Ok(()) } else { reader.read_batch(batch, limits).await }
+}
+
+fn stop_failed(reader: &mut dyn LogReader, failed: &FailedTables, stopped: &mut Vec<TableName>) -> Result<()> {
+    if failed.len() == stopped.len() {
+        return Ok(());
+    }
+    let tables: Vec<TableName> =
+        failed.tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner).keys().cloned().collect();
+    for table in tables {
+        if !stopped.contains(&table) {
+            reader.stop_table(&table)?;
+            stopped.push(table);
+        }
+    }
+    Ok(())
+}
+
+/// The writing half: batches → target transactions.
+pub(super) struct Worker<'a> {
+    pub(super) apply: &'a Apply,
+    pub(super) writer: Box<dyn SinkWriter>,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) filled: mpsc::Receiver<Filled>,
+    pub(super) empty: mpsc::Sender<LogBatch>,
+    pub(super) stop: Shutdown,
+    pub(super) planner: Planner,
+    pub(super) quiet: Quiet,
+    /// Tables of the whole session: when all have stopped there is nothing left to do.
+    pub(super) table_count: usize,
+}
+
+/// Progress without rows that is not stored yet.
+pub(super) struct Quiet {
+    read: Vec<ReadProgress>,
+    stored_at: Instant,
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self { read: Vec::new(), stored_at: Instant::now() }
+    }
+}
+
+impl Quiet {
+    fn merge(&mut self, read: &[ReadProgress]) {
+        for new in read {
+            match self.read.iter_mut().find(|known| known.lane == new.lane) {
+                Some(known) => *known = *new,
+                None => self.read.push(*new),
+            }
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Works until asked to stop, or until the first error that ends the session.
+    pub(super) async fn run(&mut self) -> Result<()> {
+        loop {
+            // Cancel-safe: both branches only wait.
+            let filled = tokio::select! {
+                biased;
+                () = self.stop.requested() => return self.store_quiet().await,
+                filled = self.filled.recv() => filled,
+            };
+            match filled {
+                None => return Err(Error::corrupt("the reading half of apply ended without an error")),
+                Some(Ok(batch)) => {
+                    self.apply_batch(&batch).await?;
+                    // The reader may be gone; the next receive tells.
+                    let _ = self.empty.try_send(batch);
+                }
+                Some(Err(error)) if error.kind() == ErrorKind::TableFailed && error.table().is_some() => {
+                    self.fail_table(error)?;
+                }
+                Some(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn apply_batch(&mut self, batch: &LogBatch) -> Result<()> {
+        self.stop_failed_lanes();
+        self.note_behind(&batch.progress);
+        if batch.records.is_empty() {
+            self.quiet.merge(&batch.progress);
+            if self.quiet.stored_at.elapsed() >= QUIET_PROGRESS_INTERVAL {
+                self.store_quiet().await?;
+            }
+            return Ok(());
+        }
+        let metrics = &self.apply.metrics.apply;
+        let count = batch.records.len();
+        metrics.records.inc_by(count as u64);
+        metrics.bytes.inc_by(batch.records.byte_len() as u64);
+        let in_flight = i64::try_from(count).unwrap_or(i64::MAX);
+        metrics.in_flight_records.inc_by(in_flight);
+        self.quiet.merge(&batch.progress);
+        let read = std::mem::take(&mut self.quiet.read);
+        let result = self.write(&batch.records, &read).await;
+        metrics.in_flight_records.dec_by(in_flight);
+        result
+    }
+
+    async fn store_quiet(&mut self) -> Result<()> {
+        let read = std::mem::take(&mut self.quiet.read);
+        self.quiet.stored_at = Instant::now();
+        if read.is_empty() { Ok(()) } else { self.write(&RecordBatch::new(), &read).await }
+    }
+
+    /// Writes a batch; if a table is refused it stops, and the rest is written without it.
+    async fn write(&mut self, records: &RecordBatch, read: &[ReadProgress]) -> Result<()> {
+        loop {
+            let plan = self.planner.plan(records, read, &self.lanes);
+            if plan.progress.is_empty() && plan.changes.is_empty() {
+                return Ok(());
+            }
+            let started = Instant::now();
+            let batch = ApplyBatch { records, changes: &plan.changes, progress: &plan.progress };
+            match self.writer.apply(batch).await {
+                Ok(applied) => {
+                    self.note_applied(records, plan, applied, started.elapsed());
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::TableFailed && error.table().is_some() => {
+                    self.fail_table(error)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn note_applied(&mut self, records: &RecordBatch, plan: Plan, applied: Applied, took: Duration) {
+        let metrics = &self.apply.metrics.apply;
+        metrics.upserts.inc_by(applied.upserted);
+        metrics.deletes.inc_by(applied.deleted);
+        metrics.compacted.inc_by(plan.compacted);
+        metrics.duplicates.inc_by(plan.duplicates);
+        metrics.reapplied.inc_by(plan.reapplied);
+        metrics.commits.inc();
+        if !records.is_empty() {
+            metrics.commit_records.observe(records.len());
+            metrics.commit_seconds.observe(took.as_secs_f64());
+            observe_lag(records, |lag| metrics.end_to_end_lag_seconds.observe(lag));
+        }
+        for (lane, step) in plan.lanes.into_iter().zip(plan.progress) {
+            let stored = &mut self.lanes[lane as usize].stored;
+            stored.next_offset = Some(step.next_offset);
+            stored.sequence = step.sequence;
+            stored.highest = stored.highest.max(step.sequence);
+            let labels = partition_labels(&stored.partition.table, stored.partition.index);
+            metrics.offset.get_or_create(&labels).set(step.next_offset);
+        }
+    }
+
+    fn note_behind(&self, read: &[ReadProgress]) {
+        for read in read {
+            let partition = self.lanes[read.lane as usize].partition();
+            let labels = partition_labels(&partition.table, partition.index);
+            let behind = i64::try_from(read.behind).unwrap_or(i64::MAX);
+            self.apply.metrics.apply.behind.get_or_create(&labels).set(behind);
+        }
+    }
+
+    fn fail_table(&mut self, error: Error) -> Result<()> {
+        let is_ours = self.lanes.iter().any(|lane| !lane.is_stopped && error.table() == Some(&lane.mapping.source));
+        if !is_ours {
+            // Trying again would fail for ever: a sink that blames a table that is not in the batch is wrong.
+            return Err(Error::refused("the target blames a table that was not written").caused_by(error));
+        }
+        self.apply.fail_table(error);
+        self.stop_failed_lanes();
+        if self.apply.failed.len() >= self.table_count { self.apply.failed.first_error() } else { Ok(()) }
+    }
+
+    fn stop_failed_lanes(&mut self) {
+        for lane in &mut self.lanes {
+            lane.is_stopped = lane.is_stopped || self.apply.failed.contains(&lane.mapping.source);
+        }
+    }
+}
+
+fn partition_labels(table: &TableName, partition: u32) -> PartitionLabels {
+    PartitionLabels { table: table.to_string(), partition }
+}
+
+/// One observation per rows event: its commit in the source to now.
+#[expect(clippy::cast_precision_loss, reason = "a lag in seconds needs no microsecond precision")]
+fn observe_lag(records: &RecordBatch, mut observe: impl FnMut(f64)) {
+    let now = seconds_now();
+    let mut previous = None;
+    for record in records.records() {
+        if previous == Some(record.origin) {
+            continue;
+        }
+        previous = Some(record.origin);
+        let committed = records.origin(record).committed_at_micros;
+        if committed > 0 {
+            observe((now - committed as f64 / 1e6).max(0.0));
+        }
+    }
+}
+
+/// Starts with all batches empty.
+pub(super) fn empty_batches() -> (mpsc::Sender<LogBatch>, mpsc::Receiver<LogBatch>) {
+    let (sender, receiver) = mpsc::channel(BATCHES);
+    for _ in 0..BATCHES {
+        sender.try_send(LogBatch::default()).expect("invariant: the channel has room for all batches");
+    }
+    (sender, receiver)
+}

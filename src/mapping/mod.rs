@@ -1,0 +1,117 @@
+//! Which table of the source goes to which table of the target. Used by schema and apply; later by backfill and verify.
+//!
+//! Columns go by name. An exact rule wins over one for a whole database; a table that no rule names is not moved.
+
+use std::collections::BTreeMap;
+
+use tailrace_contract::{Error, Result, TableFilter, TableMapping, TablePattern, TargetTable};
+use tailrace_row::TableName;
+
+/// Where the tables of a pattern go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetRule {
+    /// The source's database becomes the schema, the table keeps its name.
+    SameName,
+    /// Into this schema, under the table's own name.
+    Schema(Box<str>),
+    /// To exactly this table; only for a pattern that names one table.
+    Table(TargetTable),
+}
+
+/// One `[[table]]` of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableRule {
+    /// Which tables of the source.
+    pub pattern: TablePattern,
+    /// Where they go.
+    pub target: TargetRule,
+}
+
+/// All rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableRules {
+    rules: Vec<TableRule>,
+}
+
+impl TableRules {
+    /// Takes the rules; the configuration has checked that no two name the same table.
+    #[must_use]
+    pub fn new(rules: Vec<TableRule>) -> Self {
+        Self { rules }
+    }
+
+    /// The tables that the rules capture.
+    #[must_use]
+    pub fn filter(&self) -> TableFilter {
+        TableFilter { patterns: self.rules.iter().map(|rule| rule.pattern.clone()).collect() }
+    }
+
+    /// Where a table goes; none if no rule names it.
+    #[must_use]
+    pub fn mapping(&self, source: &TableName) -> Option<TableMapping> {
+        let matching = |rule: &&TableRule| rule.pattern.matches(&source.database, &source.table);
+        let exact = self.rules.iter().filter(|rule| matches!(rule.pattern, TablePattern::Table(_))).find(matching);
+        let rule = exact.or_else(|| self.rules.iter().find(matching))?;
+        let same_name = |schema: &str| TargetTable { schema: schema.into(), table: source.table.clone() };
+        let target = match &rule.target {
+            TargetRule::SameName => same_name(&source.database),
+            TargetRule::Schema(schema) => same_name(schema),
+            TargetRule::Table(table) => table.clone(),
+        };
+        Some(TableMapping { source: source.clone(), target })
+    }
+
+    /// Where the tables go. Two tables that meet in one target table would overwrite each other: refused.
+    pub fn mappings(&self, sources: &[TableName]) -> Result<Vec<TableMapping>> {
+        let mut by_target = BTreeMap::<TargetTable, TableName>::new();
+        let mut mappings = Vec::new();
+        for mapping in sources.iter().filter_map(|source| self.mapping(source)) {
+            if let Some(other) = by_target.insert(mapping.target.clone(), mapping.source.clone()) {
+                return Err(Error::refused(format!(
+                    "the tables {other} and {} both go to {}",
+                    mapping.source, mapping.target
+                ))
+                .hint("give each a [[table]] section with a target of its own"));
+            }
+            mappings.push(mapping);
+        }
+        Ok(mappings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> TableRules {
+        let table = |database: &str, table: &str| TablePattern::Table(TableName::new(database, table));
+        let target = TargetTable { schema: "public".into(), table: "purchases".into() };
+        TableRules::new(vec![
+            TableRule { pattern: TablePattern::Database("shop".into()), target: TargetRule::Schema("public".into()) },
+            TableRule { pattern: table("shop", "orders"), target: TargetRule::Table(target) },
+            TableRule { pattern: table("crm", "items"), target: TargetRule::SameName },
+            TableRule { pattern: TablePattern::Database("old".into()), target: TargetRule::Schema("public".into()) },
+        ])
+    }
+
+    fn check(source: (&str, &str), expect: Option<&str>) {
+        let mapping = rules().mapping(&TableName::new(source.0, source.1));
+        assert_eq!(mapping.map(|mapping| mapping.target.to_string()).as_deref(), expect, "{source:?}");
+    }
+
+    #[test]
+    fn exact_rules_win_over_databases() {
+        check(("shop", "orders"), Some("public.purchases"));
+        check(("shop", "items"), Some("public.items"));
+        check(("crm", "items"), Some("crm.items"));
+        check(("crm", "other"), None);
+    }
+
+    #[test]
+    fn two_tables_in_one_target_are_refused() {
+        let sources = [TableName::new("shop", "items"), TableName::new("old", "items")];
+        let error = rules().mappings(&sources).unwrap_err();
+        assert_eq!(error.message(), "the tables shop.items and old.items both go to public.items");
+        assert_eq!(rules().mappings(&sources[..1]).unwrap().len(), 1);
+    }
+}
