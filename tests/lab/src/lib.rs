@@ -6,13 +6,18 @@
 
 pub mod compose;
 pub mod home;
+pub mod http;
 pub mod install;
 pub mod kafka;
 pub mod mysql;
 pub mod ports;
 pub mod postgres;
+pub mod process;
 pub mod server;
 pub mod wait;
+
+#[cfg(feature = "drivers")]
+pub mod proxy;
 
 mod process_table;
 mod state;
