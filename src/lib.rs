@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod capture;
+pub mod config;
 pub mod mapping;
 pub mod runtime;
 pub mod telemetry;

@@ -1,0 +1,321 @@
+//! The configuration judged: ranges, words, what keys mean for each other. Every default is filled in here.
+//!
+//! A part with a problem yields none and the check goes on, so that one run finds all problems.
+
+use std::net::SocketAddr;
+
+use tailrace_contract::{LogSettings, Retention, SourceSettings, StartAt, TargetSettings, TlsMode};
+
+use super::{
+    Config, ConfigProblem, HttpConfig, SourceConfig, Stores,
+    document::{Document, Entry},
+    keys,
+    nearest::nearest,
+    problem::{Place, Problems},
+    raw::{self, RawApply, RawCapture, RawConfig, RawHttp, RawLog, RawSource, RawTarget},
+    secret::Surroundings,
+    store::{Role, Store, StoreCheck, check_store, is_same_server},
+    tables::check_tables,
+    values::{choice_or_first, duration, given, number, quoted, required, size},
+};
+use crate::{apply::ApplyLimits, capture::CommitLimits};
+
+/// Checks the file's text.
+pub(super) fn check(text: &str, stores: Stores, surroundings: &Surroundings<'_>) -> Result<Config, Vec<ConfigProblem>> {
+    let mut problems = Problems::default();
+    let document = Document::parse(text);
+    let raw = raw::read(&document, &mut problems);
+    let config = check_config(&raw, stores, surroundings, &mut problems);
+    check_sections(&raw, stores, text.len(), &mut problems);
+    document.report(&mut problems);
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        Some(_) | None => {
+            assert!(!problems.is_empty(), "invariant: a part without value has a problem");
+            Err(problems.into_sorted(text))
+        }
+    }
+}
+
+fn check_config(
+    raw: &RawConfig,
+    stores: Stores,
+    surroundings: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> Option<Config> {
+    let source = section(&raw.source, |raw| {
+        let check = StoreCheck { role: Role::Source, section: &keys::SOURCE, is_used: stores.source, surroundings };
+        check_source(raw, check, problems)
+    });
+    let log = section(&raw.log, |raw| {
+        let check = StoreCheck { role: Role::Log, section: &keys::LOG, is_used: stores.log, surroundings };
+        check_log(raw, check, problems)
+    });
+    let target = section(&raw.target, |raw| {
+        let check = StoreCheck { role: Role::Target, section: &keys::TARGET, is_used: stores.target, surroundings };
+        check_target(raw, check, problems)
+    });
+    if let (Some(Some(source)), Some(Some(target)), Entry::Given(raw, _)) = (&source, &target, &raw.target) {
+        check_two_servers(source, target, &raw.store.url, problems);
+    }
+    let own_schema = target.as_ref().and_then(Option::as_ref).map(|target| target.schema.clone());
+    let rules = section(&raw.tables, |raw| check_tables(raw, own_schema.as_deref(), problems));
+    let capture = check_capture(&raw.capture, log.as_ref().and_then(Option::as_ref), problems);
+    let apply = check_apply(&raw.apply, problems);
+    let http = check_http(&raw.http, problems);
+    Some(Config {
+        source: source??,
+        log: log?,
+        target: target?,
+        rules: rules??,
+        capture: capture?,
+        apply: apply?,
+        http: http?,
+    })
+}
+
+/// The outer option is none after a problem, the inner one where the section is absent.
+fn section<R, T>(entry: &Entry<R>, check: impl FnOnce(&R) -> Option<T>) -> Option<Option<T>> {
+    match entry {
+        Entry::Given(raw, _) => check(raw).map(Some),
+        Entry::Absent => Some(None),
+        Entry::Wrong => None,
+    }
+}
+
+/// Reports the sections that are missing. `end` is where they would be added.
+fn check_sections(raw: &RawConfig, stores: Stores, end: usize, problems: &mut Problems) {
+    let mut missing = |name: &str, message: &str, remedy: &str| {
+        problems.add_absent(&Place::default().below(name).at(end), message, remedy);
+    };
+    if matches!(raw.source, Entry::Absent) {
+        missing("source", "the section is missing", "add [source] with url and server_id");
+    }
+    if matches!(raw.log, Entry::Absent) && stores.log {
+        let message = "the section is missing, and moving changes inside one process comes in the next version";
+        missing("log", message, "add [log] with url and prefix");
+    }
+    if matches!(raw.target, Entry::Absent) && stores.target {
+        missing("target", "the section is missing", "add [target] with url");
+    }
+    let is_empty = given(&raw.tables).is_some_and(|(tables, _)| tables.is_empty());
+    if matches!(raw.tables, Entry::Absent) || is_empty {
+        missing("table", "no table is named", "add [[table]] with source = \"shop.orders\" or \"shop.*\"");
+    }
+}
+
+fn check_source(raw: &RawSource, check: StoreCheck<'_>, problems: &mut Problems) -> Option<SourceConfig> {
+    let store = check_store(&raw.store, check, problems);
+    let here = (check.section, &raw.store.place);
+    let server_id =
+        required(&raw.server_id, here, ("server_id", ", a number that no other replica of the server has"), problems)
+            .and_then(|_| number(&raw.server_id, 0, 1..=i128::from(u32::MAX), problems));
+    let heartbeat = duration(&raw.heartbeat, "10s", ["1s", "10m"], problems);
+    let start = match &raw.start {
+        Entry::Given(text, place) => check_start(text, place, problems),
+        Entry::Absent => Some(StartAt::Now),
+        Entry::Wrong => None,
+    };
+    let Store { endpoint, .. } = store?;
+    let settings = SourceSettings { endpoint, server_id: server_id?, heartbeat: heartbeat? };
+    Some(SourceConfig { settings, start: start? })
+}
+
+/// Whether a GTID set or a `file:offset` is one, and still there, is the source's to say.
+fn check_start(text: &str, place: &Place, problems: &mut Problems) -> Option<StartAt> {
+    match text {
+        "now" => Some(StartAt::Now),
+        "earliest" => Some(StartAt::Earliest),
+        place_of_source if place_of_source.contains(':') => Some(StartAt::At(place_of_source.trim().to_owned())),
+        other => {
+            let remedy = match nearest(other, ["now", "earliest"]) {
+                Some(word) => format!("did you mean \"{word}\"?"),
+                None => "write \"now\", \"earliest\", a GTID set or FILE:OFFSET".to_owned(),
+            };
+            problems.add(place, format!("{} is no place to start at", quoted(other)), remedy);
+            None
+        }
+    }
+}
+
+fn check_log(raw: &RawLog, check: StoreCheck<'_>, problems: &mut Problems) -> Option<LogSettings> {
+    let store = check_store(&raw.store, check, problems);
+    let sasl_mechanism = check_sasl(raw, store.as_ref(), problems);
+    let why = ", with which the names of all topics will begin";
+    let prefix = required(&raw.prefix, (check.section, &raw.store.place), ("prefix", why), problems)
+        .and_then(|(prefix, place)| check_prefix(prefix, place, problems));
+    let partitions = number(&raw.partitions, 8, 1..=10_000, problems);
+    let replication = number(&raw.replication, 3, 1..=100, problems);
+    let is_compacted = choice_or_first(&raw.cleanup, &[("delete", false), ("compact", true)], problems);
+    let retention = check_retention(&raw.retention, is_compacted, problems);
+    let has_inline_schemas = match raw.schemas {
+        Entry::Given(schemas, _) => Some(schemas),
+        Entry::Absent => Some(false),
+        Entry::Wrong => None,
+    };
+    let refuses_inexact = choice_or_first(&raw.inexact, &[("exact-header", false), ("refuse", true)], problems);
+    let transaction_bytes_max = size(&raw.transaction_bytes, "64MiB", ["1MiB", "1GiB"], problems);
+    let Store { endpoint, more_brokers } = store?;
+    Some(LogSettings {
+        endpoint,
+        more_brokers,
+        sasl_mechanism: sasl_mechanism?,
+        prefix: prefix?,
+        partitions: partitions?,
+        replication: replication?,
+        retention: retention?,
+        is_compacted: is_compacted?,
+        has_inline_schemas: has_inline_schemas?,
+        refuses_inexact: refuses_inexact?,
+        transaction_bytes_max: transaction_bytes_max?,
+    })
+}
+
+/// The outer option is none after a problem, the inner one where the log asks for no login.
+fn check_sasl(raw: &RawLog, store: Option<&Store>, problems: &mut Problems) -> Option<Option<String>> {
+    let mechanism = match &raw.sasl {
+        Entry::Given(..) => {
+            const MECHANISMS: &[(&str, &str)] =
+                &[("SCRAM-SHA-512", "SCRAM-SHA-512"), ("SCRAM-SHA-256", "SCRAM-SHA-256"), ("PLAIN", "PLAIN")];
+            Some(choice_or_first(&raw.sasl, MECHANISMS, problems)?)
+        }
+        Entry::Absent => None,
+        Entry::Wrong => return None,
+    };
+    let Some(endpoint) = store.map(|store| &store.endpoint) else { return Some(mechanism.map(str::to_owned)) };
+    let has_password = !matches!(raw.store.password, Entry::Absent);
+    let url = given(&raw.store.url).map(|(_, place)| place);
+    let place = given(&raw.sasl).map(|(_, place)| place).or(url).unwrap_or(&raw.store.place);
+    let has_account = !endpoint.user.is_empty();
+    match (mechanism, has_account, has_password) {
+        (None, false, false) => {}
+        (Some("PLAIN"), true, true) if endpoint.tls.mode == TlsMode::Disabled => {
+            problems.add(place, "PLAIN without TLS shows the password to the network", "use SCRAM-SHA-512, or TLS");
+        }
+        (Some(_), true, true) => {}
+        (None, _, _) => {
+            let remedy =
+                "add sasl = \"SCRAM-SHA-512\" (or SCRAM-SHA-256, PLAIN), or leave the account and the password out";
+            problems.add(place, "an account or a password without a way to log in", remedy);
+        }
+        (Some(_), false, _) => {
+            problems.add(place, "no account to log in with", "write kafka://ACCOUNT@HOST:PORT in url")
+        }
+        (Some(_), true, false) => {
+            problems.add(
+                place,
+                "no password to log in with",
+                "add password = { env = \"NAME\" } or { file = \"PATH\" }",
+            );
+        }
+    }
+    Some(mechanism.map(str::to_owned))
+}
+
+fn check_prefix(prefix: &str, place: &Place, problems: &mut Problems) -> Option<String> {
+    // A topic's name has at most 249 characters; database and table of the source at most 64 each, with a dot before each.
+    const LENGTH_MAX: usize = 249 - 2 * (1 + 64);
+    let is_legal = prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if prefix.is_empty() || prefix.len() > LENGTH_MAX || !is_legal || prefix.starts_with('.') {
+        let remedy = format!("use 1 to {LENGTH_MAX} letters, digits, dots, _ and -, no dot first");
+        problems.add(place, format!("{} can't begin the name of a topic", quoted(prefix)), remedy);
+        return None;
+    }
+    Some(prefix.to_owned())
+}
+
+fn check_retention(raw: &Entry<String>, is_compacted: Option<bool>, problems: &mut Problems) -> Option<Retention> {
+    if let (Entry::Given(_, place), Some(true)) = (raw, is_compacted) {
+        problems.add(place, "has no effect on compacted topics", "leave it out, or write cleanup = \"delete\"");
+        return None;
+    }
+    match raw {
+        Entry::Given(text, _) if text == "unlimited" => Some(Retention::Unlimited),
+        Entry::Absent if is_compacted == Some(true) => Some(Retention::Unlimited),
+        Entry::Given(..) | Entry::Absent | Entry::Wrong => {
+            duration(raw, "7d", ["1m", "36500d"], problems).map(Retention::For)
+        }
+    }
+}
+
+fn check_target(raw: &RawTarget, check: StoreCheck<'_>, problems: &mut Problems) -> Option<TargetSettings> {
+    let store = check_store(&raw.store, check, problems);
+    let schema = match &raw.schema {
+        Entry::Given(schema, place) if schema.is_empty() || schema.contains('\0') => {
+            problems.add(place, "is no name of a schema", "write schema = \"tailrace\"");
+            None
+        }
+        Entry::Given(schema, _) => Some(schema.clone()),
+        Entry::Absent => Some("tailrace".to_owned()),
+        Entry::Wrong => None,
+    };
+    let statement_timeout = duration(&raw.statement_timeout, "60s", ["1s", "1h"], problems);
+    let Store { endpoint, .. } = store?;
+    Some(TargetSettings { endpoint, schema: schema?, statement_timeout: statement_timeout? })
+}
+
+fn check_two_servers(source: &SourceConfig, target: &TargetSettings, url: &Entry<String>, problems: &mut Problems) {
+    if let Some((_, place)) = given(url).filter(|_| is_same_server(&source.settings.endpoint, &target.endpoint)) {
+        problems.add(place, "the target is the server of source.url", "name another server");
+    }
+}
+
+fn check_capture(raw: &RawCapture, log: Option<&LogSettings>, problems: &mut Problems) -> Option<CommitLimits> {
+    let defaults = CommitLimits::default();
+    let records_max = number(&raw.commit_records_max, defaults.records_max, 1..=10_000_000, problems);
+    // A broker aborts a transaction after 60 s by default: the age must stay well below.
+    let age_max = duration(&raw.commit_age_max, "5s", ["10ms", "20s"], problems);
+    let idle_interval = duration(&raw.idle_interval, "2s", ["100ms", "10m"], problems);
+    Some(CommitLimits {
+        bytes_max: log.map_or(defaults.bytes_max, |log| log.transaction_bytes_max),
+        records_max: records_max?,
+        age_max: age_max?,
+        idle_interval: idle_interval?,
+    })
+}
+
+fn check_apply(raw: &RawApply, problems: &mut Problems) -> Option<ApplyLimits> {
+    let workers = number(&raw.workers, 4, 1..=256, problems);
+    let batch_records_max = number(&raw.batch_records_max, 20_000, 1..=1_000_000, problems);
+    let batch_bytes_max = size(&raw.batch_bytes_max, "8MiB", ["64KiB", "256MiB"], problems);
+    let discovery_interval = duration(&raw.discovery_interval, "5s", ["100ms", "10m"], problems);
+    Some(ApplyLimits {
+        workers: workers?,
+        batch_records_max: batch_records_max?,
+        batch_bytes_max: batch_bytes_max?,
+        discovery_interval: discovery_interval?,
+    })
+}
+
+fn check_http(raw: &RawHttp, problems: &mut Problems) -> Option<HttpConfig> {
+    let capture = check_address(&raw.capture, "127.0.0.1:8700", problems);
+    let apply = check_address(&raw.apply, "127.0.0.1:8701", problems);
+    let http = HttpConfig { capture: capture?, apply: apply? };
+    let later = given(&raw.apply).or(given(&raw.capture)).map(|(_, place)| place);
+    if let Some(place) = later.filter(|_| http.capture == http.apply && http.apply.port() != 0) {
+        problems.add(place, "capture and apply can't listen on one address", "give each its own port");
+        return None;
+    }
+    Some(http)
+}
+
+fn check_address(raw: &Entry<String>, default: &str, problems: &mut Problems) -> Option<SocketAddr> {
+    let (text, place) = match raw {
+        Entry::Given(text, place) => (text.as_str(), place),
+        Entry::Absent => return Some(default.parse().expect("invariant: the default is an address")),
+        Entry::Wrong => return None,
+    };
+    let remedy = format!("write an address and a port of this machine, as in \"{default}\"");
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Some(address),
+        Ok(_) => {
+            let message = "is not a loopback address, and the endpoint has no TLS and no login yet";
+            problems.add(place, message, remedy);
+            None
+        }
+        Err(_) => {
+            problems.add(place, format!("{} is no address", quoted(text)), remedy);
+            None
+        }
+    }
+}

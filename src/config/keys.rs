@@ -1,0 +1,166 @@
+//! Every key that the configuration file may hold: its name, what it expects, and an example to copy.
+//!
+//! The reader knows no key that is not listed here, and a test holds docs/configuration.md against this list, both ways.
+//! Ranges, defaults and what keys mean together are the checker's matter.
+
+/// One key of a section.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value must be, as in `expected …`.
+    pub expected: &'static str,
+    /// A value as one would type it.
+    pub example: &'static str,
+}
+
+/// The keys that may stand together in one table of the file.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// Its path; empty for the file itself. The tables of an array share one path.
+    pub path: &'static str,
+    /// What may stand in it.
+    pub keys: &'static [Key],
+}
+
+impl Section {
+    /// The key of that name.
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+/// Every section.
+pub(super) const SECTIONS: &[&Section] = &[
+    &ROOT,
+    &SOURCE,
+    &SOURCE_PASSWORD,
+    &SOURCE_TLS,
+    &LOG,
+    &LOG_PASSWORD,
+    &LOG_TLS,
+    &TARGET,
+    &TARGET_PASSWORD,
+    &TARGET_TLS,
+    &TABLE,
+    &CAPTURE,
+    &APPLY,
+    &HTTP,
+];
+
+/// The file itself.
+pub(super) const ROOT: Section = Section {
+    path: "",
+    keys: &[
+        key("source", "a table", "[source]"),
+        key("log", "a table", "[log]"),
+        key("target", "a table", "[target]"),
+        key("table", "tables in double brackets", "[[table]]"),
+        key("capture", "a table", "[capture]"),
+        key("apply", "a table", "[apply]"),
+        key("http", "a table", "[http]"),
+    ],
+};
+
+/// The database whose changes are followed.
+pub(super) const SOURCE: Section = Section {
+    path: "source",
+    keys: &[
+        key("url", "text", "\"mysql://tailrace@db.example:3306\""),
+        PASSWORD,
+        TLS,
+        key("server_id", "a whole number", "5501"),
+        key("start", "text", "\"now\""),
+        key("heartbeat", "a duration in quotes", "\"10s\""),
+    ],
+};
+
+/// The durable transport between capture and apply.
+pub(super) const LOG: Section = Section {
+    path: "log",
+    keys: &[
+        key("url", "text", "\"kafka://broker.example:9092\""),
+        PASSWORD,
+        TLS,
+        key("sasl", "text", "\"SCRAM-SHA-512\""),
+        key("prefix", "text", "\"shop\""),
+        key("partitions", "a whole number", "8"),
+        key("replication", "a whole number", "3"),
+        key("retention", "a duration in quotes, or \"unlimited\"", "\"7d\""),
+        key("cleanup", "text", "\"delete\""),
+        key("schemas", "true or false", "false"),
+        key("inexact", "text", "\"exact-header\""),
+        key("transaction_bytes", "a size in quotes", "\"64MiB\""),
+    ],
+};
+
+/// The new store.
+pub(super) const TARGET: Section = Section {
+    path: "target",
+    keys: &[
+        key("url", "text", "\"postgres://tailrace@db.example:5432/shop\""),
+        PASSWORD,
+        TLS,
+        key("schema", "text", "\"tailrace\""),
+        key("statement_timeout", "a duration in quotes", "\"60s\""),
+    ],
+};
+
+/// One captured table, or all tables of a database.
+pub(super) const TABLE: Section = Section {
+    path: "table",
+    keys: &[key("source", "text", "\"shop.orders\""), key("target", "text", "\"public.orders\"")],
+};
+
+/// How changes are written to the log.
+pub(super) const CAPTURE: Section = Section {
+    path: "capture",
+    keys: &[
+        key("commit_records_max", "a whole number", "200000"),
+        key("commit_age_max", "a duration in quotes", "\"5s\""),
+        key("idle_interval", "a duration in quotes", "\"2s\""),
+    ],
+};
+
+/// How records are written to the target.
+pub(super) const APPLY: Section = Section {
+    path: "apply",
+    keys: &[
+        key("workers", "a whole number", "4"),
+        key("batch_records_max", "a whole number", "20000"),
+        key("batch_bytes_max", "a size in quotes", "\"8MiB\""),
+        key("discovery_interval", "a duration in quotes", "\"5s\""),
+    ],
+};
+
+/// Where health and metrics are served.
+pub(super) const HTTP: Section = Section {
+    path: "http",
+    keys: &[key("capture", "text", "\"127.0.0.1:8700\""), key("apply", "text", "\"127.0.0.1:8701\"")],
+};
+
+pub(super) const SOURCE_PASSWORD: Section = Section { path: "source.password", keys: PASSWORD_KEYS };
+pub(super) const LOG_PASSWORD: Section = Section { path: "log.password", keys: PASSWORD_KEYS };
+pub(super) const TARGET_PASSWORD: Section = Section { path: "target.password", keys: PASSWORD_KEYS };
+pub(super) const SOURCE_TLS: Section = Section { path: "source.tls", keys: TLS_KEYS };
+pub(super) const LOG_TLS: Section = Section { path: "log.tls", keys: TLS_KEYS };
+pub(super) const TARGET_TLS: Section = Section { path: "target.tls", keys: TLS_KEYS };
+
+const PASSWORD: Key = key("password", "a table", "{ env = \"TAILRACE_PASSWORD\" }");
+const TLS: Key = key("tls", "a table", "{ mode = \"verify-full\" }");
+
+const PASSWORD_KEYS: &[Key] = &[
+    key("env", "the name of an environment variable in quotes", "\"TAILRACE_PASSWORD\""),
+    key("file", "a path in quotes", "\"/run/secrets/tailrace\""),
+];
+
+const TLS_KEYS: &[Key] = &[
+    key("mode", "text", "\"verify-full\""),
+    key("ca", "a path in quotes", "\"ca.pem\""),
+    key("certificate", "a path in quotes", "\"client.pem\""),
+    key("key", "a path in quotes", "\"client.key\""),
+];
+
+const fn key(name: &'static str, expected: &'static str, example: &'static str) -> Key {
+    Key { name, expected, example }
+}

@@ -1,0 +1,157 @@
+//! The configuration file, `tailrace.toml`: read, checked, and every default made explicit.
+//!
+//! The one thing to know: all problems are reported at once, each with line, column, the key's full path and the remedy, and
+//! there is no [`Config`] as long as there is one. `raw` holds the file as typed, `checked` judges it. The keys are described
+//! in docs/configuration.md. Nothing here talks to a server: what only a server knows is checked when it is reached.
+
+mod checked;
+mod document;
+mod keys;
+mod names;
+mod nearest;
+mod problem;
+mod quantity;
+mod raw;
+mod secret;
+mod store;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod url;
+mod values;
+
+use std::{
+    fmt,
+    io::{self, Read as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use tailrace_contract::{Error, LogSettings, Result, SourceSettings, StartAt, TargetSettings};
+
+pub use problem::ConfigProblem;
+
+use crate::{apply::ApplyLimits, capture::CommitLimits, mapping::TableRules};
+
+/// Everything that the file says, checked, with defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The database whose changes are followed.
+    pub source: SourceConfig,
+    /// The durable transport; none only for commands that do without.
+    pub log: Option<LogSettings>,
+    /// The new store; none only for commands that do without.
+    pub target: Option<TargetSettings>,
+    /// The captured tables and where each goes; at least one rule.
+    pub rules: TableRules,
+    /// When capture commits.
+    pub capture: CommitLimits,
+    /// Sizes of apply.
+    pub apply: ApplyLimits,
+    /// Where health and metrics are served.
+    pub http: HttpConfig,
+}
+
+/// The source and where to begin.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// What the connector is built from.
+    pub settings: SourceSettings,
+    /// Where to begin where no checkpoint exists.
+    pub start: StartAt,
+}
+
+/// Where health and metrics are served; loopback addresses only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// By `capture` and `run`.
+    pub capture: SocketAddr,
+    /// By `apply`.
+    pub apply: SocketAddr,
+}
+
+/// The stores that a command talks to. They must be configured, and of no other store is a secret or a certificate read: a
+/// machine that only captures needs no password of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stores {
+    /// The source.
+    pub source: bool,
+    /// The log.
+    pub log: bool,
+    /// The target.
+    pub target: bool,
+}
+
+impl Config {
+    /// Reads and checks the file.
+    pub fn load(path: &Path, stores: Stores) -> std::result::Result<Self, ConfigError> {
+        let text = read_file(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
+        let surroundings = secret::Surroundings { directory, variable: &|name| std::env::var_os(name) };
+        checked::check(&text, stores, &surroundings)
+            .map_err(|problems| ConfigError::Wrong { path: path.to_owned(), problems })
+    }
+
+    /// The log's settings, for a command whose [`Stores`] name it.
+    pub fn log(&self) -> Result<LogSettings> {
+        self.log.clone().ok_or_else(|| missing_section("log"))
+    }
+
+    /// The target's settings, for a command whose [`Stores`] name it.
+    pub fn target(&self) -> Result<TargetSettings> {
+        self.target.clone().ok_or_else(|| missing_section("target"))
+    }
+}
+
+fn missing_section(name: &str) -> Error {
+    Error::refused(format!("the configuration has no section [{name}]")).hint("add it to tailrace.toml")
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file itself can't be read.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file says something wrong.
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong, in the order of the file.
+        problems: Vec<ConfigProblem>,
+    },
+}
+
+/// One line per problem, each with file, line and column in front.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, error } => {
+                write!(f, "{}: can't be read: {error}; name the file with --config", path.display())
+            }
+            Self::Wrong { path, problems } => {
+                let count = problems.len();
+                write!(f, "{} has {count} problem{}:", path.display(), if count == 1 { "" } else { "s" })?;
+                problems.iter().try_for_each(|problem| write!(f, "\n{}:{problem}", path.display()))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// No configuration is longer.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+fn read_file(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if read as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+    }
+    Ok(text)
+}

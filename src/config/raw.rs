@@ -1,0 +1,249 @@
+//! The configuration as it was typed: which keys are there, with values of the right type, and where they stand.
+//!
+//! Nothing is defaulted and nothing judged here; [`super::checked`] does both. Passwords in plain text are refused already
+//! here, so that no later stage holds one.
+
+use super::{
+    document::{Document, Entry, TableReader},
+    keys,
+    keys::Section,
+    problem::{Place, Problems},
+};
+
+/// The whole file.
+pub(super) struct RawConfig {
+    pub source: Entry<RawSource>,
+    pub log: Entry<RawLog>,
+    pub target: Entry<RawTarget>,
+    pub tables: Entry<Vec<RawTable>>,
+    pub capture: RawCapture,
+    pub apply: RawApply,
+    pub http: RawHttp,
+}
+
+/// What every store has.
+pub(super) struct RawStore {
+    pub place: Place,
+    pub url: Entry<String>,
+    pub password: Entry<RawSecret>,
+    pub tls: Entry<RawTls>,
+}
+
+/// Where a password is kept.
+pub(super) enum RawSecret {
+    Env(String, Place),
+    File(String, Place),
+}
+
+#[derive(Default)]
+pub(super) struct RawTls {
+    pub mode: Entry<String>,
+    pub ca: Entry<String>,
+    pub certificate: Entry<String>,
+    pub key: Entry<String>,
+}
+
+pub(super) struct RawSource {
+    pub store: RawStore,
+    pub server_id: Entry<i128>,
+    pub start: Entry<String>,
+    pub heartbeat: Entry<String>,
+}
+
+pub(super) struct RawLog {
+    pub store: RawStore,
+    pub sasl: Entry<String>,
+    pub prefix: Entry<String>,
+    pub partitions: Entry<i128>,
+    pub replication: Entry<i128>,
+    pub retention: Entry<String>,
+    pub cleanup: Entry<String>,
+    pub schemas: Entry<bool>,
+    pub inexact: Entry<String>,
+    pub transaction_bytes: Entry<String>,
+}
+
+pub(super) struct RawTarget {
+    pub store: RawStore,
+    pub schema: Entry<String>,
+    pub statement_timeout: Entry<String>,
+}
+
+pub(super) struct RawTable {
+    pub place: Place,
+    pub source: Entry<String>,
+    pub target: Entry<String>,
+}
+
+#[derive(Default)]
+pub(super) struct RawCapture {
+    pub commit_records_max: Entry<i128>,
+    pub commit_age_max: Entry<String>,
+    pub idle_interval: Entry<String>,
+}
+
+#[derive(Default)]
+pub(super) struct RawApply {
+    pub workers: Entry<i128>,
+    pub batch_records_max: Entry<i128>,
+    pub batch_bytes_max: Entry<String>,
+    pub discovery_interval: Entry<String>,
+}
+
+#[derive(Default)]
+pub(super) struct RawHttp {
+    pub capture: Entry<String>,
+    pub apply: Entry<String>,
+}
+
+/// Reads the whole file.
+pub(super) fn read(document: &Document<'_>, problems: &mut Problems) -> RawConfig {
+    let root = document.root(&keys::ROOT, problems);
+    RawConfig {
+        source: section(&root, "source", &keys::SOURCE, problems, read_source),
+        log: section(&root, "log", &keys::LOG, problems, read_log),
+        target: section(&root, "target", &keys::TARGET, problems, read_target),
+        tables: match root.tables("table", &keys::TABLE, problems) {
+            Entry::Given(tables, place) => {
+                Entry::Given(tables.iter().map(|table| read_table(table, problems)).collect(), place)
+            }
+            Entry::Absent => Entry::Absent,
+            Entry::Wrong => Entry::Wrong,
+        },
+        capture: or_default(section(&root, "capture", &keys::CAPTURE, problems, read_capture)),
+        apply: or_default(section(&root, "apply", &keys::APPLY, problems, read_apply)),
+        http: or_default(section(&root, "http", &keys::HTTP, problems, read_http)),
+    }
+}
+
+/// Reads a table below `parent` if it is there.
+fn section<T>(
+    parent: &TableReader<'_, '_>,
+    name: &str,
+    section: &'static Section,
+    problems: &mut Problems,
+    read: impl FnOnce(&TableReader<'_, '_>, &mut Problems) -> T,
+) -> Entry<T> {
+    match parent.table(name, section, problems) {
+        Entry::Given(table, place) => Entry::Given(read(&table, problems), place),
+        Entry::Absent => Entry::Absent,
+        Entry::Wrong => Entry::Wrong,
+    }
+}
+
+fn or_default<T: Default>(entry: Entry<T>) -> T {
+    match entry {
+        Entry::Given(value, _) => value,
+        Entry::Absent | Entry::Wrong => T::default(),
+    }
+}
+
+fn read_source(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawSource {
+    RawSource {
+        store: read_store(table, [&keys::SOURCE_PASSWORD, &keys::SOURCE_TLS], problems),
+        server_id: table.whole_number("server_id", problems),
+        start: table.text("start", problems),
+        heartbeat: table.text("heartbeat", problems),
+    }
+}
+
+fn read_log(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawLog {
+    RawLog {
+        store: read_store(table, [&keys::LOG_PASSWORD, &keys::LOG_TLS], problems),
+        sasl: table.text("sasl", problems),
+        prefix: table.text("prefix", problems),
+        partitions: table.whole_number("partitions", problems),
+        replication: table.whole_number("replication", problems),
+        retention: table.text("retention", problems),
+        cleanup: table.text("cleanup", problems),
+        schemas: table.truth("schemas", problems),
+        inexact: table.text("inexact", problems),
+        transaction_bytes: table.text("transaction_bytes", problems),
+    }
+}
+
+fn read_target(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawTarget {
+    RawTarget {
+        store: read_store(table, [&keys::TARGET_PASSWORD, &keys::TARGET_TLS], problems),
+        schema: table.text("schema", problems),
+        statement_timeout: table.text("statement_timeout", problems),
+    }
+}
+
+fn read_store(
+    table: &TableReader<'_, '_>,
+    [password, tls]: [&'static Section; 2],
+    problems: &mut Problems,
+) -> RawStore {
+    RawStore {
+        place: table.place().clone(),
+        url: table.text("url", problems),
+        password: read_password(table, password, problems),
+        tls: section(table, "tls", tls, problems, read_tls),
+    }
+}
+
+const WRITE_PASSWORD: &str = "write password = { env = \"NAME\" } or { file = \"PATH\" }";
+
+fn read_password(table: &TableReader<'_, '_>, keys: &'static Section, problems: &mut Problems) -> Entry<RawSecret> {
+    if let Some(place) = table.place_of_text("password") {
+        problems.add(&place, "a password in plain text is refused", WRITE_PASSWORD);
+        return Entry::Wrong;
+    }
+    let (secret, place) = match table.table("password", keys, problems) {
+        Entry::Given(secret, place) => (secret, place),
+        Entry::Absent => return Entry::Absent,
+        Entry::Wrong => return Entry::Wrong,
+    };
+    match (secret.text("env", problems), secret.text("file", problems)) {
+        (Entry::Given(name, at), Entry::Absent) => Entry::Given(RawSecret::Env(name, at), place),
+        (Entry::Absent, Entry::Given(path, at)) => Entry::Given(RawSecret::File(path, at), place),
+        (Entry::Wrong, _) | (_, Entry::Wrong) => Entry::Wrong,
+        (Entry::Absent, Entry::Absent) => {
+            problems.add_absent(&place, "names neither env nor file", WRITE_PASSWORD);
+            Entry::Wrong
+        }
+        (Entry::Given(..), Entry::Given(..)) => {
+            problems.add(&place, "names both env and file", WRITE_PASSWORD);
+            Entry::Wrong
+        }
+    }
+}
+
+fn read_tls(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawTls {
+    RawTls {
+        mode: table.text("mode", problems),
+        ca: table.text("ca", problems),
+        certificate: table.text("certificate", problems),
+        key: table.text("key", problems),
+    }
+}
+
+fn read_table(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawTable {
+    RawTable {
+        place: table.place().clone(),
+        source: table.text("source", problems),
+        target: table.text("target", problems),
+    }
+}
+
+fn read_capture(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawCapture {
+    RawCapture {
+        commit_records_max: table.whole_number("commit_records_max", problems),
+        commit_age_max: table.text("commit_age_max", problems),
+        idle_interval: table.text("idle_interval", problems),
+    }
+}
+
+fn read_apply(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawApply {
+    RawApply {
+        workers: table.whole_number("workers", problems),
+        batch_records_max: table.whole_number("batch_records_max", problems),
+        batch_bytes_max: table.text("batch_bytes_max", problems),
+        discovery_interval: table.text("discovery_interval", problems),
+    }
+}
+
+fn read_http(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawHttp {
+    RawHttp { capture: table.text("capture", problems), apply: table.text("apply", problems) }
+}

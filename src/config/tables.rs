@@ -1,0 +1,117 @@
+//! The `[[table]]` entries: which tables are captured and where each goes.
+
+use tailrace_contract::{TablePattern, TargetTable};
+use tailrace_row::TableName;
+
+use super::{
+    document::Entry,
+    keys,
+    names::{NamePair, parse_pair},
+    problem::{Place, Problems},
+    raw::RawTable,
+    values::{quoted, required},
+};
+use crate::mapping::{TableRule, TableRules, TargetRule};
+
+/// A checked entry and where its key `source` and what decides its target stand.
+struct Checked {
+    rule: TableRule,
+    source_place: Place,
+    target_place: Place,
+}
+
+/// Checks the entries one by one and against each other. `own_schema` is where Tailrace keeps its own tables.
+pub(super) fn check_tables(raw: &[RawTable], own_schema: Option<&str>, problems: &mut Problems) -> Option<TableRules> {
+    let checked: Vec<_> = raw.iter().map(|raw| check_table(raw, problems)).collect();
+    let known: Vec<_> = checked.iter().flatten().collect();
+    for (index, entry) in known.iter().enumerate() {
+        check_against(entry, &known[..index], own_schema, problems);
+    }
+    checked.into_iter().map(|checked| checked.map(|checked| checked.rule)).collect::<Option<_>>().map(TableRules::new)
+}
+
+fn check_against(checked: &Checked, before: &[&Checked], own_schema: Option<&str>, problems: &mut Problems) {
+    let Checked { rule, source_place, target_place } = checked;
+    let (schema, table) = target_names(rule);
+    let shown = format!("{schema}.{}", table.unwrap_or("*"));
+    if own_schema == Some(schema) {
+        let message = format!("{shown} would lie in the schema {schema:?} of Tailrace's own tables");
+        problems.add(target_place, message, "name another target, or another schema in [target]");
+    }
+    if let Some(other) = before.iter().find(|other| other.rule.pattern == rule.pattern) {
+        let message = format!("{} stands in {} already", rule.pattern, other.source_place.path);
+        problems.add(source_place, message, "leave one of the two");
+        return;
+    }
+    // Databases that share a schema are held apart when their tables are known.
+    let is_same_table = |other: &&&Checked| table.is_some() && target_names(&other.rule) == (schema, table);
+    if let Some(other) = before.iter().find(is_same_table) {
+        problems.add(
+            target_place,
+            format!("{shown} is the target of {} already", other.rule.pattern),
+            "name another target",
+        );
+    }
+}
+
+/// The target's schema, and its table where the rule alone tells it.
+fn target_names(rule: &TableRule) -> (&str, Option<&str>) {
+    match (&rule.target, &rule.pattern) {
+        (TargetRule::Table(target), _) => (&target.schema, Some(&target.table)),
+        (TargetRule::Schema(schema), TablePattern::Table(name)) => (schema, Some(&name.table)),
+        (TargetRule::Schema(schema), TablePattern::Database(_)) => (schema, None),
+        (TargetRule::SameName, TablePattern::Table(name)) => (&name.database, Some(&name.table)),
+        (TargetRule::SameName, TablePattern::Database(database)) => (database, None),
+    }
+}
+
+fn check_table(raw: &RawTable, problems: &mut Problems) -> Option<Checked> {
+    let source = required(&raw.source, (&keys::TABLE, &raw.place), ("source", ""), problems);
+    let pattern = source.and_then(|(text, place)| {
+        let pattern = check_source(text, place, problems)?;
+        Some((pattern, place.clone()))
+    });
+    let target = match &raw.target {
+        Entry::Given(text, place) => Some((check_target(text, place, problems)?, place.clone())),
+        Entry::Absent => None,
+        Entry::Wrong => return None,
+    };
+    let (pattern, source_place) = pattern?;
+    let (target, target_place) = match (target, &pattern) {
+        (None, _) => (TargetRule::SameName, source_place.clone()),
+        (Some((NamePair::Table(schema, table), place)), TablePattern::Table(_)) => {
+            (TargetRule::Table(TargetTable { schema: schema.into(), table: table.into() }), place)
+        }
+        (Some((NamePair::All(schema), place)), TablePattern::Database(_)) => (TargetRule::Schema(schema.into()), place),
+        (Some((NamePair::All(_), place)), TablePattern::Table(_)) => {
+            problems.add(&place, "one table goes to one table", "name it, as in \"public.orders\"");
+            return None;
+        }
+        (Some((NamePair::Table(..), place)), TablePattern::Database(_)) => {
+            problems.add(&place, "all tables of a database can't go to one table", "name a schema, as in \"public.*\"");
+            return None;
+        }
+    };
+    Some(Checked { rule: TableRule { pattern, target }, source_place, target_place })
+}
+
+fn check_source(text: &str, place: &Place, problems: &mut Problems) -> Option<TablePattern> {
+    match parse_pair(text, '`') {
+        Some(NamePair::Table(database, table)) => Some(TablePattern::Table(TableName::new(&database, &table))),
+        Some(NamePair::All(database)) => Some(TablePattern::Database(database.into())),
+        None => {
+            let remedy = "write \"shop.orders\", or \"shop.*\" for all tables; a name with a dot goes in backticks";
+            problems.add(place, format!("{} names no table", quoted(text)), remedy);
+            None
+        }
+    }
+}
+
+fn check_target(text: &str, place: &Place, problems: &mut Problems) -> Option<NamePair> {
+    let pair = parse_pair(text, '"');
+    if pair.is_none() {
+        let remedy = "write \"public.orders\"; a name with a dot goes in double quotes, as in 'public.\"my.orders\"'";
+        problems.add(place, format!("{} names no table", quoted(text)), remedy);
+    }
+    pair
+}
