@@ -85,7 +85,20 @@ pub(crate) fn remove(kind: &str, name: &str, state: &State) -> Result<()> {
 }
 
 pub(crate) fn log(kind: &str, name: &str, state: &State) -> String {
-    run(kind, name, state, None, &["logs", "--tail", "40", kind]).unwrap_or_default()
+    run(kind, name, state, None, &["logs", "--no-color", kind]).unwrap_or_default()
+}
+
+/// The words that run a command inside an instance's container.
+pub(crate) fn inside(kind: &str, name: &str) -> Result<Vec<String>> {
+    let words = compose_command().context("neither `docker compose` nor `docker-compose` works")?;
+    let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    words.extend(["-p".to_owned(), project(kind, name), "-f".to_owned(), file().display().to_string()]);
+    words.extend(["exec", "-T", kind].map(str::to_owned));
+    Ok(words)
+}
+
+fn project(kind: &str, name: &str) -> String {
+    format!("tailrace-lab-{kind}-{name}")
 }
 
 fn docker_answers() -> bool {
@@ -97,7 +110,7 @@ fn docker_answers() -> bool {
 fn run(kind: &str, name: &str, state: &State, settings: Option<&PathBuf>, arguments: &[&str]) -> Result<String> {
     let words = compose_command().context("neither `docker compose` nor `docker-compose` works")?;
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).arg("-p").arg(format!("tailrace-lab-{kind}-{name}")).arg("-f").arg(file());
+    command.args(&words[1..]).arg("-p").arg(project(kind, name)).arg("-f").arg(file());
     if let Some(settings) = settings {
         command.arg("-f").arg(settings);
     }

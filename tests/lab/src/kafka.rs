@@ -4,18 +4,18 @@
 //! limits of transactions are Kafka's defaults.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::Read;
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::compose::{self, Engine};
 use crate::home::{Home, server_user};
+use crate::kafka_wire::{self, KafkaTransaction};
 use crate::server::{self, Server};
 use crate::{install, ports, template};
 
@@ -51,16 +51,64 @@ impl Kafka {
         Ok(format!("kafka://{}", self.address()?))
     }
 
+    /// The broker's view of all transactional producers.
+    pub fn transactions(&self) -> Result<Vec<KafkaTransaction>> {
+        kafka_wire::transactions(self.port()?).context("asking the broker for its transactions")
+    }
+
     /// A console consumer of committed records from a topic's beginning, as a line to paste into a shell.
     pub fn console_consumer(&self, topic: &str) -> Result<String> {
-        let libs = Home::find()?.install("kafka/libs");
-        Ok(format!(
-            "java -cp '{}/*' org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server {} --topic {topic} \
-             --from-beginning --isolation-level read_committed --max-messages 5",
-            libs.display(),
-            self.address()?
-        ))
+        let mut words = self.tool(Tool::ConsoleConsumer)?;
+        words.extend(["--topic", topic, "--from-beginning", "--isolation-level", "read_committed"].map(str::to_owned));
+        words.extend(["--max-messages", "5"].map(str::to_owned));
+        // The class path ends with a star for Java, not for the shell.
+        Ok(words
+            .iter()
+            .map(|word| if word.contains('*') { format!("'{word}'") } else { word.clone() })
+            .collect::<Vec<_>>()
+            .join(" "))
     }
+
+    /// Deletes the topics whose whole name matches a regular expression of Java's; none is no error.
+    pub fn delete_topics(&self, pattern: &str) -> Result<()> {
+        let mut words = self.tool(Tool::Topics)?;
+        words.extend(["--delete", "--if-exists", "--topic", pattern].map(str::to_owned));
+        let output = Command::new(&words[0]).args(&words[1..]).output().context("running Kafka's topic command")?;
+        if !output.status.success() {
+            bail!("deleting the topics {pattern} failed:\n{}", String::from_utf8_lossy(&output.stdout));
+        }
+        Ok(())
+    }
+
+    /// One of Kafka's command line tools, as words up to the address of this broker.
+    fn tool(&self, tool: Tool) -> Result<Vec<String>> {
+        let mut words = match self.engine()? {
+            Engine::Native => {
+                let class = match tool {
+                    Tool::ConsoleConsumer => "org.apache.kafka.tools.consumer.ConsoleConsumer",
+                    Tool::Topics => "org.apache.kafka.tools.TopicCommand",
+                };
+                vec!["java".to_owned(), "-cp".to_owned(), class_path(&Home::find()?), class.to_owned()]
+            }
+            Engine::Compose => {
+                let script = match tool {
+                    Tool::ConsoleConsumer => "/opt/kafka/bin/kafka-console-consumer.sh",
+                    Tool::Topics => "/opt/kafka/bin/kafka-topics.sh",
+                };
+                let mut words = compose::inside("kafka", self.name())?;
+                words.push(script.to_owned());
+                words
+            }
+        };
+        words.extend(["--bootstrap-server".to_owned(), self.address()?]);
+        Ok(words)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Tool {
+    ConsoleConsumer,
+    Topics,
 }
 
 impl Deref for Kafka {
@@ -116,7 +164,7 @@ impl server::Program for Program {
     }
 
     fn answers(&self, port: u16) -> bool {
-        knows_itself(port).unwrap_or(false)
+        kafka_wire::serves(port).unwrap_or(false)
     }
 
     fn stop_signal(&self) -> &'static str {
@@ -152,28 +200,4 @@ fn write_settings(folder: &Path, ports: &[u16], options: &[String]) -> Result<()
     );
     fs::write(folder.join("server.properties"), text).context("writing server.properties")?;
     fs::write(folder.join("log4j2.properties"), LOGGING).context("writing log4j2.properties")
-}
-
-/// Asks for the cluster's metadata without topics (version 1): a broker that serves clients names itself.
-fn knows_itself(port: u16) -> std::io::Result<bool> {
-    const METADATA: i16 = 3;
-    const VERSION: i16 = 1;
-    const CORRELATION: i32 = 0x7A11;
-    let mut request = Vec::new();
-    request.extend(METADATA.to_be_bytes());
-    request.extend(VERSION.to_be_bytes());
-    request.extend(CORRELATION.to_be_bytes());
-    request.extend((-1i16).to_be_bytes());
-    request.extend(0i32.to_be_bytes());
-    let length = i32::try_from(request.len()).unwrap_or(0);
-    let mut stream =
-        TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Duration::from_secs(1))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    stream.write_all(&length.to_be_bytes())?;
-    stream.write_all(&request)?;
-    // Length, correlation id, number of brokers.
-    let mut answer = [0u8; 12];
-    stream.read_exact(&mut answer)?;
-    let number = |at: usize| i32::from_be_bytes([answer[at], answer[at + 1], answer[at + 2], answer[at + 3]]);
-    Ok(number(4) == CORRELATION && number(8) == 1)
 }

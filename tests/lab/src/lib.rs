@@ -19,11 +19,13 @@ pub mod wait;
 #[cfg(feature = "drivers")]
 pub mod proxy;
 
+mod kafka_wire;
 mod process_table;
 mod state;
 mod template;
 
 pub use kafka::Kafka;
+pub use kafka_wire::KafkaTransaction;
 pub use mysql::Mysql;
 pub use postgres::Postgres;
 pub use server::Server;

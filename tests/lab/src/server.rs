@@ -129,6 +129,17 @@ impl Server {
         self.folder.join("server.log")
     }
 
+    /// What it has logged since it was made.
+    pub fn log_text(&self) -> Result<String> {
+        let state = self.known()?;
+        Ok(self.read_log(&state))
+    }
+
+    /// What it runs in.
+    pub fn engine(&self) -> Result<Engine> {
+        Ok(self.known()?.engine)
+    }
+
     /// Ends it as a power cut would: SIGKILL to the server and all of its processes.
     pub fn kill(&self) -> Result<()> {
         let _lock = self.lock()?;
@@ -276,13 +287,17 @@ impl Server {
         Ok(())
     }
 
-    fn log_tail(&self, state: &State) -> String {
-        let text = match state.engine {
+    fn read_log(&self, state: &State) -> String {
+        match state.engine {
             Engine::Compose => compose::log(self.program.kind(), &self.name, state),
             Engine::Native => {
                 fs::read(self.log()).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
             }
-        };
+        }
+    }
+
+    fn log_tail(&self, state: &State) -> String {
+        let text = self.read_log(state);
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(25)..].join("\n  ");
         format!("; the end of {}:\n  {tail}", self.log().display())

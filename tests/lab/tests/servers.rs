@@ -63,3 +63,20 @@ fn a_server_that_can_not_start_shows_its_log() {
     Postgres::fresh("lab-broken", &[]).unwrap().remove().unwrap();
     assert!(!folder.exists());
 }
+
+#[test]
+fn a_new_broker_has_no_open_transaction_and_its_tools_run() {
+    let kafka = Kafka::up("main").unwrap();
+    assert!(kafka.transactions().unwrap().iter().all(|one| !one.id.is_empty() && !one.state.is_empty()));
+    kafka.delete_topics("no-such-topic-of-the-laboratory").unwrap();
+    assert!(kafka.console_consumer("shop.orders").unwrap().contains("--bootstrap-server 127.0.0.1:"));
+}
+
+#[test]
+fn the_binlog_is_read_by_the_servers_own_program() {
+    let mysql = Mysql::up("main").unwrap();
+    let mut command = mysql.mysqlbinlog().unwrap();
+    let output = command.args(["--stop-position=200", "binlog.000001"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Start: binlog v 4"));
+}
