@@ -1,1 +1,9 @@
-//! End-to-end tests against real servers.
+//! End-to-end tests: the real binary between real servers, judged by what the databases themselves say.
+//!
+//! One test binary, one module a topic. Each test has a [`harness::Scene`]: databases, topics, ports and a configuration of
+//! its own on servers that all tests share, so tests run side by side. Run them with `cargo x test -p e2e`, which builds the
+//! binary with its fault points first; one alone with `cargo x test -p e2e NAME`.
+#![cfg(test)]
+
+mod flow;
+mod harness;

@@ -1,0 +1,81 @@
+//! The configuration of a scene, as text: a test changes what it is about by [`Scene::write_config`].
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::{MYSQL_PASSWORD, PARTITIONS, POSTGRES_PASSWORD, Scene};
+
+impl Scene {
+    /// A configuration that captures every table of the scene's database into the schema of the same name. A section of
+    /// the caller's own can be appended.
+    pub(crate) fn config(&self) -> String {
+        self.config_for(&self.addresses())
+    }
+
+    /// The same with other addresses, for instance those of a proxy.
+    pub(crate) fn config_for(&self, addresses: &Addresses) -> String {
+        let (database, prefix, server_id) = (&self.database, &self.prefix, self.server_id);
+        let Addresses { mysql, kafka, postgres } = addresses;
+        let ca = self.servers.mysql.ca_file();
+        let (ca, capture, apply) = (ca.display(), self.capture_port, self.apply_port);
+        format!(
+            r#"[source]
+url = "mysql://tailrace@{mysql}"
+password = {{ env = "{MYSQL_PASSWORD}" }}
+tls = {{ mode = "verify-ca", ca = "{ca}" }}
+server_id = {server_id}
+start = "now"
+
+[log]
+url = "kafka://{kafka}"
+tls = {{ mode = "disabled" }}
+prefix = "{prefix}"
+partitions = {PARTITIONS}
+replication = 1
+
+[target]
+url = "postgres://tailrace@{postgres}/{database}"
+password = {{ env = "{POSTGRES_PASSWORD}" }}
+tls = {{ mode = "disabled" }}
+
+[http]
+capture = "127.0.0.1:{capture}"
+apply = "127.0.0.1:{apply}"
+
+[[table]]
+source = "{database}.*"
+"#
+        )
+    }
+
+    /// Replaces the scene's configuration.
+    pub(crate) fn write_config(&self, text: &str) -> Result<()> {
+        let file = self.config_file();
+        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
+    }
+
+    /// Where it lies.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.folder().join("tailrace.toml")
+    }
+
+    /// Host and port of each server.
+    pub(crate) fn addresses(&self) -> Addresses {
+        let address = |port: Result<u16>| format!("127.0.0.1:{}", port.unwrap_or(0));
+        Addresses {
+            mysql: address(self.servers.mysql.port()),
+            kafka: address(self.servers.kafka.port()),
+            postgres: address(self.servers.postgres.port()),
+        }
+    }
+}
+
+/// Host and port of each server, as Tailrace is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Addresses {
+    pub(crate) mysql: String,
+    pub(crate) kafka: String,
+    pub(crate) postgres: String,
+}

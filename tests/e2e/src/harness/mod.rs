@@ -1,0 +1,249 @@
+//! What every end-to-end test begins with: a [`Scene`] that belongs to it alone.
+//!
+//! A scene has one database of the same name on MySQL and on PostgreSQL, a prefix for topics, free ports, a folder for
+//! configuration and logs (below the target folder; it stays for a look after a failure), and runs the real binary there.
+//! All of it is blocking: tests are plain functions that return `Result`. Nothing here judges; a test does.
+
+mod config;
+mod sql;
+mod topics;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lab::process::{Finished, Launch, Tailrace};
+use lab::{Kafka, Mysql, Postgres, TAILRACE_PASSWORD};
+
+pub(crate) use config::Addresses;
+pub(crate) use sql::Texts;
+
+/// How long a process may take until its health says 200.
+pub(crate) const READY_LIMIT: Duration = Duration::from_secs(60);
+/// How long what was written may take to arrive once nobody writes any more.
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(120);
+/// Environment variable of the scene's configuration that holds MySQL's password.
+pub(crate) const MYSQL_PASSWORD: &str = "E2E_MYSQL_PASSWORD";
+/// Environment variable of the scene's configuration that holds PostgreSQL's password.
+pub(crate) const POSTGRES_PASSWORD: &str = "E2E_POSTGRES_PASSWORD";
+/// Partitions of each topic.
+pub(crate) const PARTITIONS: u32 = 4;
+
+/// Tests that must not be disturbed take it for writing, the others for reading.
+static QUIET: RwLock<()> = RwLock::new(());
+
+/// The servers of one test.
+pub(crate) struct Servers {
+    pub(crate) mysql: Mysql,
+    pub(crate) kafka: Kafka,
+    pub(crate) postgres: Postgres,
+}
+
+impl Servers {
+    /// The servers that tests share. Nobody restarts or reconfigures them.
+    pub(crate) fn shared() -> Result<Servers> {
+        Ok(Servers { mysql: Mysql::up("main")?, kafka: Kafka::up("main")?, postgres: Postgres::up("main")? })
+    }
+}
+
+/// Everything that one test has for itself.
+pub(crate) struct Scene {
+    pub(crate) servers: Servers,
+    /// Name of the test's database on MySQL and on PostgreSQL, and of its schema there.
+    pub(crate) database: String,
+    /// First part of the names of its topics.
+    pub(crate) prefix: String,
+    /// Of capture and of `tailrace run`.
+    pub(crate) capture_port: u16,
+    /// Of apply.
+    pub(crate) apply_port: u16,
+    folder: PathBuf,
+    server_id: u32,
+    sql: sql::Sql,
+    _name: File,
+    _quiet: Quiet,
+}
+
+#[expect(dead_code, reason = "held for its drop")]
+enum Quiet {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+impl Scene {
+    /// A scene on the shared servers. `name` is the test's: small letters, digits and `_`.
+    pub(crate) fn new(name: &str) -> Result<Scene> {
+        let quiet = Quiet::Shared(QUIET.read().unwrap_or_else(PoisonError::into_inner));
+        Scene::begin(name, Servers::shared()?, quiet)
+    }
+
+    /// The same for a test that needs both processors: no other test of this binary runs meanwhile.
+    pub(crate) fn alone(name: &str) -> Result<Scene> {
+        let quiet = Quiet::Alone(QUIET.write().unwrap_or_else(PoisonError::into_inner));
+        Scene::begin(name, Servers::shared()?, quiet)
+    }
+
+    /// A scene on servers of the test's own, where some may be killed.
+    pub(crate) fn on(name: &str, servers: Servers) -> Result<Scene> {
+        let quiet = Quiet::Shared(QUIET.read().unwrap_or_else(PoisonError::into_inner));
+        Scene::begin(name, servers, quiet)
+    }
+
+    fn begin(name: &str, servers: Servers, quiet: Quiet) -> Result<Scene> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        // The same test in another process at the same time waits: it has the same databases.
+        let name_lock = lab::home::Home::find()?.lock(&format!("e2e-{name}"))?;
+        let folder = folder_of(name)?;
+        let scene = Scene {
+            database: format!("e2e_{name}"),
+            prefix: format!("e2e-{name}-{}-{number}", std::process::id()),
+            capture_port: free_port()?,
+            apply_port: free_port()?,
+            folder,
+            server_id: 100_000 + std::process::id() % 1_000_000 * 100 + number,
+            sql: sql::Sql::connect(&servers)?,
+            servers,
+            _name: name_lock,
+            _quiet: quiet,
+        };
+        scene.sql.make_databases(&scene.database)?;
+        topics::delete(&scene.servers.kafka, &format!("e2e-{name}-"))?;
+        scene.write_config(&scene.config())?;
+        Ok(scene)
+    }
+
+    /// The folder with configuration and logs.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Runs statements on MySQL as its administrator, in the scene's database.
+    pub(crate) fn source(&self, statements: &str) -> Result<()> {
+        self.sql.source(&self.database, statements)
+    }
+
+    /// Rows as MySQL prints them; `None` is NULL.
+    pub(crate) fn source_rows(&self, query: &str) -> Result<Vec<Texts>> {
+        self.sql.source_rows(&self.database, query)
+    }
+
+    /// Runs statements on PostgreSQL as the user that applies, with the scene's schema first in the search path.
+    pub(crate) fn target(&self, statements: &str) -> Result<()> {
+        self.sql.target(&self.database, statements)
+    }
+
+    /// Rows as PostgreSQL prints them; `None` is NULL.
+    pub(crate) fn target_rows(&self, query: &str) -> Result<Vec<Texts>> {
+        self.sql.target_rows(&self.database, query)
+    }
+
+    /// The first column of the first row of the target, as a number.
+    pub(crate) fn target_number(&self, query: &str) -> Result<i64> {
+        number(self.target_rows(query)?, query)
+    }
+
+    /// The first column of the first row of the source, as a number.
+    pub(crate) fn source_number(&self, query: &str) -> Result<i64> {
+        number(self.source_rows(query)?, query)
+    }
+
+    /// `tailrace ARGUMENTS --config …`, not started yet. Its log is `<first argument>.log` in the scene's folder.
+    pub(crate) fn launch(&self, arguments: &[&str]) -> Result<Launch> {
+        let command = arguments.first().context("a command")?;
+        let config = self.config_file();
+        let mut words = arguments.to_vec();
+        words.extend(["--config", config.to_str().context("a path in UTF-8")?]);
+        let port = if *command == "apply" { self.apply_port } else { self.capture_port };
+        Ok(Launch::new(&words, &self.folder.join(format!("{command}.log")))?
+            .variable(MYSQL_PASSWORD, TAILRACE_PASSWORD)
+            .variable(POSTGRES_PASSWORD, TAILRACE_PASSWORD)
+            .http_port(port))
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<Finished> {
+        self.launch(arguments)?.run(Duration::from_secs(60))
+    }
+
+    /// Makes the target's tables with `tailrace schema --apply`.
+    pub(crate) fn make_target(&self) -> Result<()> {
+        let finished = self.command(&["schema", "--apply"])?;
+        ensure!(finished.code == Some(0), "tailrace schema --apply: {finished:?}");
+        Ok(())
+    }
+
+    /// `tailrace capture`, ready: what is written from now on is captured.
+    pub(crate) fn capture(&self) -> Result<Tailrace> {
+        ready(self.launch(&["capture"])?)
+    }
+
+    /// `tailrace apply`, ready. Needs a table in the log: start capture first.
+    pub(crate) fn apply(&self) -> Result<Tailrace> {
+        ready(self.launch(&["apply"])?)
+    }
+
+    /// The last call of a test that passed: removes databases and topics. What a failed test leaves may tell why; the next
+    /// run of the test removes it.
+    pub(crate) fn finish(self) -> Result<()> {
+        topics::delete(&self.servers.kafka, &self.prefix)?;
+        self.sql.drop_databases(&self.database)
+    }
+}
+
+fn ready(launch: Launch) -> Result<Tailrace> {
+    let mut process = launch.spawn()?;
+    process.wait_ready(READY_LIMIT)?;
+    Ok(process)
+}
+
+fn number(rows: Vec<Texts>, query: &str) -> Result<i64> {
+    let first = rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten();
+    let text = first.with_context(|| format!("{query}: no value"))?;
+    text.parse().with_context(|| format!("{query}: {text} is no whole number"))
+}
+
+/// Asks until the answer is yes. The last answer, or what kept it from coming, is in the error.
+pub(crate) fn wait_until(what: &str, limit: Duration, mut is_done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let mut last = Ok(false);
+    let begin = Instant::now();
+    lab::wait::until(limit, || {
+        last = is_done();
+        matches!(last, Ok(true))
+    });
+    let is_met = last.with_context(|| format!("waiting for: {what}"))?;
+    ensure!(is_met, "waited {:?} in vain for: {what}", begin.elapsed());
+    Ok(())
+}
+
+/// An empty folder below the target folder.
+fn folder_of(name: &str) -> Result<PathBuf> {
+    let me = std::env::current_exe().context("finding this program's folder")?;
+    let target = me.ancestors().nth(2).context("this program lies in a target folder")?;
+    let folder = target.join("e2e").join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// A port that no other scene of this process got. Above the laboratory's range and below the one from which the kernel
+/// serves outgoing connections, so it stays free while a process is restarted.
+pub(crate) fn free_port() -> Result<u16> {
+    const FIRST: u16 = 29_000;
+    const COUNT: u16 = 3_700;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Two test binaries at the same time begin at different places.
+    let begin = u16::try_from(std::process::id() % 37).unwrap_or(0) * 100;
+    for _ in 0..COUNT {
+        let port = FIRST + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        if lab::ports::is_free(port) {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no free port from {FIRST} on")
+}
