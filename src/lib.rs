@@ -7,6 +7,8 @@
 pub mod apply;
 pub mod capture;
 pub mod config;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod mapping;
 pub mod runtime;
 pub mod telemetry;

@@ -1,0 +1,70 @@
+//! Ends the process at a named point, as `kill -9` would, when a test asks for it; only in builds with feature `faults`.
+//!
+//! `TAILRACE_FAULT=point:count` names one of the connectors' points (`kafka.produced`, `kafka.commit_sent`,
+//! `kafka.committed`, `postgres.commit_sent`, `postgres.committed`) and how often it must be reached. Without the variable
+//! nothing happens. Nothing is flushed, closed or told to anybody: that is the point of it.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tailrace_contract::{Error, Result, fault};
+
+const VARIABLE: &str = "TAILRACE_FAULT";
+
+struct Fault {
+    point: String,
+    count: u64,
+    reached: AtomicU64,
+}
+
+static FAULT: OnceLock<Fault> = OnceLock::new();
+
+/// Arms the fault that the environment names. To be called once, before anything is connected.
+pub fn install() -> Result<()> {
+    let Some(text) = std::env::var_os(VARIABLE) else { return Ok(()) };
+    let armed = text.to_str().and_then(parse).ok_or_else(|| {
+        Error::refused(format!("{VARIABLE} names no fault")).hint("write point:count, for instance kafka.produced:3")
+    })?;
+    tracing::warn!(point = armed.point, count = armed.count, "this process will kill itself: {VARIABLE} is set");
+    FAULT.get_or_init(|| armed);
+    fault::install(on_point);
+    Ok(())
+}
+
+fn parse(text: &str) -> Option<Fault> {
+    let (point, count) = text.split_once(':')?;
+    let count = count.parse().ok().filter(|count| *count > 0)?;
+    (!point.is_empty()).then(|| Fault { point: point.to_owned(), count, reached: AtomicU64::new(0) })
+}
+
+fn on_point(name: &'static str) {
+    let Some(fault) = FAULT.get() else { return };
+    if name == fault.point && fault.reached.fetch_add(1, Ordering::SeqCst) + 1 == fault.count {
+        die();
+    }
+}
+
+fn die() -> ! {
+    // It can't fail for our own process; if it did the test would see that the process lives.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    // The signal may reach another thread first: this one must not pass the point meanwhile.
+    loop {
+        std::thread::park();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_a_point_and_a_count() {
+        let fault = parse("kafka.produced:3").unwrap();
+        assert_eq!((fault.point.as_str(), fault.count), ("kafka.produced", 3));
+        for bad in ["", "kafka.produced", "kafka.produced:", "kafka.produced:0", "kafka.produced:-1", ":1"] {
+            assert!(parse(bad).is_none(), "{bad}");
+        }
+    }
+}
