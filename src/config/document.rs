@@ -82,40 +82,43 @@ impl<'i> Document<'i> {
     }
 
     fn place_of_duplicate(&self, fault: &Fault) -> Place {
-        let line_start = self.text[..fault.offset].rfind('\n').map_or(0, |newline| newline + 1);
+        let before = &self.text[..fault.offset];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let up_to_name = self.text[line_start..fault.end].trim_start();
         if up_to_name.starts_with('[') {
             return Place::default().below(up_to_name.trim_start_matches(['[', ' ', '\t'])).at(fault.offset);
         }
-        enclosing(&self.root, fault.offset).below(&self.text[fault.offset..fault.end]).at(fault.offset)
+        // What stands right before a dotted key belongs to it.
+        let start = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || "-_.".contains(c)).len();
+        self.enclosing(fault.offset).below(&self.text[start..fault.end]).at(fault.offset)
+    }
+
+    /// The innermost table that a key at `offset` belongs to.
+    fn enclosing(&self, offset: usize) -> Place {
+        let mut best = Place::default();
+        let mut open = tables_below(&self.root, &Place::default());
+        while let Some((place, span, table)) = open.pop() {
+            // A header's span covers the header alone: its keys follow, up to the next header.
+            let is_header = self.text[span.start..].starts_with('[');
+            let may_hold = if is_header { span.end <= offset } else { span.contains(&offset) };
+            if may_hold && span.start >= best.offset {
+                best = place.clone().at(span.start);
+            }
+            open.extend(tables_below(table, &place));
+        }
+        best
     }
 }
 
-/// The innermost table that a key at `offset` belongs to.
-fn enclosing(root: &DeTable<'_>, offset: usize) -> Place {
-    let mut best = Place::default();
-    let mut open: Vec<(Place, &DeTable<'_>)> = vec![(Place::default(), root)];
-    while let Some((place, table)) = open.pop() {
-        for (key, value) in table {
-            let children = match value.get_ref() {
-                DeValue::Table(table) => vec![(place.below(key.get_ref()), value.span(), table)],
-                DeValue::Array(array) => tables_of(array, &place.below(key.get_ref())),
-                DeValue::String(_)
-                | DeValue::Integer(_)
-                | DeValue::Float(_)
-                | DeValue::Boolean(_)
-                | DeValue::Datetime(_) => Vec::new(),
-            };
-            for (place, span, table) in children {
-                // A header's span covers the header alone: its keys follow, up to the next header.
-                if span.start < offset && span.start >= best.offset {
-                    best = place.clone().at(span.start);
-                }
-                open.push((place, table));
-            }
+fn tables_below<'d, 'i>(table: &'d DeTable<'i>, place: &Place) -> Vec<ChildTable<'d, 'i>> {
+    let children = table.iter().map(|(key, value)| match value.get_ref() {
+        DeValue::Table(table) => vec![(place.below(key.get_ref()), value.span(), table)],
+        DeValue::Array(array) => tables_of(array, &place.below(key.get_ref())),
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            Vec::new()
         }
-    }
-    best
+    });
+    children.flatten().collect()
 }
 
 type ChildTable<'d, 'i> = (Place, std::ops::Range<usize>, &'d DeTable<'i>);

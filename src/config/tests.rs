@@ -682,6 +682,14 @@ fn text_that_is_not_toml_is_located() {
         "tls = { mode = \"required\", mode = \"required\" }",
         "4:28: source.tls.mode: stands here for the second time; leave one of the two",
     );
+    source(
+        "tls = { mode = \"required\" }\nserver_id = 7",
+        "5:1: source.server_id: stands here for the second time; leave one of the two",
+    );
+    source(
+        "tls.mode = \"required\"\ntls.mode = \"required\"",
+        "5:5: source.tls.mode: stands here for the second time; leave one of the two",
+    );
     tables(
         "[[table]]\nsource = \"a.b\"\n[[table]]\nsource = \"a.c\"\nsource = \"a.d\"",
         "5:1: table[2].source: stands here for the second time; leave one of the two",
@@ -723,4 +731,27 @@ fn examples_are_valid() {
         }
     }
     check_text(&text, "ok");
+}
+
+/// Whatever is cut out of a file or put into it: problems or none, but no panic.
+#[test]
+fn no_text_breaks_the_check() {
+    let whole = format!(
+        "{SOURCE}password = \"hunter2\"\ntls = {{ mode = \"required\", ca = 'ü' }}\n{LOG}password.env = \"hunter2\"\n\
+         {TARGET}[target.password]\nfile = \"hunter2/x\"\n{TABLE}{TABLE}[http]\ncapture = \"[::1]:1\"\n"
+    );
+    let characters: Vec<char> = whole.chars().collect();
+    let puts = ["", "\"", "[", "]", "{", "}", "=", ".", "\n", "ü", "\\", "'", "#", "table", "[source]\n", "\u{0}", "1"];
+    let mut broken = 0;
+    for start in 0..characters.len() {
+        for (length, put) in puts.iter().enumerate() {
+            let end = (start + length).min(characters.len());
+            let before: String = characters[..start].iter().collect();
+            let after: String = characters[end..].iter().collect();
+            let text = format!("{before}{put}{after}");
+            let surroundings = Surroundings { directory: Path::new(""), variable: &variable };
+            broken += usize::from(checked::check(&text, ALL, &surroundings).is_err());
+        }
+    }
+    assert!(broken > characters.len(), "{broken}");
 }
