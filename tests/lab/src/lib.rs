@@ -17,7 +17,11 @@ pub mod server;
 pub mod wait;
 
 #[cfg(feature = "drivers")]
+pub mod oracle;
+#[cfg(feature = "drivers")]
 pub mod proxy;
+#[cfg(feature = "drivers")]
+pub mod writer;
 
 mod kafka_wire;
 mod process_table;
