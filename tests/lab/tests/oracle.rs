@@ -37,12 +37,12 @@ async fn a_copy_is_equal_and_each_spoiled_value_is_found() -> Result<()> {
         assert_eq!(found.differences, 0, "{table}: {:?}", found.examples.first());
         assert!(found.source_rows > 0 && found.source_rows == found.target_rows, "{table}: {found:?}");
     }
-    for (table, spoil, columns) in spoilers() {
+    for (table, spoil, columns) in SPOILERS {
         let schema = format!("SET search_path = {SHOP}");
-        sqlx::raw_sql(AssertSqlSafe(format!("{schema}; BEGIN; {spoil}"))).execute(&mut target).await.context(spoil)?;
+        sqlx::raw_sql(AssertSqlSafe(format!("{schema}; BEGIN; {spoil}"))).execute(&mut target).await.context(*spoil)?;
         let found = compare(&mut source, &mut target, table).await?;
         assert_eq!(found.differences, 1, "{spoil}: {:?}", found.examples);
-        assert_eq!(spoiled_columns(&found), columns, "{spoil}");
+        assert_eq!(spoiled_columns(&found), *columns, "{spoil}");
         sqlx::raw_sql("ROLLBACK").execute(&mut target).await?;
     }
     sqlx::raw_sql(AssertSqlSafe(format!("DROP SCHEMA {SHOP} CASCADE"))).execute(&mut target).await?;
@@ -52,87 +52,81 @@ async fn a_copy_is_equal_and_each_spoiled_value_is_found() -> Result<()> {
 }
 
 /// What is broken in the target, in one row, and the columns that must be named; none for a row too much or too few.
-fn spoilers() -> Vec<(&'static str, &'static str, &'static [&'static str])> {
-    vec![
-        ("customers", "DELETE FROM customers WHERE id = (SELECT max(id) FROM customers)", &[]),
-        (
-            "customers",
-            "INSERT INTO customers SELECT 18446744073709551615, email, name, balance, points, tags, born, created, updated, note FROM customers LIMIT 1",
-            &[],
-        ),
-        (
-            "customers",
-            "UPDATE customers SET balance = balance + 0.01 WHERE id = (SELECT min(id) FROM customers)",
-            &["balance"],
-        ),
-        (
-            "customers",
-            "UPDATE customers SET note = '' WHERE id = (SELECT min(id) FROM customers WHERE note IS NULL)",
-            &["note"],
-        ),
-        (
-            "customers",
-            "UPDATE customers SET updated = updated + interval '1 microsecond', created = created - interval '1 microsecond' WHERE id = (SELECT min(id) FROM customers)",
-            &["created", "updated"],
-        ),
-        (
-            "products",
-            "UPDATE products SET weight = 1e20 + 16384 WHERE sku = (SELECT min(sku) FROM products WHERE weight = 1e20)",
-            &["weight"],
-        ),
-        (
-            "products",
-            "UPDATE products SET ratio = 1.1000001::real WHERE sku = (SELECT min(sku) FROM products WHERE ratio = 1.1::real)",
-            &["ratio"],
-        ),
-        (
-            "products",
-            "UPDATE products SET attributes = NULL WHERE sku = (SELECT min(sku) FROM products WHERE attributes = 'null')",
-            &["attributes"],
-        ),
-        (
-            "products",
-            "UPDATE products SET flags = ~flags, made = made + 1 WHERE sku = (SELECT min(sku) FROM products WHERE made < 2100)",
-            &["made", "flags"],
-        ),
-        (
-            "products",
-            "UPDATE products SET opens = opens + interval '1 millisecond' WHERE sku = (SELECT min(sku) FROM products WHERE opens < '23:00')",
-            &["opens"],
-        ),
-        (
-            "products",
-            "UPDATE products SET picture = picture || '\\x00' WHERE sku = (SELECT min(sku) FROM products WHERE picture IS NOT NULL)",
-            &["picture"],
-        ),
-        (
-            "products",
-            "UPDATE products SET title = title || ' ' WHERE sku = (SELECT min(sku) FROM products)",
-            &["title"],
-        ),
-        (
-            "stock",
-            "UPDATE stock SET on_hand = on_hand + 1 WHERE (warehouse, sku) = (SELECT warehouse, sku FROM stock LIMIT 1)",
-            &["on_hand"],
-        ),
-        (
-            "orders",
-            "UPDATE orders SET address = replace(address::text, 'city', 'City')::json WHERE id = (SELECT min(id) FROM orders)",
-            &["address"],
-        ),
-        (
-            "orders",
-            "UPDATE orders SET memo = 'deja vu' WHERE id = (SELECT min(id) FROM orders WHERE memo = 'déjà vu')",
-            &["memo"],
-        ),
-        (
-            "order_items",
-            "DELETE FROM order_items WHERE (order_id, line) = (SELECT order_id, line FROM order_items LIMIT 1)",
-            &[],
-        ),
-        ("payments", "UPDATE payments SET method = '' WHERE id = (SELECT id FROM payments LIMIT 1)", &["method"]),
-    ]
-}
+const SPOILERS: &[(&str, &str, &[&str])] = &[
+    ("customers", "DELETE FROM customers WHERE id = (SELECT max(id) FROM customers)", &[]),
+    (
+        "customers",
+        "INSERT INTO customers SELECT 18446744073709551615, email, name, balance, points, tags, born, created, updated, note FROM customers LIMIT 1",
+        &[],
+    ),
+    (
+        "customers",
+        "UPDATE customers SET balance = balance + 0.01 WHERE id = (SELECT min(id) FROM customers)",
+        &["balance"],
+    ),
+    (
+        "customers",
+        "UPDATE customers SET note = '' WHERE id = (SELECT min(id) FROM customers WHERE note IS NULL)",
+        &["note"],
+    ),
+    (
+        "customers",
+        "UPDATE customers SET updated = updated + interval '1 microsecond', created = created - interval '1 microsecond' WHERE id = (SELECT min(id) FROM customers)",
+        &["created", "updated"],
+    ),
+    (
+        "products",
+        "UPDATE products SET weight = 1e20 + 16384 WHERE sku = (SELECT min(sku) FROM products WHERE weight = 1e20)",
+        &["weight"],
+    ),
+    (
+        "products",
+        "UPDATE products SET ratio = 1.1000001::real WHERE sku = (SELECT min(sku) FROM products WHERE ratio = 1.1::real)",
+        &["ratio"],
+    ),
+    (
+        "products",
+        "UPDATE products SET attributes = NULL WHERE sku = (SELECT min(sku) FROM products WHERE attributes = 'null')",
+        &["attributes"],
+    ),
+    (
+        "products",
+        "UPDATE products SET flags = ~flags, made = made + 1 WHERE sku = (SELECT min(sku) FROM products WHERE made < 2100)",
+        &["made", "flags"],
+    ),
+    (
+        "products",
+        "UPDATE products SET opens = opens + interval '1 millisecond' WHERE sku = (SELECT min(sku) FROM products WHERE opens < '23:00')",
+        &["opens"],
+    ),
+    (
+        "products",
+        "UPDATE products SET picture = picture || '\\x00' WHERE sku = (SELECT min(sku) FROM products WHERE picture IS NOT NULL)",
+        &["picture"],
+    ),
+    ("products", "UPDATE products SET title = title || ' ' WHERE sku = (SELECT min(sku) FROM products)", &["title"]),
+    (
+        "stock",
+        "UPDATE stock SET on_hand = on_hand + 1 WHERE (warehouse, sku) = (SELECT warehouse, sku FROM stock LIMIT 1)",
+        &["on_hand"],
+    ),
+    (
+        "orders",
+        "UPDATE orders SET address = replace(address::text, 'city', 'City')::json WHERE id = (SELECT min(id) FROM orders)",
+        &["address"],
+    ),
+    (
+        "orders",
+        "UPDATE orders SET memo = 'deja vu' WHERE id = (SELECT min(id) FROM orders WHERE memo = 'déjà vu')",
+        &["memo"],
+    ),
+    (
+        "order_items",
+        "DELETE FROM order_items WHERE (order_id, line) = (SELECT order_id, line FROM order_items LIMIT 1)",
+        &[],
+    ),
+    ("payments", "UPDATE payments SET method = '' WHERE id = (SELECT id FROM payments LIMIT 1)", &["method"]),
+];
 
 fn spoiled_columns(found: &Comparison) -> Vec<&str> {
     let columns = found.examples.iter().flat_map(|difference| match &difference.kind {
@@ -157,7 +151,7 @@ async fn write_shop(url: &str) -> Result<()> {
         pulse.beat().await?;
     }
     let tally = writer.stop().await?;
-    println!("{} transactions in 3 s, {} rolled back", tally.transactions(), tally.rollbacks());
+    lab::say(&format!("{} transactions in 3 s, {} rolled back", tally.transactions(), tally.rollbacks()));
     for table in Table::ALL {
         let counts = Change::ALL.map(|change| tally.count(table, change));
         ensure!(counts.iter().all(|count| *count > 0), "{}: {counts:?}", table.name());
