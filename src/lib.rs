@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod capture;
 pub mod config;
+pub mod control;
 #[cfg(feature = "faults")]
 pub mod faults;
 pub mod mapping;

@@ -1,0 +1,207 @@
+//! What the process tells over HTTP: `/healthz` and `/metrics`. Translation only: no logic and no decision stands here.
+//!
+//! The one thing to know: it has no TLS and no login, so it listens on loopback addresses only, and refuses requests that a
+//! web page could have sent there by way of a browser (a foreign `Host` or `Origin`). Nothing can be changed through it.
+
+mod listener;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    body::HttpBody as _,
+    extract::{Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use listener::BoundedListener;
+use serde::Serialize;
+use tailrace_contract::{Error, Result};
+use tokio::net::TcpListener;
+
+use crate::{
+    runtime::{Health, PartState},
+    telemetry::Metrics,
+};
+
+/// What is told.
+#[derive(Clone)]
+pub struct Told {
+    /// How the parts are doing.
+    pub health: Arc<Health>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A bound address, not served yet.
+#[derive(Debug)]
+pub struct ControlServer {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl ControlServer {
+    /// Takes the address that `key` of the configuration names.
+    pub async fn bind(address: SocketAddr, key: &str) -> Result<Self> {
+        if !address.ip().is_loopback() {
+            return Err(Error::refused(format!("{address} is not a loopback address")).hint(format!("change {key}")));
+        }
+        let bind = async {
+            let listener = TcpListener::bind(address).await?;
+            let address = listener.local_addr()?;
+            Ok(Self { listener, address })
+        };
+        bind.await.map_err(|error: io::Error| bind_error(address, key, error))
+    }
+
+    /// Where it listens: the port is known even if the configuration left it open.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the future is dropped.
+    pub async fn serve(self, told: Told) -> Result<()> {
+        let router = Router::new()
+            .route("/healthz", get(healthz))
+            .route("/metrics", get(metrics))
+            .fallback(async || (StatusCode::NOT_FOUND, "known here: /healthz, /metrics\n"))
+            .with_state(told)
+            .layer(middleware::from_fn(refuse_foreign));
+        let served = axum::serve(BoundedListener::new(self.listener), router).await;
+        served.map_err(|error| Error::refused(format!("serving http on {} ended", self.address)).caused_by(error))
+    }
+}
+
+fn bind_error(address: SocketAddr, key: &str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Error::refused(format!("the http address {address} is in use"))
+            .hint(format!("stop the process that listens there, or change {key} in the configuration")),
+        _ => Error::refused(format!("can't listen on the http address {address}"))
+            .hint(format!("change {key} in the configuration"))
+            .caused_by(error),
+    }
+}
+
+/// The process in a word, and each part.
+#[derive(Serialize)]
+struct HealthDocument {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    parts: BTreeMap<&'static str, PartDocument>,
+}
+
+#[derive(Serialize)]
+struct PartDocument {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// 200 while every part runs, else 503 and why.
+async fn healthz(State(told): State<Told>) -> Response {
+    let parts = told.health.parts();
+    let worst = parts.iter().max_by_key(|(_, state)| severity(state));
+    let (state, reason) = match worst {
+        Some((part, state)) => (state_name(state), reason_of(state).map(|reason| format!("{part}: {reason}"))),
+        None => (state_name(&PartState::Starting), None),
+    };
+    let status = if told.health.is_running() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let describe =
+        |state: &PartState| PartDocument { state: state_name(state), reason: reason_of(state).map(str::to_owned) };
+    let parts = parts.iter().map(|(part, state)| (*part, describe(state))).collect();
+    let document = HealthDocument { state, reason, parts };
+    let text = serde_json::to_string(&document).expect("invariant: the document has only texts");
+    respond(status, "application/json", text + "\n")
+}
+
+fn state_name(state: &PartState) -> &'static str {
+    match state {
+        PartState::Starting => "starting",
+        PartState::Running => "running",
+        PartState::Waiting(_) => "waiting",
+        PartState::Degraded(_) => "degraded",
+        PartState::Failed(_) => "failed",
+    }
+}
+
+fn reason_of(state: &PartState) -> Option<&str> {
+    match state {
+        PartState::Starting | PartState::Running => None,
+        PartState::Waiting(reason) | PartState::Degraded(reason) | PartState::Failed(reason) => Some(reason),
+    }
+}
+
+fn severity(state: &PartState) -> u8 {
+    match state {
+        PartState::Running => 0,
+        PartState::Starting => 1,
+        PartState::Waiting(_) => 2,
+        PartState::Degraded(_) => 3,
+        PartState::Failed(_) => 4,
+    }
+}
+
+async fn metrics(State(told): State<Told>) -> Response {
+    respond(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", told.metrics.text())
+}
+
+fn respond(status: StatusCode, content_type: &'static str, text: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (status, headers, text).into_response()
+}
+
+/// Lets pass only what a person or a scraper on this machine asks.
+async fn refuse_foreign(request: Request, next: Next) -> Response {
+    let refusal = if request.method() != Method::GET {
+        Some((StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n"))
+    } else if !request.body().is_end_stream() {
+        Some((StatusCode::PAYLOAD_TOO_LARGE, "no request here has a body\n"))
+    } else if !is_local(request.headers(), request.uri().host()) {
+        Some((StatusCode::FORBIDDEN, "only requests to a loopback name are answered\n"))
+    } else {
+        None
+    };
+    match refusal {
+        Some((StatusCode::METHOD_NOT_ALLOWED, why)) => {
+            (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")], why).into_response()
+        }
+        // The body is not read, so the connection can't serve another request.
+        Some((status, why)) => (status, [(header::CONNECTION, "close")], why).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+/// `Host` must name this machine; `Origin`, where a browser sends it, too.
+fn is_local(headers: &HeaderMap, host_of_uri: Option<&str>) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) else { return false };
+    let is_local_origin = |origin: &header::HeaderValue| {
+        origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")).is_some_and(is_loopback_authority)
+    };
+    is_loopback_authority(host)
+        && host_of_uri.is_none_or(is_loopback_authority)
+        && headers.get_all(header::ORIGIN).iter().all(is_local_origin)
+}
+
+fn is_loopback_authority(authority: &str) -> bool {
+    if let Ok(address) = authority.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}

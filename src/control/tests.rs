@@ -1,0 +1,163 @@
+//! Requests over real sockets.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::*;
+use crate::runtime::tasks;
+
+struct Served {
+    told: Told,
+    address: SocketAddr,
+    server: tokio::task::JoinHandle<Result<()>>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn serve() -> Served {
+    let told = Told { health: Arc::new(Health::new()), metrics: Arc::new(Metrics::new()) };
+    let server = ControlServer::bind("127.0.0.1:0".parse().unwrap(), "http.capture").await.unwrap();
+    let address = server.address();
+    assert_ne!(address.port(), 0);
+    Served { told: told.clone(), address, server: tasks::spawn("control", server.serve(told)) }
+}
+
+/// Sends the text and returns all that comes back.
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // A refused body may end the connection hard; what was answered before counts.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    };
+    tokio::time::timeout(Duration::from_secs(10), exchange).await.unwrap()
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
+}
+
+#[tokio::test]
+async fn health_tells_the_worst_part() {
+    let served = serve().await;
+    let check = async |status: &str, body: &str| {
+        let answer = get(served.address, "/healthz").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+        assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
+        assert!(answer.ends_with(&format!("\r\n\r\n{body}\n")), "{answer}");
+    };
+    check("503 Service Unavailable", r#"{"state":"starting","parts":{}}"#).await;
+    let health = &served.told.health;
+    health.set("capture", PartState::Running);
+    check("200 OK", r#"{"state":"running","parts":{"capture":{"state":"running"}}}"#).await;
+    health.set("apply", PartState::Waiting("connection refused".into()));
+    check(
+        "503 Service Unavailable",
+        r#"{"state":"waiting","reason":"apply: connection refused","parts":{"apply":{"state":"waiting","reason":"connection refused"},"capture":{"state":"running"}}}"#,
+    )
+    .await;
+    health.set("apply", PartState::Running);
+    health.set("capture", PartState::Degraded("a table stopped".into()));
+    check(
+        "503 Service Unavailable",
+        r#"{"state":"degraded","reason":"capture: a table stopped","parts":{"apply":{"state":"running"},"capture":{"state":"degraded","reason":"a table stopped"}}}"#,
+    )
+    .await;
+    health.set("apply", PartState::Failed("fenced".into()));
+    check(
+        "503 Service Unavailable",
+        r#"{"state":"failed","reason":"apply: fenced","parts":{"apply":{"state":"failed","reason":"fenced"},"capture":{"state":"degraded","reason":"a table stopped"}}}"#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn metrics_are_open_metrics() {
+    let served = serve().await;
+    served.told.metrics.capture.records.inc_by(3);
+    let answer = get(served.address, "/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(
+        answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"),
+        "{answer}"
+    );
+    assert!(answer.contains("\ntailrace_capture_records_total 3\n"), "{answer}");
+    assert!(answer.ends_with("# EOF\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn only_local_reading_requests_are_answered() {
+    let served = serve().await;
+    let address = served.address;
+    served.told.health.set("capture", PartState::Running);
+    let check = async |line: &str, headers: &str, status: u16| {
+        let answer = ask(address, &format!("{line} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {headers:?} gave:\n{answer}");
+    };
+    let host = format!("Host: {address}\r\n");
+    check("GET /healthz", &host, 200).await;
+    check("GET /healthz", "Host: localhost\r\n", 200).await;
+    check("GET /healthz", "Host: LocalHost:8700\r\n", 200).await;
+    check("GET /healthz", "Host: [::1]:8700\r\n", 200).await;
+    check("GET /healthz", "Host: [::1]\r\n", 200).await;
+    check("GET http://127.0.0.1/healthz", &host, 200).await;
+    check("GET /healthz", "", 403).await;
+    check("GET /healthz", "Host: evil.example\r\n", 403).await;
+    check("GET /healthz", "Host: localhost.evil.example\r\n", 403).await;
+    check("GET /healthz", "Host: 10.0.0.1:8700\r\n", 403).await;
+    check("GET /healthz", "Host: localhost\r\nHost: evil.example\r\n", 403).await;
+    check("GET http://evil.example/healthz", &host, 403).await;
+    check("GET /healthz", &format!("{host}Origin: http://localhost:3000\r\n"), 200).await;
+    check("GET /healthz", &format!("{host}Origin: http://evil.example\r\n"), 403).await;
+    check("GET /healthz", &format!("{host}Origin: null\r\n"), 403).await;
+    check("GET /", &host, 404).await;
+    check("GET /healthz/", &host, 404).await;
+    check("HEAD /healthz", &host, 405).await;
+    check("POST /healthz", &host, 405).await;
+    check("DELETE /metrics", &host, 405).await;
+    check("GET /healthz", &format!("{host}Content-Length: 5\r\n"), 413).await;
+    check("GET /healthz", &format!("{host}Transfer-Encoding: chunked\r\n"), 413).await;
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_pile_up() {
+    let served = serve().await;
+    served.told.health.set("capture", PartState::Running);
+    let mut idle = Vec::new();
+    for _ in 0..64 {
+        idle.push(TcpStream::connect(served.address).await.unwrap());
+    }
+    // The 32 served ones are idle; the next request waits in the queue until one of them goes.
+    let request = async { get(served.address, "/healthz").await };
+    tokio::pin!(request);
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut request).await.is_err());
+    drop(idle);
+    let answer = tokio::time::timeout(Duration::from_secs(10), request).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_taken_address_names_the_key() {
+    let served = serve().await;
+    let error = ControlServer::bind(served.address, "http.apply").await.unwrap_err();
+    assert_eq!(error.kind(), tailrace_contract::ErrorKind::Refused);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the http address {} is in use; stop the process that listens there, or change http.apply in the configuration",
+            served.address
+        )
+    );
+    let error = ControlServer::bind("0.0.0.0:0".parse().unwrap(), "http.apply").await.unwrap_err();
+    assert_eq!(error.to_string(), "0.0.0.0:0 is not a loopback address; change http.apply");
+}
