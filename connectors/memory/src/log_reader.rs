@@ -1,0 +1,154 @@
+//! Reads committed records of several partitions, taking turns among them.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tailrace_contract::{
+    BatchLimits, BoxFuture, Error, LogBatch, LogPartition, LogReader, LogStart, ReadProgress, Result,
+};
+use tailrace_row::{Origin, Record, RecordBatch, TableName};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    faults::Call,
+    log::{LogServer, LogState, Partition, Slot},
+    row::copy_image,
+};
+
+pub(crate) struct MemoryLogReader {
+    server: Arc<LogServer>,
+    committed: watch::Receiver<()>,
+    lanes: Vec<Lane>,
+    stopped: BTreeSet<TableName>,
+    /// The lane whose turn is first.
+    turn: usize,
+}
+
+struct Lane {
+    partition: LogPartition,
+    next_offset: i64,
+}
+
+impl MemoryLogReader {
+    pub(crate) fn open(server: &Arc<LogServer>, from: &[(LogPartition, LogStart)]) -> Result<Self> {
+        let state = server.state();
+        let mut lanes = Vec::new();
+        for (partition, start) in from {
+            let known = lane_of(&state, partition)?;
+            let next_offset = match start {
+                LogStart::Earliest => known.first,
+                LogStart::Offset(offset) if (known.first..=known.end()).contains(offset) => *offset,
+                LogStart::Offset(offset) => return Err(position_lost(partition, *offset, known)),
+            };
+            lanes.push(Lane { partition: partition.clone(), next_offset });
+        }
+        drop(state);
+        let committed = server.committed.subscribe();
+        Ok(Self { server: Arc::clone(server), committed, lanes, stopped: BTreeSet::new(), turn: 0 })
+    }
+
+    async fn read(&mut self, out: &mut LogBatch, limits: BatchLimits) -> Result<()> {
+        self.server.faults.enter(Call::LogRead).await?.answer(Call::LogRead)?;
+        let deadline = Instant::now() + limits.wait_max;
+        loop {
+            self.committed.borrow_and_update();
+            self.fill(out, limits)?;
+            if !out.records.is_empty() || tokio::time::timeout_at(deadline, self.committed.changed()).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn fill(&mut self, out: &mut LogBatch, limits: BatchLimits) -> Result<()> {
+        self.turn = (self.turn + 1) % self.lanes.len().max(1);
+        for place in 0..self.lanes.len() {
+            let number = (self.turn + place) % self.lanes.len();
+            if !self.stopped.contains(&self.lanes[number].partition.table) {
+                self.read_lane(number, out, limits)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever ends it, what was read and how far stand in `out`.
+    fn read_lane(&mut self, number: usize, out: &mut LogBatch, limits: BatchLimits) -> Result<()> {
+        let lane = &mut self.lanes[number];
+        let state = self.server.state();
+        let known = lane_of(&state, &lane.partition)?;
+        if lane.next_offset < known.first {
+            return Err(position_lost(&lane.partition, lane.next_offset, known));
+        }
+        let lane_number = u32::try_from(number).expect("invariant: there are under 2^32 lanes");
+        let begun_at = lane.next_offset;
+        let mut result = Ok(());
+        while out.records.len() < limits.records_max && out.records.byte_len() < limits.bytes_max {
+            match known.slot(lane.next_offset) {
+                None => break,
+                Some(Slot::Hole) => {}
+                Some(Slot::Garbage) => {
+                    let at = format!("{}@{}", lane.partition, lane.next_offset);
+                    result = Err(Error::table_failed(lane.partition.table.clone(), "bytes that are no record").at(at));
+                    break;
+                }
+                Some(Slot::Record(batch, id)) => {
+                    let record = &batch.records()[*id as usize];
+                    copy_record(batch, record, (lane_number, lane.next_offset), &mut out.records);
+                }
+            }
+            lane.next_offset += 1;
+        }
+        if lane.next_offset > begun_at {
+            let behind = u64::try_from(known.end() - lane.next_offset).unwrap_or(0);
+            note(&mut out.progress, ReadProgress { lane: lane_number, next_offset: lane.next_offset, behind });
+        }
+        result
+    }
+}
+
+fn lane_of<'a>(state: &'a LogState, partition: &LogPartition) -> Result<&'a Partition> {
+    let lanes = state.tables.get(&partition.table);
+    lanes
+        .and_then(|lanes| lanes.get(partition.index as usize))
+        .ok_or_else(|| Error::refused(format!("the log has no partition {partition}")))
+}
+
+fn position_lost(partition: &LogPartition, offset: i64, known: &Partition) -> Error {
+    let (first, end) = (known.first, known.end());
+    Error::position_lost(format!("the log holds offsets {first} to {end} of this partition"))
+        .on_table(partition.table.clone())
+        .at(format!("{partition}@{offset}"))
+}
+
+fn copy_record(from: &RecordBatch, record: &Record, (lane, offset): (u32, i64), to: &mut RecordBatch) {
+    let known = from.origin(record);
+    let is_same = |last: &Origin| {
+        (last.epoch, last.transaction, last.event) == (known.epoch, known.transaction, known.event) && !to.is_empty()
+    };
+    let origin = match (to.last_origin().is_some_and(is_same), to.records().last()) {
+        (true, Some(last)) => last.origin,
+        _ => to.add_origin(known.clone()),
+    };
+    let schema = to.add_schema(from.schema(record));
+    let before = from.before(record).map(|image| copy_image(to, image));
+    let after = from.after(record).map(|image| copy_image(to, image));
+    to.push(Record { schema, origin, lane, offset, before, after, ..*record });
+}
+
+fn note(progress: &mut Vec<ReadProgress>, new: ReadProgress) {
+    match progress.iter_mut().find(|known| known.lane == new.lane) {
+        Some(known) => *known = new,
+        None => progress.push(new),
+    }
+}
+
+impl LogReader for MemoryLogReader {
+    fn read_batch<'a>(&'a mut self, out: &'a mut LogBatch, limits: BatchLimits) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.read(out, limits))
+    }
+
+    fn stop_table(&mut self, table: &TableName) -> Result<()> {
+        self.stopped.insert(table.clone());
+        Ok(())
+    }
+
+    fn report_applied(&mut self, _applied: &[ReadProgress]) {}
+}

@@ -1,0 +1,93 @@
+//! The one writer of the log. After an error it must not be used any more, and says so.
+
+use std::sync::Arc;
+
+use tailrace_contract::{BoxFuture, Checkpoint, Error, LogWriter, Result};
+use tailrace_row::RecordBatch;
+
+use crate::{
+    faults::{Call, Outcome},
+    log::{LateCommit, LogServer, LogState, append_copies, commit_lost},
+};
+
+pub(crate) struct MemoryLogWriter {
+    server: Arc<LogServer>,
+    number: u64,
+    has_failed: bool,
+}
+
+impl MemoryLogWriter {
+    pub(crate) fn new(server: Arc<LogServer>, number: u64) -> Self {
+        Self { server, number, has_failed: false }
+    }
+
+    /// From here to the end of the call the writer counts as failed, so that a dropped future ends it too.
+    fn begin(&mut self) -> Result<()> {
+        if self.has_failed {
+            return Err(Error::corrupt("the log writer was used after it had failed"));
+        }
+        self.has_failed = true;
+        Ok(())
+    }
+
+    fn check_owner(&self, state: &LogState) -> Result<()> {
+        if state.writer == self.number {
+            return Ok(());
+        }
+        Err(Error::fenced(format!("another capture writes the log {}", self.server.name))
+            .hint("only one capture may run; the one that was started last goes on"))
+    }
+
+    async fn append_batch(&self, batch: &RecordBatch) -> Result<()> {
+        let outcome = self.server.faults.enter(Call::LogAppend).await?;
+        let mut state = self.server.state();
+        self.check_owner(&state)?;
+        append_copies(batch, &mut state.open);
+        outcome.answer(Call::LogAppend)
+    }
+
+    async fn commit_open(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let outcome = self.server.faults.enter(Call::LogCommit).await?;
+        let mut state = self.server.state();
+        self.check_owner(&state)?;
+        let checkpoint = checkpoint.clone();
+        match outcome {
+            Outcome::Answered => {
+                state.publish(&self.server, usize::MAX, Some(checkpoint));
+                Ok(())
+            }
+            Outcome::Lost => {
+                state.publish(&self.server, usize::MAX, Some(checkpoint));
+                Err(commit_lost())
+            }
+            Outcome::Late(calls) => {
+                state.late.push((calls, LateCommit { writer: self.number, checkpoint }));
+                Err(commit_lost())
+            }
+            Outcome::Torn(records) => {
+                state.publish(&self.server, records, None);
+                Err(commit_lost())
+            }
+        }
+    }
+}
+
+impl LogWriter for MemoryLogWriter {
+    fn append<'a>(&'a mut self, batch: &'a RecordBatch) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.begin()?;
+            self.append_batch(batch).await?;
+            self.has_failed = false;
+            Ok(())
+        })
+    }
+
+    fn commit<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.begin()?;
+            self.commit_open(checkpoint).await?;
+            self.has_failed = false;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,278 @@
+//! The target: tables by name and key, and progress that moves with their rows.
+//!
+//! It checks what it is promised: progress only forward, a key at most once in a batch. A caller that breaks a promise gets
+//! an error of kind `Corrupt`, which no engine takes for a fault of the world.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tailrace_contract::{
+    BoxFuture, Capabilities, Error, LogPartition, Owner, PartitionProgress, Problem, Result, Severity, Sink,
+    SinkWriter, TableMapping, TargetState, TargetTable,
+};
+use tailrace_row::{Sequence, TableSchema};
+
+use crate::{
+    faults::{Call, Faults},
+    row::Row,
+    sink_writer::{MemorySinkWriter, OwnedBatch},
+};
+
+/// Rows by the bytes of their keys.
+pub type Rows = BTreeMap<Vec<u8>, Row>;
+
+/// A target in memory. Clones are the same target.
+#[derive(Clone)]
+pub struct MemorySink {
+    server: Arc<SinkServer>,
+}
+
+pub(crate) struct SinkServer {
+    pub(crate) name: String,
+    state: Mutex<SinkState>,
+    pub(crate) faults: Faults,
+}
+
+#[derive(Default)]
+pub(crate) struct SinkState {
+    pub(crate) tables: BTreeMap<TargetTable, SinkTable>,
+    pub(crate) progress: BTreeMap<(String, LogPartition), PartitionProgress>,
+    owners: i64,
+    pub(crate) commits: u64,
+    /// Batches that are done later, after so many calls.
+    pub(crate) late: Vec<(u32, OwnedBatch)>,
+}
+
+/// One table of the target.
+pub(crate) struct SinkTable {
+    pub(crate) schema: Arc<TableSchema>,
+    pub(crate) rows: Rows,
+    is_adopted: bool,
+    /// Keys of rows that it refuses to hold.
+    pub(crate) refused: BTreeSet<Vec<u8>>,
+}
+
+impl SinkServer {
+    fn lock(&self) -> MutexGuard<'_, SinkState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state for one call: batches that were delayed for so many calls are done first, or fail as they would have.
+    pub(crate) fn state(&self) -> MutexGuard<'_, SinkState> {
+        let mut state = self.lock();
+        let mut index = 0;
+        while index < state.late.len() {
+            state.late[index].0 = state.late[index].0.saturating_sub(1);
+            if state.late[index].0 > 0 {
+                index += 1;
+                continue;
+            }
+            let (_, batch) = state.late.remove(index);
+            // Nobody waits for the answer any more.
+            let _ = batch.execute(&mut state);
+        }
+        state
+    }
+}
+
+impl MemorySink {
+    /// A target without tables.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let state = Mutex::default();
+        Self { server: Arc::new(SinkServer { name: name.to_owned(), state, faults: Faults::default() }) }
+    }
+
+    /// Its faults.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.server.faults
+    }
+
+    /// Makes an empty table for rows of the schema, if there is none of that name; tells whether it was missing.
+    pub fn add_table(&self, schema: &Arc<TableSchema>, target: &TargetTable) -> bool {
+        let mut state = self.server.lock();
+        let is_missing = !state.tables.contains_key(target);
+        state.tables.entry(target.clone()).or_insert_with(|| SinkTable {
+            schema: Arc::clone(schema),
+            rows: BTreeMap::new(),
+            is_adopted: false,
+            refused: BTreeSet::new(),
+        });
+        is_missing
+    }
+
+    /// The rows of a table by key.
+    #[must_use]
+    pub fn rows(&self, table: &TargetTable) -> Rows {
+        self.server.lock().tables.get(table).map(|table| table.rows.clone()).unwrap_or_default()
+    }
+
+    /// Rows of all tables and the progress, at one moment.
+    #[must_use]
+    pub fn snapshot(&self, log: &str) -> (BTreeMap<TargetTable, Rows>, Vec<PartitionProgress>) {
+        let state = self.server.lock();
+        let tables = state.tables.iter().map(|(name, table)| (name.clone(), table.rows.clone())).collect();
+        let known = state.progress.iter().filter(|((name, _), _)| name == log);
+        (tables, known.map(|(_, progress)| progress.clone()).collect())
+    }
+
+    /// How far the partitions of a log are applied.
+    #[must_use]
+    pub fn progress(&self, log: &str) -> Vec<PartitionProgress> {
+        let state = self.server.lock();
+        state.progress.iter().filter(|((name, _), _)| name == log).map(|(_, progress)| progress.clone()).collect()
+    }
+
+    /// How many transactions were committed.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.server.lock().commits
+    }
+
+    /// Sets progress back (or forth) by hand, as an operator would.
+    pub fn set_progress(
+        &self,
+        log: &str,
+        partition: &LogPartition,
+        next_offset: Option<i64>,
+        sequence: Option<Sequence>,
+    ) {
+        if let Some(known) = self.server.lock().progress.get_mut(&(log.to_owned(), partition.clone())) {
+            (known.next_offset, known.sequence) = (next_offset, sequence);
+        }
+    }
+
+    /// Puts a row into a table behind everybody's back.
+    pub fn put_row(&self, table: &TargetTable, row: Row) {
+        if let Some(table) = self.server.lock().tables.get_mut(table) {
+            table.rows.insert(row.key(), row);
+        }
+    }
+
+    /// Takes a row out of a table behind everybody's back.
+    pub fn remove_row(&self, table: &TargetTable, key: &[u8]) {
+        if let Some(table) = self.server.lock().tables.get_mut(table) {
+            table.rows.remove(key);
+        }
+    }
+
+    /// From now on the table refuses to hold a row of that key.
+    pub fn refuse_row(&self, table: &TargetTable, key: Vec<u8>) {
+        if let Some(table) = self.server.lock().tables.get_mut(table) {
+            table.refused.insert(key);
+        }
+    }
+
+    /// All rows are welcome again.
+    pub fn refuse_nothing(&self) {
+        self.server.lock().tables.values_mut().for_each(|table| table.refused.clear());
+    }
+}
+
+impl Sink for MemorySink {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { has_atomic_progress: true, has_versioned_writes: false }
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String>> {
+        Box::pin(async { Ok(format!("memory target {}", self.server.name)) })
+    }
+
+    fn check<'a>(&'a self, tables: &'a [TableMapping]) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(async move {
+            let state = self.server.lock();
+            let missing = tables.iter().filter(|mapping| !state.tables.contains_key(&mapping.target));
+            let problem = |mapping: &TableMapping| Problem {
+                code: "target_table",
+                severity: Severity::Error,
+                object: mapping.target.to_string(),
+                found: "no such table".into(),
+                needed: format!("a table for the rows of {}", mapping.source),
+                mend: None,
+            };
+            Ok(missing.map(problem).collect())
+        })
+    }
+
+    fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
+        if schema.key().is_empty() {
+            return Err(Error::table_failed(schema.name().clone(), "the table has no key")
+                .hint("add a primary key, or a unique key of columns that are not null"));
+        }
+        let columns: Vec<&str> = schema.columns().iter().map(|column| &*column.name).collect();
+        Ok(vec![format!("table {target} ({})", columns.join(", "))])
+    }
+
+    fn create_table<'a>(&'a self, schema: &'a TableSchema, target: &'a TargetTable) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SinkCreateTable).await?.answer(Call::SinkCreateTable)?;
+            self.create_statements(schema, target)?;
+            Ok(self.add_table(&Arc::new(schema.clone()), target))
+        })
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { self.server.faults.enter(Call::SinkPrepare).await?.answer(Call::SinkPrepare) })
+    }
+
+    fn table_state<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<TargetState>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SinkTableState).await?.answer(Call::SinkTableState)?;
+            Ok(match self.server.state().tables.get(&mapping.target) {
+                None => TargetState::Missing,
+                Some(table) if table.rows.is_empty() => TargetState::Empty,
+                Some(table) if table.is_adopted => TargetState::Known,
+                Some(_) => TargetState::Foreign,
+            })
+        })
+    }
+
+    fn adopt_table<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let outcome = self.server.faults.enter(Call::SinkAdoptTable).await?;
+            match self.server.state().tables.get_mut(&mapping.target) {
+                Some(table) => table.is_adopted = true,
+                None => return Err(Error::table_failed(mapping.source.clone(), "the target table does not exist")),
+            }
+            outcome.answer(Call::SinkAdoptTable)
+        })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        log: &'a str,
+        partitions: &'a [LogPartition],
+    ) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
+        Box::pin(async move {
+            let outcome = self.server.faults.enter(Call::SinkClaim).await?;
+            let mut state = self.server.state();
+            state.owners += 1;
+            let owner = Owner(state.owners);
+            let claim = |partition: &LogPartition| {
+                let new = PartitionProgress {
+                    partition: partition.clone(),
+                    next_offset: None,
+                    sequence: None,
+                    highest: None,
+                    owner,
+                };
+                let known = state.progress.entry((log.to_owned(), partition.clone())).or_insert(new);
+                known.owner = owner;
+                known.clone()
+            };
+            let claimed = partitions.iter().map(claim).collect();
+            outcome.answer(Call::SinkClaim)?;
+            Ok(claimed)
+        })
+    }
+
+    fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SinkOpenWriter).await?.answer(Call::SinkOpenWriter)?;
+            Ok(Box::new(MemorySinkWriter::new(Arc::clone(&self.server), log)) as Box<dyn SinkWriter>)
+        })
+    }
+}

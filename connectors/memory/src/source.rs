@@ -1,0 +1,187 @@
+//! The source: tables and a binlog that a test writes and streams follow.
+//!
+//! A position is `name:count`, the number of transactions executed. A position beyond the binlog, or before what was purged,
+//! or of another name, is lost.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tailrace_contract::{
+    BoxFuture, ChangeStream, Checkpoint, Error, Position, Problem, Result, Source, StartAt, TableFilter,
+};
+use tailrace_row::{TableName, TableSchema};
+use tokio::sync::watch;
+
+use crate::{
+    binlog::{Binlog, BinlogTransaction, MemoryTransaction, SourceTable},
+    faults::{Call, Faults},
+    sink::Rows,
+    stream::MemoryStream,
+};
+
+/// Decides how many records the next read of a stream brings at most; 0 stands for a silent source.
+pub(crate) type Pieces = Box<dyn FnMut() -> usize + Send>;
+
+/// A database with a scripted binlog. Clones are the same server.
+#[derive(Clone)]
+pub struct MemorySource {
+    server: Arc<SourceServer>,
+}
+
+pub(crate) struct SourceServer {
+    pub(crate) name: String,
+    pub(crate) binlog: Mutex<Binlog>,
+    pub(crate) committed: watch::Sender<()>,
+    pub(crate) pieces: Mutex<Option<Pieces>>,
+    pub(crate) problems: Mutex<Vec<Problem>>,
+    pub(crate) faults: Faults,
+}
+
+impl SourceServer {
+    pub(crate) fn binlog(&self) -> MutexGuard<'_, Binlog> {
+        self.binlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn position(&self, transactions: usize) -> Position {
+        Position::new(&format!("{}:{transactions}", self.name))
+    }
+
+    /// How many transactions were executed at the position; an error if the binlog does not continue it.
+    pub(crate) fn transactions_at(&self, position: &Position) -> Result<usize> {
+        let count = position.as_str().strip_prefix(&self.name).and_then(|rest| rest.strip_prefix(':')?.parse().ok());
+        let lost = |why: &str| Err(Error::position_lost(format!("{}: {why}", self.name)).at(position));
+        let Some(count) = count else { return lost("the position is of another source") };
+        let binlog = self.binlog();
+        if count < binlog.purged {
+            return lost("the transactions after the position were purged");
+        }
+        if count > binlog.transactions.len() {
+            return lost("the source has not executed all of the position");
+        }
+        Ok(count)
+    }
+
+    pub(crate) fn next_piece(&self) -> usize {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map_or(usize::MAX, |next| next())
+    }
+}
+
+impl MemorySource {
+    /// A source without tables.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            server: Arc::new(SourceServer {
+                name: name.to_owned(),
+                binlog: Mutex::default(),
+                committed: watch::Sender::new(()),
+                pieces: Mutex::default(),
+                problems: Mutex::default(),
+                faults: Faults::default(),
+            }),
+        }
+    }
+
+    /// Its faults.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.server.faults
+    }
+
+    /// Makes a table without rows.
+    pub fn create_table(&self, schema: TableSchema) -> Arc<TableSchema> {
+        let schema = Arc::new(schema);
+        let table = SourceTable { schema: Arc::clone(&schema), rows: Rows::new() };
+        self.server.binlog().tables.insert(schema.name().clone(), table);
+        schema
+    }
+
+    /// Commits a transaction; it may be empty, as those of other databases seem to be.
+    pub fn commit(&self, transaction: MemoryTransaction) {
+        self.server.binlog().commit(&self.server.name, transaction);
+        self.server.committed.send_replace(());
+    }
+
+    /// The rows of a table by key.
+    #[must_use]
+    pub fn rows(&self, table: &TableName) -> Rows {
+        self.server.binlog().tables.get(table).map(|table| table.rows.clone()).unwrap_or_default()
+    }
+
+    /// The whole binlog, purged or not.
+    #[must_use]
+    pub fn transactions(&self) -> Vec<Arc<BinlogTransaction>> {
+        self.server.binlog().transactions.clone()
+    }
+
+    /// Forgets the oldest transactions, so many in all.
+    pub fn purge(&self, transactions: usize) {
+        self.server.binlog().purged = transactions;
+    }
+
+    /// Before each read of a stream `next` says how many records it brings at most, so that batches end anywhere; 0 stands
+    /// for a source that stays silent for the whole wait.
+    pub fn deliver_by(&self, next: impl FnMut() -> usize + Send + 'static) {
+        *self.server.pieces.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(next));
+    }
+
+    /// What `check` finds.
+    pub fn set_problems(&self, problems: Vec<Problem>) {
+        *self.server.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
+    }
+}
+
+impl Source for MemorySource {
+    fn check<'a>(&'a self, _filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(async { Ok(self.server.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()) })
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String>> {
+        Box::pin(async { Ok(format!("memory source {}", self.server.name)) })
+    }
+
+    fn position<'a>(&'a self, start: &'a StartAt) -> BoxFuture<'a, Result<Position>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SourcePosition).await?.answer(Call::SourcePosition)?;
+            let (executed, purged) = {
+                let binlog = self.server.binlog();
+                (binlog.transactions.len(), binlog.purged)
+            };
+            match start {
+                StartAt::Now => Ok(self.server.position(executed)),
+                StartAt::Earliest => Ok(self.server.position(purged)),
+                StartAt::At(text) => {
+                    let position = Position::new(text);
+                    self.server.transactions_at(&position).map(|_| position)
+                }
+            }
+        })
+    }
+
+    fn tables<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Arc<TableSchema>>>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SourceTables).await?.answer(Call::SourceTables)?;
+            let binlog = self.server.binlog();
+            let matching = |name: &&TableName| filter.matches(&name.database, &name.table);
+            Ok(binlog.tables.keys().filter(matching).map(|name| Arc::clone(&binlog.tables[name].schema)).collect())
+        })
+    }
+
+    fn has_rows<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SourceHasRows).await?.answer(Call::SourceHasRows)?;
+            Ok(self.server.binlog().tables.get(table).is_some_and(|table| !table.rows.is_empty()))
+        })
+    }
+
+    fn open<'a>(
+        &'a self,
+        from: &'a Checkpoint,
+        filter: Arc<TableFilter>,
+    ) -> BoxFuture<'a, Result<Box<dyn ChangeStream>>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SourceOpen).await?.answer(Call::SourceOpen)?;
+            let stream = MemoryStream::open(&self.server, from, filter)?;
+            Ok(Box::new(stream) as Box<dyn ChangeStream>)
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! The stream of changes: reads the binlog from a checkpoint on, in pieces of any size.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use tailrace_contract::{
+    BatchEnd, BatchLimits, BoxFuture, ChangeStream, Checkpoint, Error, Mark, Result, SplitTransaction, TableFilter,
+};
+use tailrace_row::{Epoch, Origin, Record, RecordBatch, RecordId, Sequence};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{binlog::BinlogTransaction, faults::Call, row::copy_image, source::SourceServer};
+
+pub(crate) struct MemoryStream {
+    server: Arc<SourceServer>,
+    committed: watch::Receiver<()>,
+    filter: Arc<TableFilter>,
+    epoch: Epoch,
+    /// Index in the binlog of the next transaction, or of the one in progress.
+    next: usize,
+    /// How many transactions were complete, as the checkpoint counts them.
+    complete: u64,
+    /// The record of the transaction in progress to look at next.
+    record: RecordId,
+    /// The last sequence of the transaction in progress that was delivered, now or before the checkpoint.
+    last: Option<Sequence>,
+    /// Whether this stream has delivered something of the transaction in progress.
+    has_begun: bool,
+    has_failed: bool,
+}
+
+impl MemoryStream {
+    pub(crate) fn open(server: &Arc<SourceServer>, from: &Checkpoint, filter: Arc<TableFilter>) -> Result<Self> {
+        let next = server.transactions_at(&from.mark.position)?;
+        if let Some(split) = &from.split {
+            let binlog = server.binlog();
+            let transaction = binlog.transactions.get(next);
+            if transaction.is_none_or(|transaction| transaction.name() != &split.name) {
+                return Err(Error::position_lost(format!("{} is not the transaction that comes next", split.name))
+                    .at(&from.mark.position));
+            }
+        }
+        Ok(Self {
+            server: Arc::clone(server),
+            committed: server.committed.subscribe(),
+            filter,
+            epoch: from.epoch,
+            next,
+            complete: from.mark.transactions,
+            record: 0,
+            last: from.split.as_ref().map(|split| split.last),
+            has_begun: false,
+            has_failed: false,
+        })
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { position: self.server.position(self.next), transactions: self.complete }
+    }
+
+    async fn read(&mut self, out: &mut RecordBatch, limits: BatchLimits) -> Result<BatchEnd> {
+        self.server.faults.enter(Call::StreamRead).await?.answer(Call::StreamRead)?;
+        let piece = self.server.next_piece();
+        let records_max = limits.records_max.min(out.len().saturating_add(piece));
+        let limits = BatchLimits { records_max, ..limits };
+        let deadline = Instant::now() + limits.wait_max;
+        loop {
+            self.committed.borrow_and_update();
+            if self.fill(out, limits).is_break() || !out.is_empty() {
+                return Ok(self.end(out));
+            }
+            let news = tokio::time::timeout_at(deadline, async {
+                match piece {
+                    0 => std::future::pending().await,
+                    _ => self.committed.changed().await,
+                }
+            });
+            if news.await.is_err() {
+                return Ok(self.end(out));
+            }
+        }
+    }
+
+    /// Appends what is there; breaks if a limit is reached.
+    fn fill(&mut self, out: &mut RecordBatch, limits: BatchLimits) -> ControlFlow<()> {
+        if limits.records_max == 0 {
+            return ControlFlow::Continue(());
+        }
+        loop {
+            let transaction = self.server.binlog().transactions.get(self.next).map(Arc::clone);
+            let Some(transaction) = transaction else { return ControlFlow::Continue(()) };
+            self.fill_from(&transaction, out, limits)?;
+            self.next += 1;
+            self.complete += 1;
+            (self.record, self.last, self.has_begun) = (0, None, false);
+            if is_full(out, limits) {
+                return ControlFlow::Break(());
+            }
+        }
+    }
+
+    /// Appends the rest of one transaction.
+    fn fill_from(
+        &mut self,
+        transaction: &BinlogTransaction,
+        out: &mut RecordBatch,
+        limits: BatchLimits,
+    ) -> ControlFlow<()> {
+        while let Some(record) = transaction.records().records().get(self.record as usize) {
+            let sequence = self.sequence(transaction, record);
+            let name = transaction.records().schema(record).name();
+            let is_new = self.last.is_none_or(|last| sequence > last);
+            let is_wanted = is_new && self.filter.matches(&name.database, &name.table);
+            if is_wanted && is_full(out, limits) {
+                return ControlFlow::Break(());
+            }
+            if is_wanted {
+                self.deliver(transaction, record, out);
+                (self.last, self.has_begun) = (Some(sequence), true);
+            }
+            self.record += 1;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn sequence(&self, transaction: &BinlogTransaction, record: &Record) -> Sequence {
+        let event = transaction.records().origin(record).event;
+        Sequence { epoch: self.epoch, transaction: self.complete + 1, event, row: record.row }
+    }
+
+    fn deliver(&self, transaction: &BinlogTransaction, record: &Record, out: &mut RecordBatch) {
+        let from = transaction.records();
+        let known = from.origin(record);
+        let number = self.complete + 1;
+        let is_last = |last: &Origin| {
+            last.transaction == number && last.event == known.event && !out.is_empty() && last.epoch == self.epoch
+        };
+        let origins = out.records().last().map(|last| last.origin);
+        let origin = match (out.last_origin().filter(|last| is_last(last)), origins) {
+            (Some(_), Some(number)) => number,
+            _ => out.add_origin(Origin {
+                epoch: self.epoch,
+                transaction: number,
+                committed_at_micros: 1_700_000_000_000_000 + i64::try_from(self.next).unwrap_or(0),
+                transaction_name: Some(Arc::clone(transaction.name())),
+                file: "memory.000001".into(),
+                server_id: 1,
+                ..known.clone()
+            }),
+        };
+        let schema = out.add_schema(from.schema(record));
+        let before = from.before(record).map(|image| copy_image(out, image));
+        let after = from.after(record).map(|image| copy_image(out, image));
+        out.push(Record { schema, origin, before, after, ..*record });
+    }
+
+    /// How a batch that ends here ended.
+    fn end(&self, out: &RecordBatch) -> BatchEnd {
+        let binlog = self.server.binlog();
+        match (self.last, binlog.transactions.get(self.next)) {
+            (Some(last), Some(transaction)) if self.has_begun => BatchEnd::MidTransaction {
+                mark: self.mark(),
+                split: SplitTransaction { name: Arc::clone(transaction.name()), last },
+            },
+            _ if out.is_empty() => BatchEnd::Idle(self.mark()),
+            _ => BatchEnd::TransactionEnd(self.mark()),
+        }
+    }
+}
+
+fn is_full(out: &RecordBatch, limits: BatchLimits) -> bool {
+    out.len() >= limits.records_max || out.byte_len() >= limits.bytes_max
+}
+
+impl ChangeStream for MemoryStream {
+    fn read_batch<'a>(&'a mut self, out: &'a mut RecordBatch, limits: BatchLimits) -> BoxFuture<'a, Result<BatchEnd>> {
+        Box::pin(async move {
+            if self.has_failed {
+                return Err(Error::corrupt("the stream was used after it had failed"));
+            }
+            // Failed until proven otherwise: a dropped future ends the stream too.
+            self.has_failed = true;
+            let end = self.read(out, limits).await?;
+            self.has_failed = false;
+            Ok(end)
+        })
+    }
+}
