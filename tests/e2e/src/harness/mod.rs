@@ -4,7 +4,9 @@
 //! configuration and logs (below the target folder; it stays for a look after a failure), and runs the real binary there.
 //! All of it is blocking: tests are plain functions that return `Result`. Nothing here judges; a test does.
 
+mod arrival;
 mod config;
+mod live;
 mod sql;
 mod topics;
 
@@ -19,7 +21,9 @@ use lab::process::{Finished, Launch, Tailrace};
 use lab::{Kafka, Mysql, Postgres, TAILRACE_PASSWORD};
 
 pub(crate) use config::Addresses;
+pub(crate) use live::Shop;
 pub(crate) use sql::Texts;
+pub(crate) use topics::Record;
 
 /// How long a process may take until its health says 200.
 pub(crate) const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -169,8 +173,10 @@ impl Scene {
         self.launch(arguments)?.run(Duration::from_secs(60))
     }
 
-    /// Makes the target's tables with `tailrace schema --apply`.
+    /// Makes the target's tables with `tailrace schema --apply`. Call it when the source's tables are there.
     pub(crate) fn make_target(&self) -> Result<()> {
+        let markers = arrival::MARKERS;
+        self.source(&format!("CREATE TABLE IF NOT EXISTS {markers} (id BIGINT AUTO_INCREMENT PRIMARY KEY)"))?;
         let finished = self.command(&["schema", "--apply"])?;
         ensure!(finished.code == Some(0), "tailrace schema --apply: {finished:?}");
         Ok(())

@@ -66,6 +66,27 @@ impl Sql {
         self.runtime.block_on(run).with_context(|| format!("on MySQL: {query}"))
     }
 
+    /// Runs something of the laboratory's to its end.
+    pub(super) fn run<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        self.runtime.block_on(future)
+    }
+
+    /// Lends a connection to each side.
+    pub(super) fn with_both<T>(
+        &self,
+        database: &str,
+        act: impl AsyncFnOnce(&mut mysql_async::Conn, &mut PgConnection) -> Result<T>,
+    ) -> Result<T> {
+        self.runtime.block_on(async {
+            let mut source = self.mysql_connection(database).await?;
+            let mut target = self.postgres_connection(database).await?;
+            let result = act(&mut source, &mut target).await?;
+            source.disconnect().await?;
+            target.close().await?;
+            Ok(result)
+        })
+    }
+
     async fn mysql_connection(&self, database: &str) -> Result<mysql_async::Conn> {
         let url = format!("{}/{database}", self.mysql);
         Ok(mysql_async::Conn::from_url(url).await?)

@@ -1,17 +1,99 @@
-//! Topics of a scene: which there are, and their removal.
+//! The topics of a scene: their records as a consumer of committed records sees them, their ends, their removal.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lab::Kafka;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use super::Scene;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// One record of a topic.
+pub(crate) struct Record<'a> {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    message: &'a BorrowedMessage<'a>,
+}
+
+impl Record<'_> {
+    /// A header's value as text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let headers = self.message.headers()?;
+        let found = headers.iter().find(|header| header.key == name)?;
+        std::str::from_utf8(found.value?).ok()
+    }
+}
+
+impl Scene {
+    /// The topic of a table.
+    pub(crate) fn topic(&self, table: &str) -> String {
+        format!("{}.{}.{table}", self.prefix, self.database)
+    }
+
+    /// Calls `each` for every record of the topic that is committed now, partition by partition in their order.
+    pub(crate) fn read_topic(&self, topic: &str, mut each: impl FnMut(&Record<'_>) -> Result<()>) -> Result<()> {
+        let consumer = consumer(&self.servers.kafka)?;
+        let ends = ends(&consumer, topic)?;
+        let mut from = TopicPartitionList::new();
+        for (partition, _) in ends.iter().filter(|(_, end)| *end > 0) {
+            from.add_partition_offset(topic, *partition, Offset::Beginning)?;
+        }
+        consumer.assign(&from).context("assigning partitions")?;
+        let mut open = from.count();
+        while open > 0 {
+            match consumer.poll(LIMIT) {
+                None => bail!("{topic}: nothing came for {LIMIT:?}"),
+                Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+                Some(Err(error)) => return Err(error).with_context(|| format!("reading {topic}")),
+                Some(Ok(message)) => each(&Record {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    key: message.key(),
+                    value: message.payload(),
+                    message: &message,
+                })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Where committed records end: (partition, offset behind the last).
+    pub(crate) fn topic_ends(&self, topic: &str) -> Result<Vec<(i32, i64)>> {
+        ends(&consumer(&self.servers.kafka)?, topic)
+    }
+
+    /// Names of the scene's topics that hold tables.
+    pub(crate) fn table_topics(&self) -> Result<Vec<String>> {
+        names(&self.servers.kafka, &format!("{}.{}.", self.prefix, self.database))
+    }
+}
+
+fn consumer(kafka: &Kafka) -> Result<BaseConsumer> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.address()?).set("group.id", "e2e").set("enable.auto.commit", "false");
+    config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+    config.create().context("making a consumer")
+}
+
+fn ends(consumer: &BaseConsumer, topic: &str) -> Result<Vec<(i32, i64)>> {
+    let metadata = consumer.fetch_metadata(Some(topic), LIMIT).with_context(|| format!("asking for {topic}"))?;
+    let partitions = metadata.topics().first().map(|topic| topic.partitions()).unwrap_or_default();
+    ensure!(!partitions.is_empty(), "there is no topic {topic}");
+    let end = |id| Ok((id, consumer.fetch_watermarks(topic, id, LIMIT)?.1));
+    partitions.iter().map(|partition| end(partition.id())).collect()
+}
+
 /// Names that begin so.
-pub(super) fn names(kafka: &Kafka, prefix: &str) -> Result<Vec<String>> {
+fn names(kafka: &Kafka, prefix: &str) -> Result<Vec<String>> {
     let metadata = admin(kafka)?.inner().fetch_metadata(None, LIMIT).context("asking Kafka for its topics")?;
     let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
     Ok(names.filter(|name| name.starts_with(prefix)).collect())

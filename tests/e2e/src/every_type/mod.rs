@@ -1,0 +1,207 @@
+//! Every supported type with its edge values, from MySQL's INSERT to PostgreSQL's SELECT, judged by what both print.
+//!
+//! `catalog` lists types and values, `rules` how they are compared, `by_hand` the other target types that may take them,
+//! `refused` what no PostgreSQL type can hold. A change's *before* is proven twice: key changes and deletes find their rows by
+//! it, and each record in the topics must show as before what the record before it showed as after.
+
+mod by_hand;
+mod catalog;
+mod exact;
+mod history;
+mod refused;
+mod rules;
+mod tables;
+
+use anyhow::{Context, Result, ensure};
+
+use self::catalog::{Group, TypeRow, groups};
+use self::rules::Rule;
+use self::tables::{Asked, Compared, mysql_name, wait_equal};
+use crate::harness::{Scene, Texts};
+
+/// Strict modes would refuse ENUM's index 0 and dates of the year 0.
+const LENIENT: &str = "SET sql_mode = '';";
+
+#[test]
+fn every_value_of_every_type_arrives() -> Result<()> {
+    let scene = Scene::new("every_type")?;
+    let groups = groups();
+    let mut compared = Vec::new();
+    for group in &groups {
+        scene.source(&format!("{LENIENT} {}", create_plain(group)))?;
+        compared.push(plain(group));
+        if let Some(keyed) = keyed(group) {
+            scene.source(&format!("{LENIENT} {}", create_keyed(group)))?;
+            compared.push(keyed);
+        }
+    }
+    scene.make_target()?;
+    check_target_types(&scene, &groups)?;
+    let mut capture = scene.capture()?;
+    let mut apply = scene.apply()?;
+    for (stage, statements) in [
+        ("after INSERT", insert as fn(&Group) -> String),
+        ("after UPDATE", update),
+        ("after UPDATE of keys", move_keys),
+        ("after DELETE", delete),
+    ] {
+        for group in &groups {
+            scene.source(&format!("{LENIENT} BEGIN; {} COMMIT", statements(group)))?;
+        }
+        wait_equal(&scene, stage, &compared)?;
+    }
+    history::check(&scene, &compared)?;
+    for process in [&mut capture, &mut apply] {
+        process.terminate()?;
+        let status = process.wait_exit(crate::harness::READY_LIMIT)?;
+        ensure!(status.code() == Some(0), "a process ended with {status}");
+    }
+    scene.finish()
+}
+
+/// The three columns of a type.
+fn columns_of(row: &TypeRow) -> [String; 3] {
+    [row.name.to_owned(), format!("{}_w", row.name), format!("{}_d", row.name)]
+}
+
+fn plain(group: &Group) -> Compared {
+    let columns = group.rows.iter().flat_map(|row| columns_of(row).map(|name| Asked::plain(&name, row.rule)));
+    Compared { name: group.name.to_owned(), columns: columns.collect() }
+}
+
+fn keyed(group: &Group) -> Option<Compared> {
+    let mut columns: Vec<Asked> = keys(group).map(|row| Asked::plain(row.name, row.rule)).collect();
+    if columns.is_empty() {
+        return None;
+    }
+    columns.push(Asked::plain("rev", Rule::Whole));
+    Some(Compared { name: keyed_name(group), columns })
+}
+
+fn keyed_name(group: &Group) -> String {
+    format!("{}_key", group.name)
+}
+
+fn keys(group: &Group) -> impl Iterator<Item = &TypeRow> {
+    group.rows.iter().filter(|row| row.is_key)
+}
+
+fn create_plain(group: &Group) -> String {
+    let columns = group.rows.iter().map(|row| {
+        let [nullable, wanted, default] = columns_of(row).map(|name| mysql_name(&name));
+        let (declared, first) = (row.declared, row.values[0]);
+        format!(
+            "{nullable} {declared} NULL, {wanted} {declared} NOT NULL, {default} {declared} NOT NULL DEFAULT ({first})"
+        )
+    });
+    let columns: Vec<String> = columns.collect();
+    format!("CREATE TABLE {} (id INT NOT NULL PRIMARY KEY, {})", mysql_name(group.name), columns.join(", "))
+}
+
+fn create_keyed(group: &Group) -> String {
+    let columns: Vec<String> =
+        keys(group).map(|row| format!("{} {} NOT NULL", mysql_name(row.name), row.declared)).collect();
+    let names: Vec<String> = keys(group).map(|row| mysql_name(row.name)).collect();
+    // The key's order differs from the table's.
+    let reversed: Vec<&str> = names.iter().rev().map(String::as_str).collect();
+    format!(
+        "CREATE TABLE {} (rev INT NOT NULL, {}, id INT NOT NULL, PRIMARY KEY ({}, id))",
+        mysql_name(&keyed_name(group)),
+        columns.join(", "),
+        reversed.join(", ")
+    )
+}
+
+/// Every value once, and one row more for NULL.
+fn row_count(group: &Group) -> usize {
+    group.rows.iter().map(|row| row.values.len() + 1).max().unwrap_or(0)
+}
+
+/// The value that a nullable column has in a row at a stage; behind the last one comes NULL.
+fn nullable_value(row: &TypeRow, place: usize) -> &'static str {
+    row.values.get(place % (row.values.len() + 1)).copied().unwrap_or("NULL")
+}
+
+fn value(row: &TypeRow, place: usize) -> &'static str {
+    row.values[place % row.values.len()]
+}
+
+fn insert(group: &Group) -> String {
+    let mut statements = Vec::new();
+    for id in 0..row_count(group) {
+        let names = group.rows.iter().flat_map(|row| columns_of(row).into_iter().take(2)).map(|name| mysql_name(&name));
+        let values = group.rows.iter().flat_map(|row| [nullable_value(row, id), value(row, id + 1)]);
+        statements.push(insert_row(group.name, names.collect(), values.collect(), id));
+        if keys(group).next().is_some() {
+            let names = keys(group).map(|row| mysql_name(row.name)).chain(["rev".to_owned()]).collect();
+            let values = keys(group).map(|row| value(row, id)).chain(["0"]).collect();
+            statements.push(insert_row(&keyed_name(group), names, values, id));
+        }
+    }
+    statements.concat()
+}
+
+fn insert_row(table: &str, names: Vec<String>, values: Vec<&str>, id: usize) -> String {
+    format!("INSERT INTO {} (id, {}) VALUES ({id}, {});\n", mysql_name(table), names.join(", "), values.join(", "))
+}
+
+/// Each row takes the values of the next.
+fn update(group: &Group) -> String {
+    let mut statements = Vec::new();
+    for id in 0..row_count(group) {
+        let set = group.rows.iter().map(|row| {
+            let [nullable, wanted, _] = columns_of(row).map(|name| mysql_name(&name));
+            format!("{nullable} = {}, {wanted} = {}", nullable_value(row, id + 1), value(row, id + 2))
+        });
+        let set: Vec<String> = set.collect();
+        statements.push(format!("UPDATE {} SET {} WHERE id = {id};\n", mysql_name(group.name), set.join(", ")));
+        if keys(group).next().is_some() {
+            statements.push(format!("UPDATE {} SET rev = 1 WHERE id = {id};\n", mysql_name(&keyed_name(group))));
+        }
+    }
+    statements.concat()
+}
+
+/// Each key takes the values of the next; `id` keeps them apart.
+fn move_keys(group: &Group) -> String {
+    if keys(group).next().is_none() {
+        return String::new();
+    }
+    let update = |id| {
+        let set: Vec<String> =
+            keys(group).map(|row| format!("{} = {}", mysql_name(row.name), value(row, id + 1))).collect();
+        format!("UPDATE {} SET {} WHERE id = {id};\n", mysql_name(&keyed_name(group)), set.join(", "))
+    };
+    (0..row_count(group)).map(update).collect()
+}
+
+fn delete(group: &Group) -> String {
+    let mut statements = format!("DELETE FROM {} WHERE id % 2 = 0;", mysql_name(group.name));
+    if keys(group).next().is_some() {
+        statements.push_str(&format!("DELETE FROM {} WHERE id % 2 = 1;", mysql_name(&keyed_name(group))));
+    }
+    statements
+}
+
+/// The types that `tailrace schema --apply` chose.
+fn check_target_types(scene: &Scene, groups: &[Group]) -> Result<()> {
+    let query = "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull \
+                 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = current_schema() AND a.attnum > 0 AND c.relkind = 'r'";
+    let rows = scene.target_rows(query)?;
+    let found = |table: &str, column: &str| {
+        let is_it = |row: &&Texts| row[0].as_deref() == Some(table) && row[1].as_deref() == Some(column);
+        let row = rows.iter().find(is_it).with_context(|| format!("the target has no {table}.{column}"))?;
+        anyhow::Ok((row[2].clone().unwrap_or_default(), row[3].as_deref() == Some("t")))
+    };
+    for group in groups {
+        for row in &group.rows {
+            for (place, name) in columns_of(row).iter().enumerate() {
+                let (found, is_required) = found(group.name, name)?;
+                ensure!(found == row.target, "{} {name}: {} became {found}", group.name, row.declared);
+                ensure!(is_required == (place > 0), "{} {name}: NOT NULL is {is_required}", group.name);
+            }
+        }
+    }
+    Ok(())
+}

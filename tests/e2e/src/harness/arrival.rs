@@ -1,0 +1,68 @@
+//! Whether everything has arrived: draining, and the comparison of all tables by what the databases print.
+//!
+//! Drained is decided by order, not by silence: a marker row is written last; once the target has it, every earlier change
+//! is in the log; once the target's offsets stand at the ends of all topics, every change is in the target.
+
+use anyhow::{Context, Result, ensure};
+use lab::oracle::{self, Comparison, Pair};
+
+use super::{DRAIN_LIMIT, Scene, wait_until};
+
+/// The table of the markers.
+pub(super) const MARKERS: &str = "e2e_markers";
+
+impl Scene {
+    /// Waits until all that was written before has arrived. Nobody else may write; capture and apply must run.
+    pub(crate) fn wait_drained(&self) -> Result<()> {
+        self.source(&format!("INSERT INTO {MARKERS} () VALUES ()"))?;
+        let marker = self.source_number(&format!("SELECT MAX(id) FROM {MARKERS}"))?;
+        let query = format!("SELECT count(*) FROM {MARKERS} WHERE id = {marker}");
+        wait_until("the last row written reaches the target", DRAIN_LIMIT, || Ok(self.target_number(&query)? == 1))?;
+        for topic in self.table_topics()? {
+            let ends = self.topic_ends(&topic)?;
+            let what = format!("the target's offsets reach the ends of {topic}: {ends:?}");
+            wait_until(&what, DRAIN_LIMIT, || Ok(self.unapplied(&topic, &ends)?.is_empty()))?;
+        }
+        Ok(())
+    }
+
+    /// Partitions whose offset in the target lies before the end.
+    fn unapplied(&self, topic: &str, ends: &[(i32, i64)]) -> Result<Vec<i32>> {
+        let table = topic.rsplit('.').next().context("a topic ends with its table")?;
+        let query = format!(
+            "SELECT partition, next_offset FROM tailrace.offsets WHERE \"table\" = '{table}' AND next_offset IS NOT NULL"
+        );
+        let rows = self.target_rows(&query)?;
+        let applied = |partition: i32| {
+            let row = rows.iter().find(|row| row[0].as_deref() == Some(partition.to_string().as_str()));
+            row.and_then(|row| row[1].as_deref()?.parse::<i64>().ok()).unwrap_or(0)
+        };
+        Ok(ends.iter().filter(|(partition, end)| applied(*partition) < *end).map(|(partition, _)| *partition).collect())
+    }
+
+    /// Tables of the scene's database, without the markers.
+    pub(crate) fn tables(&self) -> Result<Vec<String>> {
+        let query = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY 1";
+        let names = self.source_rows(query)?.into_iter().filter_map(|row| row.into_iter().next().flatten());
+        Ok(names.filter(|name| name != MARKERS).collect())
+    }
+
+    /// Compares every row of one table.
+    pub(crate) fn compare(&self, table: &str) -> Result<Comparison> {
+        let pair = Pair::same(&self.database, table);
+        self.sql.with_both(&self.database, async |source, target| oracle::compare(source, target, &pair).await)
+    }
+
+    /// Compares every row of every table; an error names the first differences. Returns the number of rows.
+    pub(crate) fn ensure_equal(&self) -> Result<u64> {
+        let mut rows = 0;
+        for table in self.tables()? {
+            let found = self.compare(&table)?;
+            let examples: Vec<String> = found.examples.iter().take(5).map(ToString::to_string).collect();
+            let count = found.differences;
+            ensure!(count == 0, "{table} has {count} differences, the first: {}", examples.join(" | "));
+            rows += found.source_rows;
+        }
+        Ok(rows)
+    }
+}
