@@ -1,1 +1,24 @@
-//! PostgreSQL as a target: bulk upserts with their progress in one transaction.
+//! PostgreSQL as a target.
+//!
+//! The one thing to know: rows and the progress that they mean are written in one transaction, and the progress moves only
+//! from what its owner last read (`progress`), so that a replay changes nothing and a process that lost its partition writes
+//! nothing. What PostgreSQL would round, cut or pad is refused instead, by table, column and record.
+//!
+//! It does not read rows (a later `reader` and `proof` will), and it knows neither the log nor the source.
+
+mod bulk;
+mod catalog;
+mod check;
+mod config;
+mod ddl;
+mod encode;
+mod errors;
+mod identifier;
+mod plan;
+mod progress;
+mod session;
+mod sink;
+mod target_type;
+mod writer;
+
+pub use sink::PostgresSink;

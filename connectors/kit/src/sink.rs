@@ -1,0 +1,355 @@
+//! What a target must do.
+
+use std::sync::Arc;
+
+use tailrace_contract::{
+    Applied, ApplyBatch, BoxFuture, ErrorKind, LogPartition, Owner, PartitionProgress, ProgressStep, Result, RowRef,
+    Sink, SinkWriter, TableChanges, TableMapping, TargetState, TargetTable,
+};
+use tailrace_row::{Epoch, RecordBatch, Sequence, TableName, TableSchema};
+
+use crate::sample::{Change, Recorder, Row, sample_schema};
+
+/// A target under test, with nothing in it.
+pub trait SinkHarness: Send + Sync {
+    /// The target.
+    fn sink(&self) -> &dyn Sink;
+
+    /// Where a table of that name goes. There is none yet.
+    fn target(&self, table: &str) -> TargetTable;
+
+    /// The rows of a table that [`Sink::create_table`] made for the kit's schema, ordered by id, read without the sink.
+    fn rows<'a>(&'a self, table: &'a TargetTable) -> BoxFuture<'a, Vec<Row>>;
+}
+
+/// Runs every test of a target.
+#[macro_export]
+macro_rules! sink_tests {
+    ($harness:path) => {
+        $crate::each_test!($harness;
+            sink_prepares_and_creates_once,
+            sink_tells_what_a_table_holds,
+            sink_applies_every_kind_of_change,
+            sink_applies_again_without_a_difference,
+            sink_applies_many_rows_at_once,
+            sink_moves_progress_without_rows,
+            sink_keeps_the_highest_sequence,
+            sink_keeps_logs_and_partitions_apart,
+            sink_fences_the_older_claim,
+            sink_writes_nothing_when_one_step_of_many_fails,
+            sink_refuses_a_step_from_elsewhere,
+            sink_writes_nothing_of_a_refused_batch,
+        );
+    };
+}
+
+const LOG: &str = "kit";
+
+/// A prepared table and its one partition.
+struct Bench<'h> {
+    harness: &'h dyn SinkHarness,
+    mapping: Arc<TableMapping>,
+    schema: Arc<TableSchema>,
+    partition: LogPartition,
+}
+
+impl<'h> Bench<'h> {
+    async fn new(harness: &'h dyn SinkHarness, table: &str) -> Self {
+        let source = TableName::new("shop", table);
+        let schema = sample_schema(&source);
+        let mapping = TableMapping { source: source.clone(), target: harness.target(table) };
+        harness.sink().prepare().await.unwrap();
+        assert!(harness.sink().create_table(&schema, &mapping.target).await.unwrap(), "the table is new");
+        Self { harness, mapping: Arc::new(mapping), schema, partition: LogPartition { table: source, index: 0 } }
+    }
+
+    async fn claim(&self) -> PartitionProgress {
+        let claimed = self.harness.sink().claim(LOG, std::slice::from_ref(&self.partition)).await.unwrap();
+        <[PartitionProgress; 1]>::try_from(claimed).expect("one partition was claimed")[0].clone()
+    }
+
+    async fn writer(&self) -> Box<dyn SinkWriter> {
+        self.harness.sink().open_writer(LOG).await.unwrap()
+    }
+
+    async fn rows(&self) -> Vec<Row> {
+        self.harness.rows(&self.mapping.target).await
+    }
+
+    /// One transaction of changes, each on another key.
+    fn batch(&self, transaction: u64, changes: &[Change]) -> Batch {
+        let mut recorder = Recorder::new(&self.schema, transaction - 1);
+        recorder.add(changes);
+        let mut tables = TableChanges {
+            mapping: Arc::clone(&self.mapping),
+            schema: Arc::clone(&self.schema),
+            deletes: Vec::new(),
+            upserts: Vec::new(),
+        };
+        for (record, change) in (0..).zip(changes) {
+            match change {
+                Change::Insert(_) => tables.upserts.push(RowRef::After(record)),
+                Change::Update(before, after) if before.id == after.id => tables.upserts.push(RowRef::After(record)),
+                Change::Update(..) => {
+                    tables.deletes.push(RowRef::Before(record));
+                    tables.upserts.push(RowRef::After(record));
+                }
+                Change::Delete(_) => tables.deletes.push(RowRef::Before(record)),
+            }
+        }
+        Batch { records: recorder.batch, changes: vec![tables] }
+    }
+}
+
+struct Batch {
+    records: RecordBatch,
+    changes: Vec<TableChanges>,
+}
+
+impl Batch {
+    async fn apply(&self, writer: &mut dyn SinkWriter, progress: &[ProgressStep]) -> Result<Applied> {
+        writer.apply(ApplyBatch { records: &self.records, changes: &self.changes, progress }).await
+    }
+}
+
+fn sequence(transaction: u64) -> Option<Sequence> {
+    Some(Sequence { epoch: Epoch(0), transaction, event: 0, row: 0 })
+}
+
+fn step(from: &PartitionProgress, next_offset: i64, transaction: u64) -> ProgressStep {
+    ProgressStep { from: from.clone(), next_offset, sequence: sequence(transaction) }
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
+    result.unwrap_err().kind()
+}
+
+/// Preparing and creating again changes nothing, and says so.
+pub async fn sink_prepares_and_creates_once(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    harness.sink().prepare().await.unwrap();
+    assert!(!harness.sink().create_table(&bench.schema, &bench.mapping.target).await.unwrap());
+    assert!(!harness.sink().create_statements(&bench.schema, &bench.mapping.target).unwrap().is_empty());
+    let one = harness.sink().identity().await.unwrap();
+    assert_eq!(one, harness.sink().identity().await.unwrap(), "the identity is stable");
+    let capabilities = harness.sink().capabilities();
+    assert!(capabilities.has_atomic_progress || capabilities.has_versioned_writes);
+}
+
+/// A table is missing, empty, foreign, or known once adopted.
+pub async fn sink_tells_what_a_table_holds(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let sink = harness.sink();
+    let missing = TableMapping { source: TableName::new("shop", "none"), target: harness.target("none") };
+    assert_eq!(sink.table_state(&missing).await.unwrap(), TargetState::Missing);
+    assert_eq!(sink.table_state(&bench.mapping).await.unwrap(), TargetState::Empty);
+    let batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
+    batch.apply(&mut *bench.writer().await, &[step(&bench.claim().await, 1, 1)]).await.unwrap();
+    assert_eq!(sink.table_state(&bench.mapping).await.unwrap(), TargetState::Foreign);
+    sink.adopt_table(&bench.mapping).await.unwrap();
+    sink.adopt_table(&bench.mapping).await.unwrap();
+    assert_eq!(sink.table_state(&bench.mapping).await.unwrap(), TargetState::Known);
+}
+
+/// Inserts, updates, key changes and deletes, with their progress.
+pub async fn sink_applies_every_kind_of_change(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let mut writer = bench.writer().await;
+    let new = bench.claim().await;
+    assert_eq!((new.next_offset, new.sequence, new.highest), (None, None, None), "nothing was ever applied");
+    let nameless = Row { id: -4, name: None };
+    let inserts = [
+        Change::Insert(Row::new(1, "a")),
+        Change::Insert(Row::new(2, "b")),
+        Change::Insert(Row::new(3, "")),
+        Change::Insert(nameless.clone()),
+    ];
+    let applied = bench.batch(1, &inserts).apply(&mut *writer, &[step(&new, 4, 1)]).await.unwrap();
+    assert_eq!(applied, Applied { upserted: 4, deleted: 0 });
+    assert_eq!(bench.rows().await, [nameless.clone(), Row::new(1, "a"), Row::new(2, "b"), Row::new(3, "")]);
+    let after = bench.claim().await;
+    assert_eq!((after.next_offset, after.sequence, after.highest), (Some(4), sequence(1), sequence(1)));
+    let changes = [
+        Change::Update(Row::new(1, "a"), Row::new(1, "A")),
+        Change::Update(Row::new(2, "b"), Row::new(20, "b")),
+        Change::Delete(Row::new(3, "")),
+        Change::Delete(Row::new(99, "was never there")),
+        Change::Update(nameless, Row::new(-4, "named")),
+    ];
+    let applied = bench.batch(2, &changes).apply(&mut *writer, &[step(&after, 9, 2)]).await.unwrap();
+    assert_eq!(applied, Applied { upserted: 3, deleted: 2 });
+    assert_eq!(bench.rows().await, [Row::new(-4, "named"), Row::new(1, "A"), Row::new(20, "b")]);
+}
+
+/// A replay changes nothing, and heals what was spoiled.
+pub async fn sink_applies_again_without_a_difference(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let mut writer = bench.writer().await;
+    let batches = [
+        bench.batch(1, &[Change::Insert(Row::new(1, "a")), Change::Insert(Row::new(2, "b"))]),
+        bench.batch(2, &[Change::Update(Row::new(1, "a"), Row::new(1, "c")), Change::Delete(Row::new(2, "b"))]),
+        bench.batch(3, &[Change::Insert(Row::new(2, "again")), Change::Insert(Row::new(3, "d"))]),
+    ];
+    let mut progress = bench.claim().await;
+    for round in 0..2 {
+        for (number, batch) in (1..).zip(&batches) {
+            let next_offset = round * 100 + i64::try_from(number).unwrap();
+            batch.apply(&mut *writer, &[step(&progress, next_offset, number)]).await.unwrap();
+            progress = bench.claim().await;
+        }
+        assert_eq!(bench.rows().await, [Row::new(1, "c"), Row::new(2, "again"), Row::new(3, "d")], "round {round}");
+    }
+    let spoil = bench.batch(4, &[Change::Insert(Row::new(3, "spoiled")), Change::Delete(Row::new(1, "c"))]);
+    spoil.apply(&mut *writer, &[step(&progress, 300, 4)]).await.unwrap();
+    for batch in &batches {
+        batch.apply(&mut *writer, &[]).await.unwrap();
+    }
+    assert_eq!(bench.rows().await, [Row::new(1, "c"), Row::new(2, "again"), Row::new(3, "d")]);
+}
+
+/// Batches so big that a target uses another form for them, also after a small one and of existing rows.
+pub async fn sink_applies_many_rows_at_once(harness: &dyn SinkHarness) {
+    const MANY: i64 = 6_000;
+    let bench = Bench::new(harness, "orders").await;
+    let mut writer = bench.writer().await;
+    let row = |id: i64, round: usize| Row { id, name: (id % 7 != 0).then(|| format!("{id}, round {round}")) };
+    for (round, ids) in [0..10, 0..MANY, MANY / 2..MANY * 2, 5..15].into_iter().enumerate() {
+        let changes: Vec<Change> = ids.rev().map(|id| Change::Insert(row(id, round))).collect();
+        let progress = bench.claim().await;
+        let number = u64::try_from(round).unwrap() + 1;
+        let next_offset = i64::try_from(number).unwrap();
+        let applied =
+            bench.batch(number, &changes).apply(&mut *writer, &[step(&progress, next_offset, number)]).await.unwrap();
+        assert_eq!(applied.upserted, changes.len() as u64);
+    }
+    let round_of = |id| match id {
+        5..15 => 3,
+        _ if id >= MANY / 2 => 2,
+        _ => 1,
+    };
+    let expect: Vec<Row> = (0..MANY * 2).map(|id| row(id, round_of(id))).collect();
+    assert!(bench.rows().await == expect, "12,000 rows as written");
+    let deletes: Vec<Change> = (0..MANY * 2 - 1).map(|id| Change::Delete(row(id, 0))).collect();
+    let applied = bench.batch(9, &deletes).apply(&mut *writer, &[]).await.unwrap();
+    assert_eq!(applied.deleted, deletes.len() as u64);
+    assert_eq!(bench.rows().await.len(), 1);
+}
+
+/// A batch may bring nothing but progress.
+pub async fn sink_moves_progress_without_rows(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let mut writer = bench.writer().await;
+    let nothing = Batch { records: RecordBatch::new(), changes: Vec::new() };
+    let mut step = step(&bench.claim().await, 7, 0);
+    step.sequence = None;
+    nothing.apply(&mut *writer, &[step]).await.unwrap();
+    let progress = bench.claim().await;
+    assert_eq!((progress.next_offset, progress.sequence, progress.highest), (Some(7), None, None));
+}
+
+/// The highest sequence stays when the progress is set back.
+pub async fn sink_keeps_the_highest_sequence(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let mut writer = bench.writer().await;
+    let nothing = Batch { records: RecordBatch::new(), changes: Vec::new() };
+    for (next_offset, transaction, highest) in [(10, 9, 9), (5, 3, 9), (12, 10, 10), (20, 9, 10)] {
+        let progress = bench.claim().await;
+        nothing.apply(&mut *writer, &[step(&progress, next_offset, transaction)]).await.unwrap();
+        let progress = bench.claim().await;
+        assert_eq!((progress.next_offset, progress.sequence), (Some(next_offset), sequence(transaction)));
+        assert_eq!(progress.highest, sequence(highest), "after transaction {transaction}");
+    }
+}
+
+/// Each log has its own progress, each partition too; claims answer in the order asked.
+pub async fn sink_keeps_logs_and_partitions_apart(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let sink = harness.sink();
+    let at = |table: &str, index| LogPartition { table: TableName::new("shop", table), index };
+    let partitions = [at("orders", 2), at("items", 0), at("orders", 0), at("orders", 10)];
+    let claimed = sink.claim(LOG, &partitions).await.unwrap();
+    assert_eq!(claimed.iter().map(|progress| progress.partition.clone()).collect::<Vec<_>>(), partitions);
+    let nothing = Batch { records: RecordBatch::new(), changes: Vec::new() };
+    let steps: Vec<ProgressStep> = (1..).zip(&claimed).map(|(n, from)| step(from, n * 10, 1)).collect();
+    nothing.apply(&mut *bench.writer().await, &steps).await.unwrap();
+    let offsets = |progress: Vec<PartitionProgress>| progress.into_iter().map(|p| p.next_offset).collect::<Vec<_>>();
+    assert_eq!(offsets(sink.claim(LOG, &partitions).await.unwrap()), [10, 20, 30, 40].map(Some));
+    assert_eq!(offsets(sink.claim("another log", &partitions).await.unwrap()), [None; 4]);
+    assert!(sink.claim(LOG, &[]).await.unwrap().is_empty());
+}
+
+/// Of two claims the later one writes; the older one's batch leaves nothing.
+pub async fn sink_fences_the_older_claim(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let (mut old_writer, mut new_writer) = (bench.writer().await, bench.writer().await);
+    let old = bench.claim().await;
+    let new = bench.claim().await;
+    assert!(new.owner > old.owner, "owners rise");
+    let batch = bench.batch(1, &[Change::Insert(Row::new(1, "old"))]);
+    assert_eq!(kind(batch.apply(&mut *old_writer, &[step(&old, 1, 1)]).await), ErrorKind::Fenced);
+    assert_eq!(bench.rows().await, []);
+    bench.batch(1, &[Change::Insert(Row::new(1, "new"))]).apply(&mut *new_writer, &[step(&new, 1, 1)]).await.unwrap();
+    assert_eq!(bench.rows().await, [Row::new(1, "new")]);
+    // The old one does not find its way back by waiting, nor by guessing the owner's progress.
+    let guess = PartitionProgress { next_offset: Some(1), sequence: sequence(1), ..old };
+    assert_eq!(kind(batch.apply(&mut *old_writer, &[step(&guess, 2, 2)]).await), ErrorKind::Fenced);
+    assert_eq!(bench.rows().await, [Row::new(1, "new")]);
+}
+
+/// Rows and all steps are one transaction.
+pub async fn sink_writes_nothing_when_one_step_of_many_fails(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let partitions = [0, 1, 2].map(|index| LogPartition { index, ..bench.partition.clone() });
+    let claimed = harness.sink().claim(LOG, &partitions).await.unwrap();
+    harness.sink().claim(LOG, &partitions[1..2]).await.unwrap();
+    let batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
+    let steps: Vec<ProgressStep> = claimed.iter().map(|from| step(from, 1, 1)).collect();
+    let error = batch.apply(&mut *bench.writer().await, &steps).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert!(error.to_string().contains("shop.orders[1]"), "the partition is named: {error}");
+    assert_eq!(bench.rows().await, []);
+    let untouched = harness.sink().claim(LOG, &partitions).await.unwrap();
+    assert!(untouched.iter().all(|progress| progress.next_offset.is_none() && progress.highest.is_none()));
+}
+
+/// A step holds only from exactly what is stored.
+pub async fn sink_refuses_a_step_from_elsewhere(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let mut writer = bench.writer().await;
+    let batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
+    let stored = bench.claim().await;
+    let elsewhere = PartitionProgress { next_offset: Some(0), ..stored.clone() };
+    assert_eq!(kind(batch.apply(&mut *writer, &[step(&elsewhere, 5, 1)]).await), ErrorKind::Fenced);
+    let nobody = PartitionProgress { owner: Owner(stored.owner.0 + 1), ..stored.clone() };
+    assert_eq!(kind(batch.apply(&mut *writer, &[step(&nobody, 5, 1)]).await), ErrorKind::Fenced);
+    let unknown = LogPartition { index: 77, ..bench.partition.clone() };
+    let unclaimed = PartitionProgress { partition: unknown, ..stored.clone() };
+    assert_eq!(kind(batch.apply(&mut *writer, &[step(&unclaimed, 5, 1)]).await), ErrorKind::Fenced);
+    assert_eq!(bench.rows().await, []);
+    batch.apply(&mut *writer, &[step(&stored, 5, 1)]).await.unwrap();
+    // The same step once more: its `from` is no longer what is stored.
+    assert_eq!(kind(batch.apply(&mut *writer, &[step(&stored, 5, 1)]).await), ErrorKind::Fenced);
+    assert_eq!(bench.rows().await, [Row::new(1, "a")]);
+}
+
+/// A table that is not there fails by name, and the batch's other table and the progress stay as they were.
+pub async fn sink_writes_nothing_of_a_refused_batch(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let mut writer = bench.writer().await;
+    let mut batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
+    let source = TableName::new("shop", "none");
+    let mapping = TableMapping { source: source.clone(), target: harness.target("none") };
+    batch.changes.push(TableChanges {
+        mapping: Arc::new(mapping),
+        schema: sample_schema(&source),
+        deletes: Vec::new(),
+        upserts: vec![RowRef::After(0)],
+    });
+    let progress = bench.claim().await;
+    let error = batch.apply(&mut *writer, &[step(&progress, 1, 1)]).await.unwrap_err();
+    assert_eq!((error.kind(), error.table()), (ErrorKind::TableFailed, Some(&source)), "{error}");
+    assert_eq!(bench.rows().await, []);
+    batch.changes.pop();
+    batch.apply(&mut *writer, &[step(&progress, 1, 1)]).await.unwrap();
+    assert_eq!(bench.rows().await, [Row::new(1, "a")], "the same writer goes on with the rest");
+}

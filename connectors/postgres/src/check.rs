@@ -1,0 +1,208 @@
+//! What keeps a table of the target from being written, all at once; changes nothing.
+//!
+//! One judge serves `check`, the start of apply and the first batch, so that they can't disagree.
+
+use tailrace_contract::{Problem, Severity, TableMapping};
+use tailrace_row::{Column, TableSchema};
+
+use crate::{
+    catalog::{TableShape, TargetColumn},
+    ddl,
+    target_type::{Fit, TargetType, fit},
+};
+
+/// Whether it keeps Tailrace from starting.
+pub(crate) fn is_error(problem: &Problem) -> bool {
+    problem.severity == Severity::Error
+}
+
+/// The missing table.
+pub(crate) fn missing_table(mapping: &TableMapping) -> Problem {
+    Problem {
+        code: "target_table_missing",
+        severity: Severity::Error,
+        object: mapping.target.to_string(),
+        found: "no such table in the target".into(),
+        needed: format!("a table for the rows of {}", mapping.source),
+        mend: Some("tailrace schema --apply".into()),
+    }
+}
+
+/// What is wrong with the table whatever the source's looks like.
+pub(crate) fn judge_table(mapping: &TableMapping, shape: &TableShape) -> Vec<Problem> {
+    let table = Table { mapping, shape };
+    let mut problems = Vec::new();
+    let mut add = |code, severity, found: String, needed: &str, mend: Option<String>| {
+        let object = mapping.target.to_string();
+        problems.push(Problem { code, severity, object, found, needed: needed.into(), mend });
+    };
+    if !matches!(shape.kind.as_str(), "r" | "p") {
+        add("target_no_table", Severity::Error, "no plain or partitioned table".into(), "a table", None);
+    }
+    if !shape.may_write {
+        let grant = table.name().map(|name| format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO CURRENT_USER"));
+        let found = "the account lacks a privilege on it".into();
+        add("target_privilege", Severity::Error, found, "SELECT, INSERT, UPDATE and DELETE", grant);
+    }
+    if shape.hides_rows {
+        let found = "row security policies hide rows from the account".into();
+        add(
+            "target_row_security",
+            Severity::Error,
+            found,
+            "an account that sees every row (BYPASSRLS, or the owner)",
+            None,
+        );
+    }
+    if !shape.rules.is_empty() {
+        let found = format!("rules ({})", shape.rules.join(", "));
+        add("target_rules", Severity::Error, found, "no rules: PostgreSQL refuses ON CONFLICT beside them", None);
+    }
+    if !shape.triggers.is_empty() {
+        let found = format!("triggers ({})", shape.triggers.join(", "));
+        add("target_triggers", Severity::Warning, found, "triggers that neither change nor swallow our rows", None);
+    }
+    if !shape.foreign_keys.is_empty() {
+        let found = format!("foreign keys ({})", shape.foreign_keys.join(", "));
+        let needed = "none while Tailrace writes: tables are applied independently, a child may come before its parent";
+        add("target_foreign_keys", Severity::Warning, found, needed, None);
+    }
+    if shape.unique_indexes.is_empty() {
+        let needed = "a primary key or unique index on exactly the source's key columns";
+        add("target_key_missing", Severity::Error, "no unique index".into(), needed, None);
+    }
+    problems
+}
+
+/// What keeps rows of this schema from being written to the table.
+pub(crate) fn judge(schema: &TableSchema, mapping: &TableMapping, shape: &TableShape) -> Vec<Problem> {
+    let table = Table { mapping, shape };
+    let mut problems = judge_table(mapping, shape);
+    for source in schema.columns() {
+        problems.extend(match shape.column(&source.name) {
+            Some(target) => table.judge_column(schema, source, target),
+            None => vec![table.missing_column(source)],
+        });
+    }
+    for target in &shape.columns {
+        let is_ours = schema.columns().iter().any(|source| *source.name == *target.name);
+        if !is_ours && !target.is_nullable && !target.has_default && !target.is_generated {
+            let found = "a column that the source lacks, NOT NULL and without a default";
+            let problem = table.column(&target.name, "target_column_extra", found.into(), "a default, or NULL allowed");
+            let drop = format!("ALTER COLUMN {} DROP NOT NULL", ddl::quoted_or_bare(&target.name));
+            problems.push(Problem { mend: table.alter(&drop), ..problem });
+        }
+    }
+    problems.extend(table.judge_key(schema));
+    problems
+}
+
+struct Table<'t> {
+    mapping: &'t TableMapping,
+    shape: &'t TableShape,
+}
+
+impl Table<'_> {
+    fn name(&self) -> Option<String> {
+        crate::identifier::quote_table(&self.mapping.target).ok()
+    }
+
+    /// An error about a column; the caller adds what mends it.
+    fn column(&self, column: &str, code: &'static str, found: String, needed: &str) -> Problem {
+        let object = format!("{}.{column}", self.mapping.target);
+        Problem { code, severity: Severity::Error, object, found, needed: needed.into(), mend: None }
+    }
+
+    fn alter(&self, action: &str) -> Option<String> {
+        self.name().map(|name| format!("ALTER TABLE {name} {action}"))
+    }
+
+    fn missing_column(&self, source: &Column) -> Problem {
+        let wanted = TargetType::holding(&source.column_type).sql();
+        let found = "no such column".into();
+        let problem = self.column(&source.name, "target_column_missing", found, &format!("a column of type {wanted}"));
+        let add = format!("ADD COLUMN {} {wanted}", ddl::quoted_or_bare(&source.name));
+        Problem { mend: self.alter(&add), ..problem }
+    }
+
+    fn judge_column(&self, schema: &TableSchema, source: &Column, target: &TargetColumn) -> Vec<Problem> {
+        let name = &*source.name;
+        let quoted = ddl::quoted_or_bare(name);
+        let is_key = schema.key().iter().any(|place| schema.columns()[*place].name == source.name);
+        let mut problems: Vec<Problem> = self.judge_type(source, target).into_iter().collect();
+        if target.is_generated || (target.is_identity_always && !is_key) {
+            let found = "a column whose values PostgreSQL makes itself".into();
+            problems.push(self.column(name, "target_column_generated", found, "a plain column"));
+        }
+        if source.nullable && !target.is_nullable {
+            let found = "NOT NULL, while the source allows NULL".into();
+            let problem = self.column(name, "target_column_not_null", found, "NULL allowed");
+            let mend = self.alter(&format!("ALTER COLUMN {quoted} DROP NOT NULL"));
+            problems.push(Problem { severity: Severity::Warning, mend, ..problem });
+        }
+        if is_key && !target.is_deterministic {
+            let found = "a key column whose collation takes different texts for equal, which would join rows".into();
+            let problem = self.column(name, "target_key_collation", found, "a deterministic collation, best \"C\"");
+            let mend = self.alter(&format!("ALTER COLUMN {quoted} TYPE {} COLLATE \"C\"", target.type_name));
+            problems.push(Problem { mend, ..problem });
+        }
+        problems
+    }
+
+    fn judge_type(&self, source: &Column, target: &TargetColumn) -> Option<Problem> {
+        let wanted = TargetType::holding(&source.column_type);
+        let unknown = Fit::Refused("Tailrace does not write that type");
+        let fit = target.target_type.map_or(unknown, |held| fit(&source.column_type, held));
+        let problem = match fit {
+            Fit::Full => return None,
+            // Nothing holds more.
+            Fit::Partial(_) if target.target_type == Some(wanted) => return None,
+            Fit::Partial(what) => {
+                let found = format!("type {}, which does not hold {what}", target.type_name);
+                let needed = format!("{}, or no such values: they stop the table", wanted.sql());
+                let problem = self.column(&source.name, "target_column_narrow", found, &needed);
+                Problem { severity: Severity::Warning, ..problem }
+            }
+            Fit::Refused(why) => {
+                let found = format!("type {}: {why}", target.type_name);
+                self.column(&source.name, "target_column_type", found, &wanted.sql())
+            }
+        };
+        let alter = format!("ALTER COLUMN {} TYPE {}", ddl::quoted_or_bare(&source.name), wanted.sql());
+        Some(Problem { mend: self.alter(&alter), ..problem })
+    }
+
+    fn judge_key(&self, schema: &TableSchema) -> Vec<Problem> {
+        let object = self.mapping.target.to_string();
+        let names: Vec<String> =
+            schema.key().iter().map(|place| ddl::quoted_or_bare(&schema.columns()[*place].name)).collect();
+        let error = |code, found: String, needed: String, mend| {
+            vec![Problem { code, severity: Severity::Error, object: object.clone(), found, needed, mend }]
+        };
+        if names.is_empty() {
+            let needed = "a primary key, or a unique key over NOT NULL columns, in the source";
+            return error("source_key_missing", "the source's table has no usable key".into(), needed.into(), None);
+        }
+        let numbers: Option<Vec<i16>> = schema
+            .key()
+            .iter()
+            .map(|place| self.shape.column(&schema.columns()[*place].name).map(|column| column.number))
+            .collect();
+        let Some(numbers) = numbers else { return Vec::new() };
+        let columns = names.join(", ");
+        match self.shape.unique_index(&numbers) {
+            None => {
+                let mend = self.name().map(|name| format!("CREATE UNIQUE INDEX ON {name} ({columns})"));
+                let found = "no unique index on exactly the source's key columns".into();
+                error("target_key_missing", found, format!("a primary key or unique index on ({columns})"), mend)
+            }
+            Some(index) if !index.is_deterministic => error(
+                "target_key_collation",
+                format!("the unique index {} takes different texts for equal, which would join rows", index.name),
+                "a unique index with a deterministic collation, best \"C\"".into(),
+                None,
+            ),
+            Some(_) => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The statements that make a table which holds every value of the source's.
+//!
+//! Text keys get the collation "C": there equality is that of bytes, as keys are told apart here. Nothing is made but
+//! columns, NOT NULL and the primary key: defaults, indexes and foreign keys of the source are the business of whoever
+//! writes the new table, and would only slow down or break the copying.
+
+use tailrace_contract::{Error, Result, TargetTable};
+use tailrace_row::TableSchema;
+
+use crate::{
+    identifier::{quote, quote_table},
+    target_type::TargetType,
+};
+
+/// The schema that every database has.
+const PUBLIC: &str = "public";
+
+/// The statements, in order, each complete.
+pub(crate) fn create_statements(schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
+    let mut statements = Vec::new();
+    if &*target.schema != PUBLIC {
+        statements.push(create_schema(target)?);
+    }
+    statements.push(create_table(schema, target)?);
+    Ok(statements)
+}
+
+/// The schema's statement alone.
+pub(crate) fn create_schema(target: &TargetTable) -> Result<String> {
+    Ok(format!("CREATE SCHEMA IF NOT EXISTS {}", quote(&target.schema)?))
+}
+
+/// The table's statement alone.
+pub(crate) fn create_table(schema: &TableSchema, target: &TargetTable) -> Result<String> {
+    if schema.key().is_empty() {
+        return Err(Error::table_failed(
+            schema.name().clone(),
+            "the table has no primary key and no usable unique key",
+        )
+        .hint("add a primary key to the source's table"));
+    }
+    let on_table = |error: Error| error.on_table(schema.name().clone());
+    let mut lines = Vec::with_capacity(schema.columns().len() + 1);
+    for (place, column) in schema.columns().iter().enumerate() {
+        let target_type = TargetType::holding(&column.column_type);
+        let is_key = schema.key().contains(&place);
+        let collation = if is_key && target_type.is_text() { " COLLATE \"C\"" } else { "" };
+        let not_null = if column.nullable && !is_key { "" } else { " NOT NULL" };
+        let name = quote(&column.name).map_err(on_table)?;
+        lines.push(format!("{name} {}{collation}{not_null}", target_type.sql()));
+    }
+    let key: Vec<String> =
+        schema.key().iter().map(|place| quote(&schema.columns()[*place].name)).collect::<Result<_>>()?;
+    lines.push(format!("PRIMARY KEY ({})", key.join(", ")));
+    let name = quote_table(target).map_err(on_table)?;
+    Ok(format!("CREATE TABLE {name} (\n  {}\n)", lines.join(",\n  ")))
+}
+
+/// A name for a proposed statement; one that can't be quoted is shown as it is.
+pub(crate) fn quoted_or_bare(name: &str) -> String {
+    quote(name).unwrap_or_else(|_| name.to_owned())
+}

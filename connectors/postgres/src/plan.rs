@@ -1,0 +1,210 @@
+//! How the rows of one source schema get into one target table: columns, codecs and statements, made once per shape.
+//!
+//! Statements rely on this: a row is found by its key's bytes. A text key has a deterministic collation (else `judge` refuses
+//! the table), and of the types that know several forms of one number (-0 and 0 as real) the bytes are compared too; there
+//! an upsert also rewrites the key columns, so that the delete of the other form finds nothing to delete.
+
+use std::sync::Arc;
+
+use tailrace_contract::{Error, Result, TableMapping};
+use tailrace_row::{RowImage, TableSchema};
+
+use crate::{
+    catalog::TableShape,
+    check,
+    encode::{Codec, Refusal},
+    identifier::{quote, quote_table},
+    target_type::TargetType,
+};
+
+/// A compiled table.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) oid: u32,
+    pub(crate) stamp: i64,
+    pub(crate) columns: Vec<PlanColumn>,
+    /// Places in `columns`, in key order.
+    pub(crate) key: Vec<usize>,
+    /// One array per column.
+    pub(crate) upsert_arrays: Arc<str>,
+    /// One array per key column.
+    pub(crate) delete_arrays: Arc<str>,
+    pub(crate) stage: Stage,
+    /// Whether every row of an upsert counts as written: not where an existing row is left alone.
+    pub(crate) counts_all: bool,
+}
+
+/// The temporary table through which big batches go; made when the first one comes.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) create: String,
+    pub(crate) copy: String,
+    pub(crate) upsert: String,
+}
+
+/// A column that is written; the same number of the source's columns.
+#[derive(Debug)]
+pub(crate) struct PlanColumn {
+    pub(crate) name: Box<str>,
+    pub(crate) target_type: TargetType,
+    pub(crate) codec: Codec,
+}
+
+impl Plan {
+    /// Compiles the statements, or says what keeps the table from taking the rows. `number` names the stage.
+    pub(crate) fn new(schema: &TableSchema, mapping: &TableMapping, shape: &TableShape, number: usize) -> Result<Self> {
+        if let Some(problem) = check::judge(schema, mapping, shape).into_iter().find(check::is_error) {
+            let error = Error::table_failed(schema.name().clone(), format!("{}: {}", problem.object, problem.found));
+            return Err(error.hint(problem.mend.unwrap_or_else(|| format!("needed: {}", problem.needed))));
+        }
+        let mut columns = Vec::with_capacity(schema.columns().len());
+        for (place, source) in schema.columns().iter().enumerate() {
+            let target = shape.column(&source.name).expect("invariant: the judge finds every column");
+            let target_type = target.target_type.expect("invariant: the judge knows every type");
+            let is_nullable = target.is_nullable && !schema.key().contains(&place);
+            let codec = Codec::new(&source.column_type, target_type, is_nullable);
+            columns.push(PlanColumn { name: source.name.clone(), target_type, codec });
+        }
+        let key = schema.key().to_vec();
+        let statements = Statements::new(&columns, &key, quote_table(&mapping.target)?, number)?;
+        let has_rest = columns.len() > key.len();
+        Ok(Self {
+            oid: shape.oid,
+            stamp: shape.stamp,
+            upsert_arrays: statements.upsert_arrays().into(),
+            delete_arrays: statements.delete_arrays().into(),
+            stage: statements.stage(),
+            counts_all: has_rest || !statements.forms.is_empty(),
+            columns,
+            key,
+        })
+    }
+
+    /// The first column of the row that can't be written, if there is one.
+    pub(crate) fn find_refusal(
+        &self,
+        image: RowImage<'_>,
+        places: &[usize],
+        scratch: &mut Vec<u8>,
+    ) -> Option<(usize, Refusal)> {
+        places.iter().find_map(|place| {
+            scratch.clear();
+            self.columns[*place].codec.write(image.field(*place), scratch).err().map(|refusal| (*place, refusal))
+        })
+    }
+}
+
+/// The parts of all statements.
+struct Statements<'p> {
+    columns: &'p [PlanColumn],
+    key: &'p [usize],
+    /// Quoted.
+    names: Vec<String>,
+    /// Key columns whose equality is wider than that of their bytes.
+    forms: Vec<usize>,
+    table: String,
+    stage_table: String,
+}
+
+impl<'p> Statements<'p> {
+    fn new(columns: &'p [PlanColumn], key: &'p [usize], table: String, number: usize) -> Result<Self> {
+        let names = columns.iter().map(|column| quote(&column.name)).collect::<Result<_>>()?;
+        let forms = key.iter().copied().filter(|place| byte_form(columns[*place].target_type).is_some()).collect();
+        Ok(Self { columns, key, names, forms, table, stage_table: format!("pg_temp.tailrace_stage_{number}") })
+    }
+
+    fn upsert_arrays(&self) -> String {
+        let arrays = self.arrays(&(0..self.columns.len()).collect::<Vec<_>>());
+        self.upsert(&format!("SELECT * FROM unnest({arrays})"))
+    }
+
+    fn upsert(&self, rows: &str) -> String {
+        let is_key = |place: &usize| self.key.contains(place);
+        let updates: Vec<String> = (0..self.columns.len())
+            .filter(|place| !is_key(place) || self.forms.contains(place))
+            .map(|place| format!("{0} = excluded.{0}", self.names[place]))
+            .collect();
+        let action = match updates.as_slice() {
+            [] => "DO NOTHING".to_owned(),
+            updates => format!("DO UPDATE SET {}", updates.join(", ")),
+        };
+        let key: Vec<&str> = self.key.iter().map(|place| self.names[*place].as_str()).collect();
+        format!(
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE {rows} ON CONFLICT ({}) {action}",
+            self.table,
+            self.names.join(", "),
+            key.join(", ")
+        )
+    }
+
+    fn delete_arrays(&self) -> String {
+        let arrays = self.arrays(self.key);
+        let fields: Vec<String> = (0..self.key.len()).map(|place| format!("k{place}")).collect();
+        let mut matches = Vec::new();
+        for (number, place) in self.key.iter().enumerate() {
+            let (name, target_type) = (&self.names[*place], self.columns[*place].target_type);
+            let given = match target_type {
+                // They travel as bit varying, which the column's index does not know.
+                TargetType::Bit { .. } => format!("d.k{number}::{}", target_type.sql()),
+                _ => format!("d.k{number}"),
+            };
+            matches.push(format!("t.{name} = {given}"));
+            if let Some(bytes_of) = byte_form(target_type) {
+                matches.push(format!("{bytes_of}(t.{name}) = {bytes_of}({given})"));
+            }
+        }
+        format!(
+            "DELETE FROM {} AS t USING unnest({arrays}) AS d ({}) WHERE {}",
+            self.table,
+            fields.join(", "),
+            matches.join(" AND ")
+        )
+    }
+
+    fn arrays(&self, places: &[usize]) -> String {
+        let array = |(number, place): (usize, &usize)| {
+            format!("${}::{}[]", number + 1, self.columns[*place].target_type.wire_name())
+        };
+        places.iter().enumerate().map(array).collect::<Vec<_>>().join(", ")
+    }
+
+    fn stage(&self) -> Stage {
+        let table = &self.stage_table;
+        let types = self.columns.iter().map(|column| column.target_type.wire_name());
+        let fields: Vec<String> = types.enumerate().map(|(place, name)| format!("c{place} {name}")).collect();
+        Stage {
+            // Emptied by the server at the end of the transaction, in place: cheaper than any statement of ours.
+            create: format!(
+                "CREATE TEMPORARY TABLE IF NOT EXISTS {table} ({}) ON COMMIT DELETE ROWS",
+                fields.join(", ")
+            ),
+            copy: format!("COPY {table} FROM STDIN (FORMAT binary)"),
+            upsert: self.upsert(&format!("SELECT * FROM {table}")),
+        }
+    }
+}
+
+/// The function that tells forms of one number apart, for types that have several.
+fn byte_form(target_type: TargetType) -> Option<&'static str> {
+    match target_type {
+        TargetType::Real => Some("float4send"),
+        TargetType::Double => Some("float8send"),
+        TargetType::Boolean
+        | TargetType::SmallInt
+        | TargetType::Integer
+        | TargetType::BigInt
+        | TargetType::Numeric { .. }
+        | TargetType::Bit { .. }
+        | TargetType::VarBit { .. }
+        | TargetType::Text
+        | TargetType::Varchar { .. }
+        | TargetType::Bytea
+        | TargetType::Date
+        | TargetType::Time { .. }
+        | TargetType::Interval { .. }
+        | TargetType::Timestamp { .. }
+        | TargetType::TimestampTz { .. }
+        | TargetType::Json
+        | TargetType::Jsonb => None,
+    }
+}

@@ -1,0 +1,268 @@
+//! The target as the engine sees it. Each call but the writers' opens a connection of its own: they are rare, and an idle
+//! connection would only be one more thing that can break.
+
+use std::sync::Arc;
+
+use sqlx::{
+    AssertSqlSafe,
+    postgres::{PgArguments, PgConnectOptions},
+};
+use tailrace_contract::{
+    BoxFuture, Capabilities, Error, ErrorKind, LogPartition, PartitionProgress, Problem, Result, Severity, Sink,
+    SinkWriter, TableMapping, TargetSettings, TargetState, TargetTable,
+};
+use tailrace_row::TableSchema;
+
+use crate::{
+    catalog::{self, add, get},
+    check, config, ddl,
+    errors::Failure,
+    identifier::quote_table,
+    progress::OwnTables,
+    session::Session,
+    writer::Writer,
+};
+
+/// The oldest server whose catalog we read (deterministic collations, generated columns).
+const SERVER_VERSION_MIN: u32 = 12_00_00;
+
+/// A PostgreSQL database as a target.
+pub struct PostgresSink {
+    target: Arc<Target>,
+}
+
+/// What the sink and its writers share.
+pub(crate) struct Target {
+    settings: TargetSettings,
+    options: PgConnectOptions,
+    pub(crate) own_tables: OwnTables,
+}
+
+impl PostgresSink {
+    /// Checks the settings. Connects to nothing.
+    pub fn new(settings: TargetSettings) -> Result<Self> {
+        let options = config::connect_options(&settings)?;
+        let own_tables = OwnTables::new(&settings.schema)?;
+        Ok(Self { target: Arc::new(Target { settings, options, own_tables }) })
+    }
+
+    /// Everything that keeps rows of this schema from being written to the table, all at once. Changes nothing.
+    pub async fn check_table(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<Vec<Problem>> {
+        let mut session = self.target.connect().await?;
+        Ok(match read_table(&mut session, &mapping.target).await? {
+            Some(shape) => check::judge(schema, mapping, &shape),
+            None => vec![check::missing_table(mapping)],
+        })
+    }
+
+    async fn find_problems(&self, tables: &[TableMapping]) -> Result<Vec<Problem>> {
+        let mut session = match self.target.connect().await {
+            Ok(session) => session,
+            Err(error) => return Ok(vec![self.target.unreachable(&error)]),
+        };
+        let mut problems = self.target.judge_server(&mut session).await?;
+        if let Err(error) = self.target.own_tables.read_format(&mut session).await {
+            problems.push(self.target.problem(
+                "target_own_tables",
+                error.message().to_owned(),
+                "tables that this Tailrace knows",
+            ));
+        }
+        for mapping in tables {
+            match read_table(&mut session, &mapping.target).await? {
+                Some(shape) => problems.extend(check::judge_table(mapping, &shape)),
+                None => problems.push(check::missing_table(mapping)),
+            }
+        }
+        Ok(problems)
+    }
+
+    async fn create(&self, schema: &TableSchema, target: &TargetTable) -> Result<bool> {
+        let table = ddl::create_table(schema, target)?;
+        let mut session = self.target.connect().await?;
+        if read_table(&mut session, target).await?.is_some() {
+            return Ok(false);
+        }
+        let doing = format!("creating the table {target}");
+        let on_table = |failure: Failure| Error::from(failure).on_table(schema.name().clone());
+        if !has_schema(&mut session, &target.schema).await? {
+            session.run(AssertSqlSafe(ddl::create_schema(target)?), &doing).await.map_err(on_table)?;
+        }
+        session.run(AssertSqlSafe(table), &doing).await.map_err(on_table)?;
+        Ok(true)
+    }
+
+    async fn find_state(&self, mapping: &TableMapping) -> Result<TargetState> {
+        let mut session = self.target.connect().await?;
+        if read_table(&mut session, &mapping.target).await?.is_none() {
+            return Ok(TargetState::Missing);
+        }
+        let doing = format!("looking for rows in {}", mapping.target);
+        let sql = format!("SELECT FROM {} LIMIT 1", quote_table(&mapping.target)?);
+        if session.read(AssertSqlSafe(sql), PgArguments::default(), &doing).await?.is_empty() {
+            return Ok(TargetState::Empty);
+        }
+        let is_adopted = self.target.own_tables.is_adopted(&mut session, mapping).await?;
+        Ok(if is_adopted { TargetState::Known } else { TargetState::Foreign })
+    }
+}
+
+impl Sink for PostgresSink {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { has_atomic_progress: true, has_versioned_writes: false }
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String>> {
+        Box::pin(async {
+            let mut session = self.target.connect().await?;
+            Ok(self.target.identify(&mut session).await)
+        })
+    }
+
+    fn check<'a>(&'a self, tables: &'a [TableMapping]) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(self.find_problems(tables))
+    }
+
+    fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
+        ddl::create_statements(schema, target)
+    }
+
+    fn create_table<'a>(&'a self, schema: &'a TableSchema, target: &'a TargetTable) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.create(schema, target))
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            let mut session = self.target.connect().await?;
+            self.target.own_tables.prepare(&mut session).await
+        })
+    }
+
+    fn table_state<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<TargetState>> {
+        Box::pin(self.find_state(mapping))
+    }
+
+    fn adopt_table<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async {
+            let mut session = self.target.connect().await?;
+            self.target.own_tables.adopt(&mut session, mapping).await
+        })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        log: &'a str,
+        partitions: &'a [LogPartition],
+    ) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
+        Box::pin(async move {
+            let mut session = self.target.connect().await?;
+            self.target.own_tables.claim(&mut session, log, partitions).await
+        })
+    }
+
+    fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {
+        Box::pin(async move {
+            let mut writer = Writer::new(Arc::clone(&self.target), log);
+            writer.open().await?;
+            Ok(Box::new(writer) as Box<dyn SinkWriter>)
+        })
+    }
+}
+
+impl Target {
+    /// A new connection.
+    pub(crate) async fn connect(&self) -> Result<Session> {
+        Ok(Session::open(&self.options, self.settings.statement_timeout).await?)
+    }
+
+    /// Whether big batches can go through a stage.
+    pub(crate) async fn may_make_temporary_tables(&self, session: &mut Session) -> Result<bool> {
+        const SQL: &str = "SELECT has_database_privilege(current_database(), 'TEMPORARY') AS may_stage";
+        let rows = session.read(SQL, PgArguments::default(), "reading privileges").await?;
+        let row = rows.first().ok_or_else(|| Error::refused("reading privileges: no answer"))?;
+        Ok(get(row, "may_stage")?)
+    }
+
+    /// The cluster's own identity and the database; where the account may not read that, the address.
+    async fn identify(&self, session: &mut Session) -> String {
+        const SQL: &str = "SELECT system_identifier::text AS id FROM pg_control_system()";
+        let endpoint = &self.settings.endpoint;
+        let rows = session.read(SQL, PgArguments::default(), "reading the server's identity").await;
+        let id: Option<String> = rows.ok().and_then(|rows| get(rows.first()?, "id").ok());
+        match id {
+            Some(id) => format!("postgres:{id}/{}", endpoint.database),
+            None => format!("postgres:{}:{}/{}", endpoint.host, endpoint.port, endpoint.database),
+        }
+    }
+
+    fn problem(&self, code: &'static str, found: String, needed: &str) -> Problem {
+        let object = self.settings.endpoint.to_string();
+        Problem { code, severity: Severity::Error, object, found, needed: needed.into(), mend: None }
+    }
+
+    fn unreachable(&self, error: &Error) -> Problem {
+        let code = match error.kind() {
+            ErrorKind::Refused => "target_login",
+            _ => "target_unreachable",
+        };
+        let mut problem = self.problem(code, error.to_string(), "a connection to the target");
+        problem.mend = error.advice().map(str::to_owned);
+        problem
+    }
+
+    async fn judge_server(&self, session: &mut Session) -> Result<Vec<Problem>> {
+        const DOING: &str = "reading the server's settings";
+        let mut problems = Vec::new();
+        if session.server_version() < SERVER_VERSION_MIN {
+            let found = format!("server version {}", session.server_version());
+            problems.push(self.problem("target_version", found, "PostgreSQL 12 or later"));
+        }
+        let rows = session.read(SERVER, PgArguments::default(), DOING).await?;
+        let row = rows.first().ok_or_else(|| Error::refused(format!("{DOING}: no answer")))?;
+        let read = |field| get::<bool>(row, field).map_err(Error::from);
+        let encoding: String = get(row, "encoding")?;
+        if encoding != "UTF8" {
+            let found = format!("the database's encoding is {encoding}");
+            problems.push(self.problem("target_encoding", found, "UTF8, which holds every character of the source"));
+        }
+        if read("is_standby")? {
+            let found = "a standby, which is read-only".into();
+            problems.push(self.problem("target_standby", found, "the primary"));
+        }
+        if !read("may_stage")? {
+            let mut problem =
+                self.problem("target_temporary", "no right to make temporary tables".into(), "TEMPORARY, for speed");
+            problem.severity = Severity::Warning;
+            problem.mend =
+                Some(format!("GRANT TEMPORARY ON DATABASE {} TO CURRENT_USER", self.settings.endpoint.database));
+            problems.push(problem);
+        }
+        if !has_schema(session, &self.own_tables.schema).await? && !read("may_create")? {
+            let found = format!("no schema {}, and no right to create it", self.own_tables.schema);
+            let mut problem = self.problem("target_own_schema", found, "a place for Tailrace's own tables");
+            problem.mend = Some(format!(
+                "CREATE SCHEMA {} AUTHORIZATION CURRENT_USER",
+                ddl::quoted_or_bare(&self.own_tables.schema)
+            ));
+            problems.push(problem);
+        }
+        Ok(problems)
+    }
+}
+
+const SERVER: &str = "
+SELECT current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS is_standby,
+       has_database_privilege(current_database(), 'TEMPORARY') AS may_stage,
+       has_database_privilege(current_database(), 'CREATE') AS may_create";
+
+async fn has_schema(session: &mut Session, schema: &str) -> Result<bool> {
+    const SQL: &str = "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1";
+    let mut arguments = PgArguments::default();
+    add(&mut arguments, schema);
+    let rows = session.read(SQL, arguments, "looking for a schema").await?;
+    Ok(!rows.is_empty())
+}
+
+async fn read_table(session: &mut Session, table: &TargetTable) -> Result<Option<catalog::TableShape>> {
+    Ok(catalog::read_table(session, table).await?)
+}

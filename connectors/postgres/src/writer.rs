@@ -1,0 +1,311 @@
+//! Applies batches over one connection: deletes, upserts, progress, commit.
+//!
+//! A batch goes in bulk first. If the server refuses a row there, the batch is written once more in record order
+//! (`row_order`), which lets pass what collided only by its order, and else finds the record to blame. Whatever fails, the
+//! transaction is rolled back, or the connection dropped, which the server takes for the same.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use sqlx::AssertSqlSafe;
+use tailrace_contract::{
+    Applied, ApplyBatch, BoxFuture, Error, Result, RowRef, SinkWriter, TableChanges, TargetTable, fault,
+};
+use tailrace_row::SchemaId;
+
+use crate::{
+    bulk::{Rows, RowsFailure, sort_by_key},
+    catalog,
+    errors::{Failure, TableRefusal},
+    plan::Plan,
+    session::Session,
+    sink::Target,
+};
+
+mod row_order;
+
+/// Compiled tables kept; more than any batch has, and every new source schema adds one.
+const PLANS_MAX: usize = 1_000;
+
+/// Stages kept in a session: the server empties each of them at the end of every transaction that used one.
+const STAGES_MAX: usize = 32;
+
+/// What the encoding buffer may keep from one batch to the next.
+const BUFFER_KEPT_MAX: usize = 4 << 20;
+
+/// A connection that applies batches.
+pub(crate) struct Writer {
+    target: Arc<Target>,
+    log: String,
+    session: Option<Session>,
+    plans: HashMap<(TargetTable, SchemaId), Arc<Planned>>,
+    plans_made: usize,
+    stages: HashSet<usize>,
+    may_stage: bool,
+    buffers: Buffers,
+}
+
+/// A plan and the number that names its stage.
+struct Planned {
+    plan: Plan,
+    number: usize,
+}
+
+/// Memory kept from batch to batch.
+#[derive(Default)]
+struct Buffers {
+    copy: Vec<u8>,
+    keyed: Vec<(u64, u64, RowRef)>,
+    sorted: Vec<RowRef>,
+}
+
+/// Why a batch did not go through in bulk.
+enum BatchFailure {
+    /// The server refused rows of the table with this place in the batch, if it is known which.
+    Refused(Option<usize>, TableRefusal),
+    /// A row of that table can't be encoded.
+    Unencodable(usize),
+    /// The progress is not as the batch says.
+    Moved,
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for BatchFailure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Failure> for BatchFailure {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Table(refusal) => Self::Refused(None, refusal),
+            Failure::Other(error) => Self::Other(error),
+        }
+    }
+}
+
+impl BatchFailure {
+    fn of_rows(place: usize, failure: RowsFailure) -> Self {
+        match failure {
+            RowsFailure::Refused(refusal) => Self::Refused(Some(place), refusal),
+            RowsFailure::Unencodable => Self::Unencodable(place),
+            RowsFailure::Other(error) => Self::Other(error),
+        }
+    }
+}
+
+impl SinkWriter for Writer {
+    fn apply<'a>(&'a mut self, batch: ApplyBatch<'a>) -> BoxFuture<'a, Result<Applied>> {
+        Box::pin(self.apply_batch(batch))
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(target: Arc<Target>, log: &str) -> Self {
+        Self {
+            target,
+            log: log.to_owned(),
+            session: None,
+            plans: HashMap::new(),
+            plans_made: 0,
+            stages: HashSet::new(),
+            may_stage: false,
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// Connects, so that a wrong address or password shows before the first batch.
+    pub(crate) async fn open(&mut self) -> Result<()> {
+        self.session = Some(self.take_session().await?);
+        Ok(())
+    }
+
+    /// The session while it is in use. A call that is dropped half-way drops it too.
+    async fn take_session(&mut self) -> Result<Session> {
+        if let Some(session) = self.session.take() {
+            return Ok(session);
+        }
+        self.stages.clear();
+        let mut session = self.target.connect().await?;
+        self.may_stage = self.target.may_make_temporary_tables(&mut session).await?;
+        Ok(session)
+    }
+
+    async fn apply_batch(&mut self, batch: ApplyBatch<'_>) -> Result<Applied> {
+        let mut session = self.take_session().await?;
+        let result = self.apply_with(&mut session, batch).await;
+        if session.is_idle() {
+            self.session = Some(session);
+        }
+        result
+    }
+
+    async fn apply_with(&mut self, session: &mut Session, batch: ApplyBatch<'_>) -> Result<Applied> {
+        let plans = self.plan(session, batch.changes).await?;
+        self.make_stages(session, batch, &plans).await?;
+        let mut result = self.apply_in_bulk(session, batch, &plans).await;
+        session.roll_back().await;
+        if matches!(&result, Err(BatchFailure::Refused(_, refusal)) if refusal.is_about_rows()) {
+            result = self.apply_in_row_order(session, batch, &plans).await;
+            session.roll_back().await;
+        }
+        match result {
+            Ok(applied) => Ok(applied),
+            Err(failure) => Err(self.explain(session, failure, batch, &plans).await),
+        }
+    }
+
+    async fn apply_in_bulk(
+        &mut self,
+        session: &mut Session,
+        batch: ApplyBatch<'_>,
+        plans: &[Arc<Planned>],
+    ) -> std::result::Result<Applied, BatchFailure> {
+        session.begin().await?;
+        let mut applied = Applied::default();
+        for (place, (changes, planned)) in batch.changes.iter().zip(plans).enumerate() {
+            if !changes.deletes.is_empty() {
+                let rows = Rows { plan: &planned.plan, batch: batch.records, rows: &changes.deletes };
+                let deleted = rows.delete(session).await;
+                applied.deleted += deleted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
+            }
+        }
+        for (place, (changes, planned)) in batch.changes.iter().zip(plans).enumerate() {
+            if !changes.upserts.is_empty() {
+                let Buffers { copy, keyed, sorted } = &mut self.buffers;
+                let plan = &planned.plan;
+                sort_by_key(Rows { plan, batch: batch.records, rows: &changes.upserts }, keyed, sorted);
+                let rows = Rows { plan, batch: batch.records, rows: sorted };
+                let upserted = match self.stages.contains(&planned.number) && rows.wants_stage() {
+                    true => rows.upsert_staged(session, copy).await,
+                    false => rows.upsert(session).await,
+                };
+                upserted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
+                applied.upserted += rows.rows.len() as u64;
+            }
+        }
+        self.finish(session, batch, plans).await?;
+        Ok(applied)
+    }
+
+    /// Moves the progress and commits.
+    async fn finish(
+        &mut self,
+        session: &mut Session,
+        batch: ApplyBatch<'_>,
+        plans: &[Arc<Planned>],
+    ) -> std::result::Result<(), BatchFailure> {
+        if !batch.progress.is_empty() {
+            let mut shapes: Vec<(u32, i64)> =
+                plans.iter().map(|planned| (planned.plan.oid, planned.plan.stamp)).collect();
+            shapes.sort_unstable();
+            shapes.dedup();
+            if !self.target.own_tables.step(session, &self.log, batch.progress, &shapes).await? {
+                return Err(BatchFailure::Moved);
+            }
+        }
+        session.commit(|| fault::point("postgres.commit_sent")).await?;
+        fault::point("postgres.committed");
+        let bytes = batch.records.byte_len();
+        session.shrink(bytes);
+        self.buffers.copy.clear();
+        self.buffers.copy.shrink_to(BUFFER_KEPT_MAX);
+        Ok(())
+    }
+
+    /// The plan of each table, made where it is missing, with its stage where the batch needs it.
+    async fn plan(&mut self, session: &mut Session, changes: &[TableChanges]) -> Result<Vec<Arc<Planned>>> {
+        let mut plans = Vec::with_capacity(changes.len());
+        for changes in changes {
+            let key = (changes.mapping.target.clone(), changes.schema.id());
+            if !self.plans.contains_key(&key) {
+                let planned = self.make_plan(session, changes).await?;
+                self.remember(key.clone(), planned);
+            }
+            let planned = Arc::clone(&self.plans[&key]);
+            plans.push(planned);
+        }
+        Ok(plans)
+    }
+
+    fn remember(&mut self, key: (TargetTable, SchemaId), planned: Planned) {
+        if self.plans.len() >= PLANS_MAX {
+            self.plans.clear();
+        }
+        self.plans.insert(key, Arc::new(planned));
+    }
+
+    async fn make_plan(&mut self, session: &mut Session, changes: &TableChanges) -> Result<Planned> {
+        let number = self.plans_made;
+        self.plans_made += 1;
+        let shape = catalog::read_table(session, &changes.mapping.target).await?;
+        let Some(shape) = shape else {
+            let source = changes.schema.name().clone();
+            let message = format!("the target has no table {}", changes.mapping.target);
+            return Err(Error::table_failed(source, message).hint("make it with `tailrace schema --apply`"));
+        };
+        Ok(Planned { plan: Plan::new(&changes.schema, &changes.mapping, &shape, number)?, number })
+    }
+
+    /// Makes the stages that the batch needs, outside of its transaction, so that they outlive its rollback.
+    async fn make_stages(
+        &mut self,
+        session: &mut Session,
+        batch: ApplyBatch<'_>,
+        plans: &[Arc<Planned>],
+    ) -> Result<()> {
+        if !self.may_stage {
+            return Ok(());
+        }
+        for (changes, planned) in batch.changes.iter().zip(plans) {
+            let rows = Rows { plan: &planned.plan, batch: batch.records, rows: &changes.upserts };
+            if self.stages.contains(&planned.number) || !rows.wants_stage() {
+                continue;
+            }
+            if self.stages.len() >= STAGES_MAX {
+                self.stages.clear();
+                session.run("DISCARD TEMPORARY", "dropping stages").await?;
+            }
+            let create = AssertSqlSafe(planned.plan.stage.create.as_str());
+            session.run(create, "creating a stage").await?;
+            self.stages.insert(planned.number);
+        }
+        Ok(())
+    }
+
+    /// The error that tells why a batch failed; the transaction is rolled back.
+    async fn explain(
+        &mut self,
+        session: &mut Session,
+        failure: BatchFailure,
+        batch: ApplyBatch<'_>,
+        plans: &[Arc<Planned>],
+    ) -> Error {
+        // A table is not what its plan was made for, or somebody will alter it now.
+        self.plans.clear();
+        match failure {
+            BatchFailure::Refused(place, refusal) => {
+                let named = || {
+                    batch
+                        .changes
+                        .iter()
+                        .find(|changes| refusal.table.as_deref() == Some(&*changes.mapping.target.table))
+                };
+                match place.and_then(|place| batch.changes.get(place)).or_else(named) {
+                    Some(changes) => Error::table_failed(changes.schema.name().clone(), refusal.to_string()),
+                    None => Error::refused(refusal.to_string()),
+                }
+            }
+            BatchFailure::Unencodable(place) => row_order::find_unencodable(batch, place, &plans[place].plan),
+            BatchFailure::Moved => {
+                let explained = self.target.own_tables.explain(session, &self.log, batch.progress).await;
+                explained.unwrap_or_else(|error| error)
+            }
+            BatchFailure::Other(error) => error,
+        }
+    }
+}
