@@ -1,2 +1,79 @@
-//! Benchmarks on real servers.
-fn main() {}
+//! Benchmarks: each figure beside the limit measured in the same run, on servers of their own.
+//!
+//! `cargo x bench [decode] [capture] [apply] [latency] [huge] [--rows N] [--json FILE]`; without names all of them.
+
+mod apply;
+mod capture;
+mod dataset;
+mod decode;
+mod huge;
+mod latency;
+mod process;
+mod report;
+mod site;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{report::Report, site::Site};
+
+const NAMES: [&str; 5] = ["decode", "capture", "apply", "latency", "huge"];
+const HUGE_ROWS: u64 = 5_000_000;
+
+struct Options {
+    names: Vec<String>,
+    rows: u64,
+    json: Option<String>,
+}
+
+fn options() -> Result<Options> {
+    let mut options = Options { names: Vec::new(), rows: 2_000_000, json: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--rows" => {
+                options.rows = words.next().and_then(|rows| rows.parse().ok()).context("--rows takes a number")?
+            }
+            "--json" => options.json = Some(words.next().context("--json takes a file")?),
+            name if NAMES.contains(&name) => options.names.push(word),
+            other => bail!("unknown benchmark {other}; known are {}", NAMES.join(", ")),
+        }
+    }
+    if options.names.is_empty() {
+        options.names = NAMES.map(str::to_owned).to_vec();
+    }
+    Ok(options)
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = options()?;
+    let wants = |name: &str| options.names.iter().any(|wanted| wanted == name);
+    let mut report = Report::default();
+    let site = Site::open()?;
+    site.make_databases().await?;
+    if wants("decode") || wants("capture") || wants("apply") {
+        lab::say(&format!("making {} rows in MySQL", options.rows));
+        let start = dataset::fill(&site, options.rows).await?;
+        if wants("decode") {
+            decode::decode(&site, &start, options.rows, &mut report).await?;
+        }
+        if wants("capture") || wants("apply") {
+            let prefix = capture::capture(&site, &start, options.rows, &mut report).await?;
+            if wants("apply") {
+                apply::apply(&site, prefix, &start, options.rows, &mut report).await?;
+            }
+        }
+    } else {
+        dataset::fill(&site, 0).await?;
+    }
+    if wants("latency") {
+        latency::latency(&site, &mut report).await?;
+    }
+    if wants("huge") {
+        huge::huge(&site, HUGE_ROWS, &mut report).await?;
+    }
+    if let Some(path) = &options.json {
+        std::fs::write(path, serde_json::to_string_pretty(&report.json())?)?;
+    }
+    site.close()
+}

@@ -17,6 +17,8 @@ pub mod server;
 pub mod wait;
 
 #[cfg(feature = "drivers")]
+pub mod demo;
+#[cfg(feature = "drivers")]
 pub mod oracle;
 #[cfg(feature = "drivers")]
 pub mod proxy;

@@ -22,7 +22,7 @@ use crate::{ADMIN_PASSWORD, TAILRACE_PASSWORD, install, ports, template};
 const ACCOUNTS: &str = include_str!("../server/postgres.sql");
 
 /// Settings of every instance; options of the caller follow and win. docker-compose.yml says the same.
-pub(crate) const SETTINGS: [&str; 7] = [
+pub(crate) const SETTINGS: [&str; 8] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=.",
     "max_connections=200",
@@ -30,6 +30,7 @@ pub(crate) const SETTINGS: [&str; 7] = [
     "shared_buffers=256MB",
     "max_wal_size=2GB",
     "timezone=UTC",
+    "log_line_prefix=%m|%p|%u@%d|",
 ];
 
 /// A PostgreSQL server; see [`Server`] for kill, start and remove.
