@@ -1,1 +1,194 @@
-//! Kafka as the log: transactional writer, reader, topics, Debezium JSON.
+//! Kafka as the log: one topic per table, records in Debezium JSON, exactly once from the source.
+//!
+//! | module | knows |
+//! |---|---|
+//! | `writer` | why there is one writer, and what a commit makes durable |
+//! | `reader` | what a reader sees, and what it does with a record that it can't read |
+//! | `transaction` | the transactional producer |
+//! | `topics` | names and settings of the topics |
+//! | `checkpoint`, `schemas`, `small_topic` | the two compacted topics beside the tables' |
+//! | `debezium` | the JSON of records |
+//! | `config`, `errors`, `watch`, `check`, `blocking` | the client library: settings, errors, what it says, preflight, threads |
+//!
+//! The tokio runtime must be a multi-threaded one: the client's calls block (see `blocking`).
+
+mod blocking;
+mod check;
+mod checkpoint;
+mod config;
+mod debezium;
+mod errors;
+mod reader;
+mod record_headers;
+mod schemas;
+mod small_topic;
+mod topics;
+mod transaction;
+mod watch;
+mod writer;
+
+use std::sync::Arc;
+
+use tailrace_contract::{
+    BoxFuture, Error, Log, LogPartition, LogReader, LogSettings, LogStart, OpenedWriter, Problem, Result,
+};
+use tailrace_row::{TableName, TableSchema};
+
+use crate::{
+    blocking::block,
+    config::ClientSettings,
+    debezium::RecordStyle,
+    small_topic::{ReadTo, SmallTopic},
+    topics::{TopicKeeper, TopicNames, TopicOwners},
+};
+
+/// The log of one prefix.
+pub struct KafkaLog {
+    shared: Arc<Shared>,
+}
+
+/// What log, writer and readers share.
+struct Shared {
+    settings: Arc<LogSettings>,
+    clients: ClientSettings,
+    names: TopicNames,
+    style: RecordStyle,
+    /// The consumer group that shows lag.
+    group: String,
+}
+
+impl KafkaLog {
+    /// Takes settings that are checked by themselves; talks to nobody yet.
+    pub fn new(settings: LogSettings) -> Result<Self> {
+        if let Some(problem) = check::settings(&settings).into_iter().next() {
+            return Err(Error::refused(format!("[log] {}", problem.object)).hint(problem.to_string()));
+        }
+        let settings = Arc::new(settings);
+        let style = RecordStyle {
+            prefix: settings.prefix.clone(),
+            has_inline_schemas: settings.has_inline_schemas,
+            refuses_inexact: settings.refuses_inexact,
+        };
+        let shared = Shared {
+            clients: ClientSettings::new(Arc::clone(&settings)),
+            names: TopicNames::new(&settings.prefix),
+            group: format!("{}.apply", settings.prefix),
+            style,
+            settings,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+impl Log for KafkaLog {
+    fn name(&self) -> &str {
+        &self.shared.settings.prefix
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<Vec<Problem>>> {
+        Box::pin(check::log(&self.shared))
+    }
+
+    fn prepare<'a>(&'a self, tables: &'a [Arc<TableSchema>]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.shared.prepare(tables))
+    }
+
+    fn open_writer(&self) -> BoxFuture<'_, Result<OpenedWriter>> {
+        Box::pin(writer::open(&self.shared))
+    }
+
+    fn partitions<'a>(&'a self, tables: &'a [TableName]) -> BoxFuture<'a, Result<Vec<LogPartition>>> {
+        Box::pin(async move { self.shared.partitions(tables) })
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<TableName>>> {
+        Box::pin(async move { block(|| self.shared.tables()) })
+    }
+
+    fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>> {
+        Box::pin(async move { block(|| Ok(Box::new(reader::open(&self.shared, from)?) as Box<dyn LogReader>)) })
+    }
+}
+
+impl Shared {
+    async fn prepare(&self, tables: &[Arc<TableSchema>]) -> Result<()> {
+        let mut owners = TopicOwners::default();
+        let mut topics = Vec::with_capacity(tables.len());
+        for schema in tables {
+            if schema.key().is_empty() {
+                return Err(Error::refused("a table without a key can't be written to Kafka")
+                    .on_table(schema.name().clone())
+                    .hint("add a primary key, or a unique key whose columns are NOT NULL"));
+            }
+            topics.push(owners.claim(&self.names, schema.name())?);
+        }
+        let keeper = TopicKeeper::new(&self.settings)?;
+        keeper.ensure(&keeper.wanted(&self.names, topics)).await?;
+        // Also the tables that are in the log already must not share a topic with these.
+        for table in block(|| self.tables())? {
+            owners.claim(&self.names, &table)?;
+        }
+        block(|| drop(keeper));
+        Ok(())
+    }
+
+    fn partitions(&self, tables: &[TableName]) -> Result<Vec<LogPartition>> {
+        let keeper = TopicKeeper::new(&self.settings)?;
+        let mut partitions = Vec::new();
+        for table in tables {
+            let count = keeper.partition_count(&self.names.table(table))?.unwrap_or(0);
+            partitions.extend((0..count).map(|index| LogPartition { table: table.clone(), index }));
+        }
+        block(|| drop(keeper));
+        partitions.sort();
+        Ok(partitions)
+    }
+
+    /// Blocks.
+    fn tables(&self) -> Result<Vec<TableName>> {
+        let topic = self.names.schemas();
+        if TopicKeeper::new(&self.settings)?.partition_count(&topic)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut book = schemas::SchemaBook::default();
+        book.refresh(&topic, &SmallTopic::open(&self.clients, &topic)?, ReadTo::Committed)?;
+        book.tables()
+    }
+
+    /// Keys with and without their schema are different bytes, and lie in different partitions.
+    fn check_key_style(&self, stored: bool) -> Result<()> {
+        if stored == self.settings.has_inline_schemas {
+            return Ok(());
+        }
+        Err(Error::refused(format!(
+            "[log] schemas is {}, but the log {} was written with {stored}",
+            self.settings.has_inline_schemas, self.settings.prefix
+        ))
+        .hint(format!("set [log] schemas = {stored}, or use another prefix: a key's partition follows from its bytes")))
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn settings_for_tests(prefix: &str) -> LogSettings {
+    LogSettings {
+        endpoint: tailrace_contract::Endpoint {
+            scheme: "kafka".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: 9092,
+            user: String::new(),
+            password: None,
+            database: String::new(),
+            tls: tailrace_contract::Tls { mode: tailrace_contract::TlsMode::Disabled, ..Default::default() },
+        },
+        more_brokers: Vec::new(),
+        sasl_mechanism: None,
+        prefix: prefix.to_owned(),
+        partitions: 8,
+        replication: 1,
+        retention: tailrace_contract::Retention::Unlimited,
+        is_compacted: false,
+        has_inline_schemas: false,
+        refuses_inexact: false,
+        transaction_bytes_max: 16 << 20,
+    }
+}

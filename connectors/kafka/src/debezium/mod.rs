@@ -1,0 +1,34 @@
+//! The JSON in which records lie in the topics: Debezium's, so that its consumers work unchanged, and exact, so that ours
+//! loses nothing.
+//!
+//! `form` says how each column looks, `encode` writes records, `decode` reads our own back; `truth` is the header for what
+//! Debezium's fields can't hold. Where Debezium only gets a value wrong, the field holds the true value. What differs from
+//! Debezium is named in the documents of the product and in `truth`; the rest is compared with recordings of the real
+//! Debezium byte for byte. Reading topics that Debezium itself wrote is not done here.
+
+mod base64_text;
+mod decode;
+mod encode;
+mod field;
+mod form;
+mod inline_schema;
+mod java_float;
+mod json_text;
+mod read_field;
+mod source_block;
+mod time_text;
+mod truth;
+
+pub(crate) use decode::{RawRecord, Scratch, decode};
+pub(crate) use encode::{Encoded, Encoder, RecordForm, RecordSink, RecordStyle};
+pub(crate) use form::TableForm;
+
+/// Our headers.
+pub(crate) mod header {
+    /// The record's sequence in the source, as text.
+    pub(crate) const SEQUENCE: &str = "tailrace.sequence";
+    /// The name of the schema that the record was written with.
+    pub(crate) const SCHEMA: &str = "tailrace.schema";
+    /// True values beside Debezium's substitutes.
+    pub(crate) const EXACT: &str = "tailrace.exact";
+}

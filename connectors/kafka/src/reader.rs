@@ -1,0 +1,440 @@
+//! Reads committed records of chosen partitions into batches.
+//!
+//! 1. Partitions are assigned by hand, from offsets that the target keeps; Kafka's own committed offsets are written only
+//!    for lag tools.
+//! 2. An offset that the log does not have is an error that names it (`auto.offset.reset=error`), checked when the reader is
+//!    opened and again whenever the broker refuses one: nothing is skipped.
+//! 3. Progress comes from the consumer's position, not from the last record: commit markers and aborted records take
+//!    offsets too, and a partition may end with them.
+//! 4. Tombstones are passed over: the delete before them said it.
+//! 5. A record that can't be read stops its lane. What was read before it is handed over first; then every call fails with
+//!    the same error until the table is stopped, so that nobody goes on without it by mistake.
+//! 6. The client reconnects by itself for ever. Leaders that are away for [`ANSWER_TIMEOUT`] become a transient error.
+//!
+//! Waiting is done in short blocking steps between which the task can be dropped; no record is taken out of the client's
+//! queue before it is read into the batch.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
+};
+use tailrace_contract::{
+    BatchLimits, BoxFuture, Error, ErrorKind, LogBatch, LogPartition, LogReader, LogStart, ReadProgress, Result,
+};
+use tailrace_row::TableName;
+
+use crate::{
+    Shared,
+    blocking::block,
+    config::ANSWER_TIMEOUT,
+    debezium::{RawRecord, Scratch, TableForm, decode},
+    errors,
+    record_headers::{RecordHeaders, read_headers},
+    schemas::SchemaBook,
+    small_topic::{ReadTo, SmallTopic},
+    watch::BrokerWatch,
+};
+
+/// How long a step of waiting blocks the task.
+const WAIT_STEP: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub(crate) struct KafkaReader {
+    shared: Arc<Shared>,
+    consumer: BaseConsumer<BrokerWatch>,
+    lanes: Vec<Lane>,
+    /// The lane of each partition, by topic.
+    lanes_of: HashMap<String, HashMap<i32, usize>>,
+    book: SchemaBook,
+    scratch: Scratch,
+    /// Whether the end of some partition was met since positions were last asked.
+    met_end: bool,
+    /// Set by an error after which the client's place is not ours any more: only a new reader goes on.
+    is_broken: bool,
+}
+
+/// One partition.
+struct Lane {
+    partition: LogPartition,
+    topic: String,
+    next_offset: i64,
+    state: LaneState,
+    /// Whether `next_offset` moved since progress was last told.
+    moved: bool,
+}
+
+enum LaneState {
+    /// Set by opening.
+    Reading,
+    /// Set by a record that can't be read; holds for every call until the table is stopped.
+    Failed {
+        /// The record.
+        offset: i64,
+        what: String,
+    },
+    /// Set by `stop_table`.
+    Stopped,
+}
+
+/// Opens a reader. Lane n is `from[n]`.
+pub(crate) fn open(shared: &Arc<Shared>, from: &[(LogPartition, LogStart)]) -> Result<KafkaReader> {
+    let config = shared.clients.reader(&shared.group, from.len())?;
+    let consumer = BaseConsumer::from_config_and_context(&config, BrokerWatch::default())
+        .map_err(|error| errors::from_kafka(&error, "connecting to Kafka"))?;
+    let mut reader = KafkaReader {
+        shared: Arc::clone(shared),
+        consumer,
+        lanes: Vec::with_capacity(from.len()),
+        lanes_of: HashMap::new(),
+        book: SchemaBook::default(),
+        scratch: Scratch::default(),
+        met_end: false,
+        is_broken: false,
+    };
+    for (partition, start) in from {
+        reader.add_lane(partition, *start)?;
+    }
+    reader.assign()?;
+    reader.refresh_schemas(ReadTo::Committed)?;
+    Ok(reader)
+}
+
+impl LogReader for KafkaReader {
+    fn read_batch<'a>(&'a mut self, out: &'a mut LogBatch, limits: BatchLimits) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.read(out, limits))
+    }
+
+    fn stop_table(&mut self, table: &TableName) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for lane in self.lanes.iter_mut().filter(|lane| lane.partition.table == *table) {
+            lane.state = LaneState::Stopped;
+            list.add_partition(&lane.topic, kafka_partition(&lane.partition));
+        }
+        self.consumer.pause(&list).map_err(|error| errors::from_kafka(&error, "stopping to read a table"))
+    }
+
+    fn report_applied(&mut self, applied: &[ReadProgress]) {
+        let mut list = TopicPartitionList::new();
+        for progress in applied {
+            let Some(lane) = self.lanes.get(progress.lane as usize) else { continue };
+            let offset = Offset::Offset(progress.next_offset);
+            let added = list.add_partition_offset(&lane.topic, kafka_partition(&lane.partition), offset);
+            debug_assert!(added.is_ok(), "a lane's offset is a number");
+        }
+        if list.count() == 0 {
+            return;
+        }
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            tracing::debug!(%error, "offsets for lag tools were not sent; nothing rests on them");
+        }
+    }
+}
+
+impl KafkaReader {
+    async fn read(&mut self, out: &mut LogBatch, limits: BatchLimits) -> Result<()> {
+        if self.is_broken {
+            return Err(Error::transient("the log's reader failed before; open a new one"));
+        }
+        self.check_lanes()?;
+        let waits = if out.records.is_empty() { limits.wait_max } else { Duration::ZERO };
+        let deadline = Instant::now() + waits;
+        loop {
+            let step = deadline.saturating_duration_since(Instant::now()).min(WAIT_STEP);
+            self.check_brokers()?;
+            let taken = block(|| self.take_what_is_there(out, limits, step));
+            taken.inspect_err(|_| self.is_broken = true)?;
+            if !out.records.is_empty() || Instant::now() >= deadline || self.has_failed_lane() {
+                break;
+            }
+            // Here the caller may drop us.
+            tokio::task::yield_now().await;
+        }
+        self.follow_positions()?;
+        self.tell_progress(out);
+        // A failed lane that left nothing to hand over first is told at once.
+        if out.records.is_empty() { self.check_lanes() } else { Ok(()) }
+    }
+
+    /// Waits up to `step` for a first message, then takes what the client has, up to the limits.
+    fn take_what_is_there(&mut self, out: &mut LogBatch, limits: BatchLimits, step: Duration) -> Result<()> {
+        let mut wait = step;
+        while out.records.len() < limits.records_max && out.records.byte_len() < limits.bytes_max {
+            // The consumer lends the message, reading it changes the reader: so the consumer is borrowed apart.
+            let Self { consumer, lanes, lanes_of, book, scratch, shared, met_end, .. } = self;
+            let taken = match consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    let Some(index) = lanes_of.get(message.topic()).and_then(|lanes| lanes.get(&message.partition()))
+                    else {
+                        continue;
+                    };
+                    let mut intake = Intake { shared, book, scratch, lane: &mut lanes[*index] };
+                    intake.take(&message, u32::try_from(*index).unwrap_or(u32::MAX), out)
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    *met_end = true;
+                    Ok(())
+                }
+                Some(Err(error)) => self.judge(&error),
+            };
+            taken?;
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    /// An error that the client reports instead of a record.
+    fn judge(&self, error: &KafkaError) -> Result<()> {
+        let error = errors::from_wait(error, "reading from Kafka", self.consumer.context());
+        match error.kind() {
+            // The client tries again by itself; if that takes too long, `check_brokers` says so.
+            ErrorKind::Transient => {
+                tracing::debug!(%error, "the Kafka client will try again");
+                Ok(())
+            }
+            ErrorKind::PositionLost => Err(self.find_lost_position().unwrap_or(error)),
+            ErrorKind::Refused
+            | ErrorKind::TableFailed
+            | ErrorKind::Corrupt
+            | ErrorKind::Fenced
+            | ErrorKind::Cancelled => Err(error),
+        }
+    }
+
+    /// The client does not say whose offset was refused: the lane whose offset the log does not have.
+    fn find_lost_position(&self) -> Option<Error> {
+        self.lanes.iter().filter(|lane| matches!(lane.state, LaneState::Reading)).find_map(|lane| {
+            let (low, high) = watermarks(&self.consumer, &lane.topic, &lane.partition).ok()?;
+            check_offset(lane, lane.next_offset, low, high).err()
+        })
+    }
+
+    fn check_brokers(&self) -> Result<()> {
+        let watch = self.consumer.context();
+        match watch.unreachable_for() {
+            Some(time) if time > ANSWER_TIMEOUT => {
+                let reason = watch.trouble().map_or_else(String::new, |trouble| format!(": {}", trouble.reason));
+                let seconds = time.as_secs();
+                Err(Error::transient(format!("Kafka's partition leaders are out of reach for {seconds} s{reason}")))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn has_failed_lane(&self) -> bool {
+        self.lanes.iter().any(|lane| matches!(lane.state, LaneState::Failed { .. }))
+    }
+
+    fn check_lanes(&self) -> Result<()> {
+        for lane in &self.lanes {
+            if let LaneState::Failed { offset, what } = &lane.state {
+                let place = format!("{}[{}]@{offset}", lane.topic, lane.partition.index);
+                return Err(Error::table_failed(lane.partition.table.clone(), what.clone()).at(place));
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves lanes over markers and aborted records that lie behind their last record.
+    fn follow_positions(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.met_end) {
+            return Ok(());
+        }
+        let positions =
+            self.consumer.position().map_err(|error| errors::from_kafka(&error, "asking how far was read"))?;
+        for element in positions.elements() {
+            let Offset::Offset(position) = element.offset() else { continue };
+            let lanes = self.lanes_of.get(element.topic());
+            let Some(index) = lanes.and_then(|lanes| lanes.get(&element.partition())) else { continue };
+            self.lanes[*index].move_to(position);
+        }
+        Ok(())
+    }
+
+    fn tell_progress(&mut self, out: &mut LogBatch) {
+        let watch = self.consumer.context();
+        for (index, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.moved) {
+            lane.moved = false;
+            let end = watch.end(&lane.topic, kafka_partition(&lane.partition)).unwrap_or(lane.next_offset);
+            let behind = u64::try_from(end - lane.next_offset).unwrap_or(0);
+            let lane_number = u32::try_from(index).unwrap_or(u32::MAX);
+            let progress = ReadProgress { lane: lane_number, next_offset: lane.next_offset, behind };
+            match out.progress.iter_mut().find(|known| known.lane == lane_number) {
+                Some(known) => *known = progress,
+                None => out.progress.push(progress),
+            }
+        }
+    }
+
+    fn add_lane(&mut self, partition: &LogPartition, start: LogStart) -> Result<()> {
+        let topic = self.shared.names.table(&partition.table);
+        let mut lane =
+            Lane { partition: partition.clone(), topic, next_offset: 0, state: LaneState::Reading, moved: false };
+        let (low, high) = watermarks(&self.consumer, &lane.topic, partition)?;
+        lane.next_offset = match start {
+            LogStart::Earliest => low,
+            LogStart::Offset(offset) => {
+                check_offset(&lane, offset, low, high)?;
+                offset
+            }
+        };
+        let lanes = self.lanes_of.entry(lane.topic.clone()).or_default();
+        if lanes.insert(kafka_partition(partition), self.lanes.len()).is_some() {
+            return Err(Error::refused(format!("partition {partition} was asked for twice")));
+        }
+        self.lanes.push(lane);
+        Ok(())
+    }
+
+    fn assign(&self) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for lane in &self.lanes {
+            list.add_partition_offset(&lane.topic, kafka_partition(&lane.partition), Offset::Offset(lane.next_offset))
+                .map_err(|error| errors::from_kafka(&error, "choosing partitions"))?;
+        }
+        self.consumer.assign(&list).map_err(|error| errors::from_kafka(&error, "choosing partitions"))
+    }
+
+    fn refresh_schemas(&mut self, to: ReadTo) -> Result<()> {
+        refresh_schemas(&self.shared, &mut self.book, to)
+    }
+}
+
+impl Lane {
+    fn move_to(&mut self, next_offset: i64) {
+        if matches!(self.state, LaneState::Reading) && next_offset > self.next_offset {
+            self.next_offset = next_offset;
+            self.moved = true;
+        }
+    }
+}
+
+/// What taking one message needs of the reader.
+struct Intake<'a> {
+    shared: &'a Shared,
+    book: &'a mut SchemaBook,
+    scratch: &'a mut Scratch,
+    lane: &'a mut Lane,
+}
+
+impl Intake<'_> {
+    /// Reads the message into the batch. A record that can't be read fails its lane; other errors are the reader's.
+    fn take(&mut self, message: &BorrowedMessage<'_>, lane_number: u32, out: &mut LogBatch) -> Result<()> {
+        // What the client had fetched before the lane was stopped.
+        if !matches!(self.lane.state, LaneState::Reading) {
+            return Ok(());
+        }
+        let offset = message.offset();
+        if let Some(value) = message.payload() {
+            match self.read(message, value, lane_number, out) {
+                Ok(()) => {}
+                Err(Trouble::Unreadable(what)) => {
+                    self.lane.state = LaneState::Failed { offset, what };
+                    return Ok(());
+                }
+                Err(Trouble::Other(error)) => return Err(error),
+            }
+        }
+        self.lane.move_to(offset + 1);
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        value: &[u8],
+        lane: u32,
+        out: &mut LogBatch,
+    ) -> std::result::Result<(), Trouble> {
+        let headers = read_headers(message).map_err(|what| Trouble::Unreadable(what.to_owned()))?;
+        let RecordHeaders { sequence, schema, truths } = headers;
+        let table = match self.book.get(schema) {
+            Some(known) => known.map_err(|what| Trouble::Unreadable(what.to_owned()))?,
+            None => {
+                // Its schema may have become visible a moment after the record.
+                refresh_schemas(self.shared, self.book, ReadTo::Everything).map_err(Trouble::Other)?;
+                match self.book.get(schema) {
+                    Some(known) => known.map_err(|what| Trouble::Unreadable(what.to_owned()))?,
+                    None => return Err(Trouble::Unreadable(unknown_schema(self.shared, schema))),
+                }
+            }
+        };
+        self.check_table(table)?;
+        let raw = RawRecord { value, truths, sequence, lane, offset: message.offset() };
+        decode(table, &raw, self.scratch, &mut out.records).map_err(|unreadable| Trouble::Unreadable(unreadable.0))
+    }
+
+    fn check_table(&self, table: &Arc<TableForm>) -> std::result::Result<(), Trouble> {
+        let (named, read) = (table.schema().name(), &self.lane.partition.table);
+        if named == read {
+            return Ok(());
+        }
+        Err(Trouble::Unreadable(format!("the record names a schema of {named} in the topic of {read}")))
+    }
+}
+
+/// Why a message was not read.
+enum Trouble {
+    /// The record's own fault: its table can't go on.
+    Unreadable(String),
+    /// Something else: the same record may be read later.
+    Other(Error),
+}
+
+fn unknown_schema(shared: &Shared, schema: tailrace_row::SchemaId) -> String {
+    format!("the record names the schema {schema}, which {} does not have", shared.names.schemas())
+}
+
+fn refresh_schemas(shared: &Shared, book: &mut SchemaBook, to: ReadTo) -> Result<()> {
+    let topic = shared.names.schemas();
+    book.refresh(&topic, &SmallTopic::open(&shared.clients, &topic)?, to)
+}
+
+fn watermarks(consumer: &BaseConsumer<BrokerWatch>, topic: &str, partition: &LogPartition) -> Result<(i64, i64)> {
+    consumer.fetch_watermarks(topic, kafka_partition(partition), ANSWER_TIMEOUT).map_err(|error| {
+        while consumer.poll(Duration::ZERO).is_some() {}
+        let doing = format!("asking for the offsets of {topic}[{}]", partition.index);
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => Error::position_lost(format!("{doing}: there is no such partition"))
+                .hint("the topic was deleted, or never made: start capture first, or copy the table again"),
+            _ => errors::from_wait(&error, &doing, consumer.context()),
+        }
+    })
+}
+
+fn check_offset(lane: &Lane, wanted: i64, low: i64, high: i64) -> Result<()> {
+    if (low..=high).contains(&wanted) {
+        return Ok(());
+    }
+    let what = if wanted < low {
+        format!("the log no longer has offset {wanted}: it begins at {low} and ends at {high}")
+    } else {
+        format!("the log does not have offset {wanted} yet: it begins at {low} and ends at {high}")
+    };
+    let hint = if wanted < low {
+        "records were deleted before they were applied: copy the table again, and raise [log] retention"
+    } else {
+        "the topic was made anew or lost its end: copy the table again"
+    };
+    Err(Error::position_lost(what)
+        .on_table(lane.partition.table.clone())
+        .at(format!("{}[{}]", lane.topic, lane.partition.index))
+        .hint(hint))
+}
+
+fn kafka_partition(partition: &LogPartition) -> i32 {
+    i32::try_from(partition.index).expect("invariant: Kafka numbers partitions with 31 bits")
+}

@@ -1,0 +1,55 @@
+//! Our headers of a record that was read.
+//!
+//! The one thing to know: the client's own accessor panics on a header name that is not UTF-8, and names come from outside
+//! the process. Such a panic is caught here and becomes a named error.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rdkafka::{
+    Message,
+    message::{BorrowedMessage, Headers},
+};
+use tailrace_row::{SchemaId, Sequence};
+
+use crate::debezium::header;
+
+/// What our headers say.
+pub(crate) struct RecordHeaders<'a> {
+    pub(crate) sequence: Sequence,
+    pub(crate) schema: SchemaId,
+    /// The value of `tailrace.exact`.
+    pub(crate) truths: Option<&'a [u8]>,
+}
+
+const FOREIGN: &str = "the record has no headers of Tailrace: something else wrote it (topics that Debezium wrote can't be \
+                       read yet)";
+
+/// Reads the headers of a record with a value; an error says what is wrong, without any content.
+pub(crate) fn read_headers<'a>(message: &'a BorrowedMessage<'_>) -> Result<RecordHeaders<'a>, &'static str> {
+    let headers = message.headers().ok_or(FOREIGN)?;
+    let (mut sequence, mut schema, mut truths) = (None, None, None);
+    for index in 0..headers.count() {
+        let found = catch_unwind(AssertUnwindSafe(|| headers.try_get(index)));
+        let found = found.map_err(|_| "the record has a header whose name is not UTF-8")?;
+        let Some(found) = found else { break };
+        match found.key {
+            header::SEQUENCE => {
+                sequence = Some(parse(found.value).ok_or("the header tailrace.sequence can't be read")?)
+            }
+            header::SCHEMA => schema = Some(parse(found.value).ok_or("the header tailrace.schema can't be read")?),
+            header::EXACT => truths = Some(found.value.unwrap_or_default()),
+            // Debezium's own headers, and what others may add.
+            _ => {}
+        }
+    }
+    match (sequence, schema) {
+        (Some(sequence), Some(schema)) => Ok(RecordHeaders { sequence, schema, truths }),
+        (None, None) => Err(FOREIGN),
+        (Some(_), None) => Err("the record lacks the header tailrace.schema"),
+        (None, Some(_)) => Err("the record lacks the header tailrace.sequence"),
+    }
+}
+
+fn parse<T: std::str::FromStr>(value: Option<&[u8]>) -> Option<T> {
+    std::str::from_utf8(value?).ok()?.parse().ok()
+}

@@ -1,0 +1,434 @@
+//! The topics of a log: their names, how they are made, and what an existing one must look like.
+//!
+//! | topic | partitions | cleanup | holds |
+//! |---|---|---|---|
+//! | `<prefix>.<db>.<table>` | `[log] partitions` | delete, or compact if asked | the records of one table |
+//! | `<prefix>.checkpoint` | 1 | compact | where capture stands, and who owns the log |
+//! | `<prefix>.schemas` | 1 | compact | every schema that a record names |
+//!
+//! All are made with `[log] replication` replicas and `min.insync.replicas` = replicas - 1 (at least 1), so that one broker
+//! may be away; table topics with `[log] retention` (for ever: -1). `max.message.bytes` is left to the cluster. The small
+//! topics roll their segments at 16 MB, because compaction spares the segment in use and a start reads its end.
+//!
+//! An existing topic is never altered. The number of partitions must fit, because it decides where a key lies; the small
+//! topics must be compacted, because otherwise retention would take what is needed.
+//!
+//! Brokers may be set to make topics by themselves, with settings of their own; every topic is made here before it is
+//! named to a producer.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    metadata::Metadata,
+};
+use tailrace_contract::{Error, LogSettings, Result, Retention};
+use tailrace_row::TableName;
+
+use crate::{
+    blocking::block,
+    config::{ANSWER_TIMEOUT, BATCH_BYTES, ClientSettings, Isolation},
+    errors,
+    watch::BrokerWatch,
+};
+
+/// Kafka's longest name.
+const NAME_BYTES_MAX: usize = 249;
+/// How often a topic that was just made is looked for.
+const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// The names of the topics of one log.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicNames {
+    prefix: String,
+}
+
+impl TopicNames {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    pub(crate) fn checkpoint(&self) -> String {
+        format!("{}.checkpoint", self.prefix)
+    }
+
+    pub(crate) fn schemas(&self) -> String {
+        format!("{}.schemas", self.prefix)
+    }
+
+    /// The topic of a table, cleaned as Debezium does: what Kafka does not allow becomes `_`, and 249 characters are kept.
+    pub(crate) fn table(&self, table: &TableName) -> String {
+        let full = format!("{}.{}.{}", self.prefix, table.database, table.table);
+        full.chars().map(|c| if is_allowed(c) { c } else { '_' }).take(NAME_BYTES_MAX).collect()
+    }
+}
+
+/// What Kafka allows in the name of a topic.
+pub(crate) fn is_allowed(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-')
+}
+
+/// Which table each topic belongs to: two tables must not share one.
+#[derive(Default)]
+pub(crate) struct TopicOwners(HashMap<String, TableName>);
+
+impl TopicOwners {
+    /// Notes the table's topic and returns its name; refuses two tables of one topic by name.
+    pub(crate) fn claim(&mut self, names: &TopicNames, table: &TableName) -> Result<String> {
+        let topic = names.table(table);
+        match self.0.get(&topic) {
+            None => {
+                self.0.insert(topic.clone(), table.clone());
+                Ok(topic)
+            }
+            Some(owner) if owner == table => Ok(topic),
+            Some(owner) => Err(Error::refused(format!("tables {owner} and {table} would share the topic {topic}"))
+                .hint("leave one of them out of [[table]], or give it to a log with another prefix")),
+        }
+    }
+}
+
+/// A topic that must be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WantedTopic {
+    pub(crate) name: String,
+    pub(crate) partitions: u32,
+    pub(crate) kind: TopicKind,
+}
+
+/// What a topic is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TopicKind {
+    /// Records of a table.
+    Table,
+    /// The checkpoint or the schemas: the last record of each key must stay.
+    Small,
+}
+
+/// What is known of a topic that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicFacts {
+    pub(crate) partitions: u32,
+    /// The topic's own settings and the cluster's defaults for the others.
+    pub(crate) settings: HashMap<String, String>,
+}
+
+impl TopicFacts {
+    /// Whether old records of a key are dropped.
+    pub(crate) fn is_compacted(&self) -> bool {
+        self.settings.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
+    }
+
+    /// The largest batch of records that the topic takes.
+    pub(crate) fn record_bytes_max(&self) -> usize {
+        self.settings.get("max.message.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH_BYTES)
+    }
+}
+
+/// The settings with which a topic is made.
+pub(crate) fn new_topic_settings(settings: &LogSettings, kind: TopicKind) -> Vec<(&'static str, String)> {
+    let in_sync = settings.replication.saturating_sub(1).max(1);
+    let mut wanted = vec![("min.insync.replicas", in_sync.to_string())];
+    match kind {
+        TopicKind::Small => wanted.extend([
+            ("cleanup.policy", "compact".to_owned()),
+            ("segment.bytes", (16 << 20).to_string()),
+            ("min.cleanable.dirty.ratio", "0.1".to_owned()),
+        ]),
+        TopicKind::Table => {
+            let (policy, retention_ms) = match (settings.is_compacted, settings.retention) {
+                (false, Retention::Unlimited) => ("delete", -1),
+                (false, Retention::For(time)) => ("delete", i64::try_from(time.as_millis()).unwrap_or(-1)),
+                (true, Retention::Unlimited) => ("compact", -1),
+                (true, Retention::For(time)) => ("compact,delete", i64::try_from(time.as_millis()).unwrap_or(-1)),
+            };
+            wanted.extend([
+                ("cleanup.policy", policy.to_owned()),
+                ("retention.ms", retention_ms.to_string()),
+                ("retention.bytes", "-1".to_owned()),
+            ]);
+        }
+    }
+    wanted
+}
+
+/// Why an existing topic can't be used, if so.
+pub(crate) fn refusal(wanted: &WantedTopic, facts: &TopicFacts) -> Option<Error> {
+    let name = &wanted.name;
+    if facts.partitions != wanted.partitions {
+        let found = format!("topic {name} has {} partitions, {} are needed", facts.partitions, wanted.partitions);
+        return Some(Error::refused(found).hint(match wanted.kind {
+            TopicKind::Table => format!(
+                "set [log] partitions = {}, or use another prefix: adding partitions would move keys",
+                facts.partitions
+            ),
+            TopicKind::Small => "use another prefix: this topic was made by something else".to_owned(),
+        }));
+    }
+    let policy = facts.settings.get("cleanup.policy").map_or("", String::as_str);
+    if wanted.kind == TopicKind::Small && policy != "compact" {
+        let found = format!("topic {name} has cleanup.policy={policy}, compact is needed");
+        return Some(Error::refused(found).hint(format!("{} cleanup.policy=compact", alter_command(name))));
+    }
+    if facts.record_bytes_max() < BATCH_BYTES {
+        let found = format!(
+            "topic {name} has max.message.bytes={}, at least {BATCH_BYTES} is needed",
+            facts.record_bytes_max()
+        );
+        return Some(Error::refused(found).hint(format!("{} max.message.bytes=1048588", alter_command(name))));
+    }
+    None
+}
+
+/// The beginning of the command that sets a topic's setting.
+pub(crate) fn alter_command(topic: &str) -> String {
+    format!("kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name {topic} --add-config")
+}
+
+/// Looks at topics and makes them.
+pub(crate) struct TopicKeeper {
+    settings: Arc<LogSettings>,
+    clients: ClientSettings,
+    looker: BaseConsumer<BrokerWatch>,
+}
+
+impl TopicKeeper {
+    pub(crate) fn new(settings: &Arc<LogSettings>) -> Result<Self> {
+        let clients = ClientSettings::new(Arc::clone(settings));
+        let mut config = clients.looker(Isolation::Committed)?;
+        // Without a group it asks for metadata only.
+        config.remove("group.id");
+        let looker = BaseConsumer::from_config_and_context(&config, BrokerWatch::default())
+            .map_err(|error| errors::from_kafka(&error, "connecting to Kafka"))?;
+        Ok(Self { settings: Arc::clone(settings), clients, looker })
+    }
+
+    /// The topics that a log needs for these tables.
+    pub(crate) fn wanted(
+        &self,
+        names: &TopicNames,
+        table_topics: impl IntoIterator<Item = String>,
+    ) -> Vec<WantedTopic> {
+        let small = |name| WantedTopic { name, partitions: 1, kind: TopicKind::Small };
+        let partitions = self.settings.partitions;
+        let tables = table_topics.into_iter().map(|name| WantedTopic { name, partitions, kind: TopicKind::Table });
+        [small(names.checkpoint()), small(names.schemas())].into_iter().chain(tables).collect()
+    }
+
+    /// Makes the topics that are missing and returns what is known of each; refuses what exists with other settings.
+    pub(crate) async fn ensure(&self, wanted: &[WantedTopic]) -> Result<Vec<TopicFacts>> {
+        let counts = self.partition_counts(wanted)?;
+        let missing: Vec<&WantedTopic> =
+            wanted.iter().zip(&counts).filter(|(_, count)| count.is_none()).map(|(topic, _)| topic).collect();
+        if !missing.is_empty() {
+            self.create(&missing).await?;
+            self.wait_until_known(&missing).await?;
+        }
+        let names: Vec<&str> = wanted.iter().map(|topic| topic.name.as_str()).collect();
+        let facts = self.facts(&names).await?;
+        let mut known = Vec::with_capacity(wanted.len());
+        for (topic, facts) in wanted.iter().zip(facts) {
+            let facts = facts
+                .ok_or_else(|| Error::transient(format!("topic {} vanished while it was looked at", topic.name)))?;
+            if let Some(refusal) = refusal(topic, &facts) {
+                return Err(refusal);
+            }
+            known.push(facts);
+        }
+        Ok(known)
+    }
+
+    /// What is known of each topic; none for one that does not exist.
+    pub(crate) async fn facts(&self, names: &[&str]) -> Result<Vec<Option<TopicFacts>>> {
+        let mut counts = Vec::with_capacity(names.len());
+        for name in names {
+            counts.push(self.partition_count(name)?);
+        }
+        let existing: Vec<ResourceSpecifier<'_>> = names
+            .iter()
+            .zip(&counts)
+            .filter(|(_, count)| count.is_some())
+            .map(|(name, _)| ResourceSpecifier::Topic(name))
+            .collect();
+        let mut settings = self.describe(&existing).await?.into_iter();
+        let facts = counts.into_iter().map(|count| {
+            let partitions = count?;
+            Some(TopicFacts { partitions, settings: settings.next()? })
+        });
+        Ok(facts.collect())
+    }
+
+    /// Settings of topics or brokers, in the order asked.
+    pub(crate) async fn describe(&self, what: &[ResourceSpecifier<'_>]) -> Result<Vec<HashMap<String, String>>> {
+        if what.is_empty() {
+            return Ok(Vec::new());
+        }
+        let doing = "asking for the settings of topics";
+        let admin = self.admin()?;
+        let answer = admin.describe_configs(what, &admin_options()).await.map_err(|error| from_admin(&error, doing))?;
+        block(|| drop(admin));
+        let mut all = Vec::with_capacity(answer.len());
+        for resource in answer {
+            let resource = resource.map_err(|code| errors::from_code(code, doing))?;
+            let entries = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+            all.push(entries.collect());
+        }
+        if all.len() != what.len() {
+            return Err(Error::transient("the cluster left settings of topics out of its answer"));
+        }
+        Ok(all)
+    }
+
+    /// The cluster as it is now, with one topic or only the brokers.
+    pub(crate) fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
+        let doing = match topic {
+            Some(topic) => format!("looking for topic {topic}"),
+            None => "looking at the cluster".to_owned(),
+        };
+        block(|| {
+            self.looker.fetch_metadata(topic, ANSWER_TIMEOUT).map_err(|error| {
+                // Events wait in the queue until somebody polls: the reason is among them.
+                while self.looker.poll(std::time::Duration::ZERO).is_some() {}
+                errors::from_wait(&error, &doing, self.looker.context())
+            })
+        })
+    }
+
+    /// Number of partitions of a topic; none if there is no such topic.
+    pub(crate) fn partition_count(&self, topic: &str) -> Result<Option<u32>> {
+        let metadata = self.metadata(Some(topic))?;
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => Ok(Some(u32::try_from(found.partitions().len()).unwrap_or(u32::MAX))),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
+            Some(code) => Err(errors::from_code(code, &format!("looking for topic {topic}"))),
+        }
+    }
+
+    fn partition_counts(&self, wanted: &[WantedTopic]) -> Result<Vec<Option<u32>>> {
+        wanted.iter().map(|topic| self.partition_count(&topic.name)).collect()
+    }
+
+    async fn create(&self, missing: &[&WantedTopic]) -> Result<()> {
+        let settings: Vec<_> = missing.iter().map(|topic| new_topic_settings(&self.settings, topic.kind)).collect();
+        let mut topics = Vec::with_capacity(missing.len());
+        for (topic, settings) in missing.iter().zip(&settings) {
+            let replication = TopicReplication::Fixed(i32::from(self.settings.replication));
+            let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
+            let new = NewTopic::new(&topic.name, partitions, replication);
+            topics.push(settings.iter().fold(new, |new, (key, value)| new.set(key, value)));
+        }
+        let admin = self.admin()?;
+        let made = admin.create_topics(&topics, &admin_options()).await;
+        block(|| drop(admin));
+        for outcome in made.map_err(|error| from_admin(&error, "creating topics"))? {
+            match outcome {
+                Ok(name) => tracing::info!(topic = %name, "created topic"),
+                // Another process was faster; its settings are looked at like those of any topic.
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, code)) => return Err(errors::from_code(code, &format!("creating topic {name}"))),
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait_until_known(&self, topics: &[&WantedTopic]) -> Result<()> {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        for topic in topics {
+            while self.partition_count(&topic.name)?.is_none() {
+                if Instant::now() > deadline {
+                    return Err(Error::transient(format!("topic {} was created but does not appear", topic.name)));
+                }
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        let config = self.clients.client()?;
+        AdminClient::from_config_and_context(&config, DefaultClientContext)
+            .map_err(|error| errors::from_kafka(&error, "connecting to Kafka"))
+    }
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT))
+}
+
+fn from_admin(error: &KafkaError, doing: &str) -> Error {
+    match error {
+        KafkaError::AdminOp(code) => errors::from_code(*code, doing),
+        _ => errors::from_kafka(error, doing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings_for_tests;
+
+    #[test]
+    fn names_are_cleaned_as_debezium_does() {
+        let names = TopicNames::new("shop");
+        for (database, table, expect) in [
+            ("inventory", "t_int", "shop.inventory.t_int"),
+            ("inventory", "odd-table.name x", "shop.inventory.odd-table.name_x"),
+            ("inventory", "таблица", "shop.inventory._______"),
+            ("a$b", "c/d", "shop.a_b.c_d"),
+        ] {
+            assert_eq!(names.table(&TableName::new(database, table)), expect);
+        }
+        assert_eq!(names.table(&TableName::new("d", &"x".repeat(300))).len(), 249);
+    }
+
+    #[test]
+    fn two_tables_of_one_topic_are_refused_by_name() {
+        let names = TopicNames::new("shop");
+        let mut owners = TopicOwners::default();
+        owners.claim(&names, &TableName::new("inventory", "col lide")).unwrap();
+        owners.claim(&names, &TableName::new("inventory", "col lide")).unwrap();
+        let error = owners.claim(&names, &TableName::new("inventory", "col_lide")).unwrap_err().to_string();
+        assert!(error.contains("inventory.col lide") && error.contains("inventory.col_lide"), "{error}");
+        assert!(error.contains("shop.inventory.col_lide"), "{error}");
+    }
+
+    #[test]
+    fn topics_that_do_not_fit_are_refused_with_the_remedy() {
+        let facts = |partitions, policy: &str, bytes: &str| TopicFacts {
+            partitions,
+            settings: [("cleanup.policy", policy), ("max.message.bytes", bytes)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        };
+        let table = WantedTopic { name: "p.d.t".into(), partitions: 8, kind: TopicKind::Table };
+        let small = WantedTopic { name: "p.checkpoint".into(), partitions: 1, kind: TopicKind::Small };
+        let check = |wanted: &WantedTopic, facts: &TopicFacts, words: Option<&str>| match words {
+            None => assert!(refusal(wanted, facts).is_none(), "{wanted:?}"),
+            Some(words) => {
+                let text = refusal(wanted, facts).unwrap().to_string();
+                assert!(text.contains(words), "{text}");
+            }
+        };
+        check(&table, &facts(8, "delete", "1048588"), None);
+        check(&table, &facts(4, "delete", "1048588"), Some("set [log] partitions = 4"));
+        check(&table, &facts(8, "delete", "1000"), Some("max.message.bytes=1048588"));
+        check(&small, &facts(1, "compact", "1048588"), None);
+        check(&small, &facts(1, "delete", "1048588"), Some("cleanup.policy=compact"));
+        check(&small, &facts(1, "compact,delete", "1048588"), Some("cleanup.policy=compact"));
+        check(&small, &facts(2, "compact", "1048588"), Some("another prefix"));
+    }
+
+    #[test]
+    fn one_broker_may_be_away_where_there_are_more() {
+        for (replication, expect) in [(1, "1"), (2, "1"), (3, "2"), (5, "4")] {
+            let settings = LogSettings { replication, ..settings_for_tests("shop") };
+            let wanted = new_topic_settings(&settings, TopicKind::Table);
+            assert!(wanted.contains(&("min.insync.replicas", expect.to_owned())), "{wanted:?}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What librdkafka says outside of calls: its log lines, its errors, its statistics.
+//!
+//! The one thing to know: librdkafka reconnects by itself for ever and tells callers little. So the last trouble is kept
+//! here, to be named when a call gives up; and for readers, which only wait, how long no fetch can have worked. Its lines
+//! name brokers, topics and requests, never records.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    topic_partition_list::TopicPartitionList,
+};
+use serde::Deserialize;
+
+/// What is known of the connection to the brokers.
+#[derive(Default)]
+pub(crate) struct BrokerWatch {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    trouble: Option<Trouble>,
+    unreachable_since: Option<Instant>,
+    /// End of each partition, by topic and partition.
+    ends: HashMap<String, HashMap<i32, i64>>,
+}
+
+/// An error that librdkafka reported by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    pub(crate) code: RDKafkaErrorCode,
+    pub(crate) reason: String,
+}
+
+impl BrokerWatch {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last error, if any since the connection last worked.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.state().trouble.clone()
+    }
+
+    /// For how long the leaders of the fetched partitions were not all connected; asks the statistics, which come each second.
+    pub(crate) fn unreachable_for(&self) -> Option<Duration> {
+        self.state().unreachable_since.map(|since| since.elapsed())
+    }
+
+    /// Where the partition ends for a reader of committed records, as of the last second.
+    pub(crate) fn end(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.state().ends.get(topic)?.get(&partition).copied()
+    }
+
+    fn note(&self, error: &KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        if code == RDKafkaErrorCode::PartitionEOF {
+            return;
+        }
+        let mut state = self.state();
+        // "All brokers are down" follows an error that says why.
+        if code != RDKafkaErrorCode::AllBrokersDown || state.trouble.is_none() {
+            state.trouble = Some(Trouble { code, reason: reason.to_owned() });
+        }
+        drop(state);
+        tracing::debug!(target: "tailrace_kafka::librdkafka", ?code, reason, "librdkafka reported an error");
+    }
+
+    fn note_statistics(&self, statistics: &Statistics) {
+        let leaders_up =
+            statistics.topics.values().flat_map(|topic| topic.partitions.values()).filter(|p| p.is_fetched());
+        let is_reachable =
+            leaders_up.clone().all(|partition| statistics.brokers.values().any(|broker| broker.leads(partition)));
+        let mut state = self.state();
+        if is_reachable {
+            state.unreachable_since = None;
+            state.trouble = None;
+        } else if state.unreachable_since.is_none() {
+            state.unreachable_since = Some(Instant::now());
+        }
+        for (name, topic) in &statistics.topics {
+            let ends = state.ends.entry(name.clone()).or_default();
+            ends.extend(topic.partitions.values().map(|partition| (partition.partition, partition.ls_offset)));
+        }
+    }
+}
+
+impl ClientContext for BrokerWatch {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::warn!(target: "tailrace_kafka::librdkafka", facility, "{message}");
+            }
+            // The producer is told by CONFWARN that a setting of consumers is ignored; it is not.
+            RDKafkaLogLevel::Warning if facility == "CONFWARN" => {}
+            RDKafkaLogLevel::Warning => tracing::info!(target: "tailrace_kafka::librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::debug!(target: "tailrace_kafka::librdkafka", facility, "{message}");
+            }
+            RDKafkaLogLevel::Debug => {}
+        }
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        match serde_json::from_slice(statistics) {
+            Ok(statistics) => self.note_statistics(&statistics),
+            Err(error) => tracing::warn!(%error, "librdkafka's statistics can't be read"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.note(&error, reason);
+    }
+}
+
+impl ConsumerContext for BrokerWatch {
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::debug!(%error, "offsets for lag tools were not taken; nothing rests on them");
+        }
+    }
+}
+
+/// The few of librdkafka's statistics that are looked at.
+#[derive(Deserialize)]
+struct Statistics {
+    #[serde(default)]
+    brokers: HashMap<String, BrokerStatistics>,
+    #[serde(default)]
+    topics: HashMap<String, TopicStatistics>,
+}
+
+#[derive(Deserialize)]
+struct BrokerStatistics {
+    nodeid: i64,
+    state: String,
+}
+
+#[derive(Deserialize)]
+struct TopicStatistics {
+    #[serde(default)]
+    partitions: HashMap<String, PartitionStatistics>,
+}
+
+#[derive(Deserialize)]
+struct PartitionStatistics {
+    partition: i32,
+    leader: i64,
+    #[serde(default)]
+    desired: bool,
+    #[serde(default)]
+    fetch_state: String,
+    ls_offset: i64,
+}
+
+impl PartitionStatistics {
+    /// Whether records of it are wanted.
+    fn is_fetched(&self) -> bool {
+        self.partition >= 0 && self.desired && self.fetch_state != "none" && self.fetch_state != "stopped"
+    }
+}
+
+impl BrokerStatistics {
+    fn leads(&self, partition: &PartitionStatistics) -> bool {
+        self.nodeid == partition.leader && self.nodeid >= 0 && self.state == "UP"
+    }
+}

@@ -1,0 +1,4 @@
+//! The log on a real broker: what is committed is read once and in order, whatever happens to brokers and writers.
+
+mod support;
+mod writing;
