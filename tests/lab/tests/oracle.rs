@@ -29,7 +29,11 @@ async fn a_copy_is_equal_and_each_spoiled_value_is_found() -> Result<()> {
     let (mysql, postgres) = (Mysql::up("main")?, Postgres::up("main")?);
     write_shop(&mysql.admin_url()?).await?;
     let mut source = writer::connect(&mysql.admin_url()?, Some(SHOP)).await?;
-    let mut target = PgConnection::connect(&postgres.owner_url("shop")?).await?;
+    let mut admin = PgConnection::connect(&postgres.admin_url("postgres")?).await?;
+    let drop_database = format!("DROP DATABASE IF EXISTS {SHOP} WITH (FORCE)");
+    sqlx::raw_sql(AssertSqlSafe(drop_database.as_str())).execute(&mut admin).await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {SHOP} OWNER tailrace"))).execute(&mut admin).await?;
+    let mut target = PgConnection::connect(&postgres.owner_url(SHOP)?).await?;
     copy_shop(&mut source, &mut target).await?;
 
     for (table, _) in TARGETS {
@@ -45,7 +49,7 @@ async fn a_copy_is_equal_and_each_spoiled_value_is_found() -> Result<()> {
         assert_eq!(spoiled_columns(&found), *columns, "{spoil}");
         sqlx::raw_sql("ROLLBACK").execute(&mut target).await?;
     }
-    sqlx::raw_sql(AssertSqlSafe(format!("DROP SCHEMA {SHOP} CASCADE"))).execute(&mut target).await?;
+    sqlx::raw_sql(AssertSqlSafe(drop_database)).execute(&mut admin).await?;
     source.query_drop(format!("DROP DATABASE {SHOP}")).await?;
     source.disconnect().await?;
     Ok(())
@@ -161,7 +165,7 @@ async fn write_shop(url: &str) -> Result<()> {
 
 /// By hand: MySQL's text into PostgreSQL's types.
 async fn copy_shop(source: &mut Conn, target: &mut PgConnection) -> Result<()> {
-    let schema = format!("DROP SCHEMA IF EXISTS {SHOP} CASCADE; CREATE SCHEMA {SHOP}; SET timezone = 'UTC'");
+    let schema = format!("CREATE SCHEMA {SHOP}; SET timezone = 'UTC'");
     sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut *target).await?;
     for (table, types) in TARGETS {
         let types: Vec<&str> = types.split(' ').collect();
