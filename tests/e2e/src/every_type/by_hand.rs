@@ -39,7 +39,13 @@ const HAND_ROWS: &[HandRow] = &[
     hand("decimal_free", ["DECIMAL(20,4)", "numeric"], Rule::Decimal, "$", &["0", "-9999999999999999.9999", "1.1000"]),
     hand("decimal_wider", ["DECIMAL(10,2)", "numeric(20,6)"], Rule::Decimal, "$", &["99999999.99", "-0.01"]),
     hand("decimal_narrow", ["DECIMAL(10,2)", "numeric(5,2)"], Rule::Decimal, "$", &["999.99", "-999.99"]),
-    hand("float_double", ["FLOAT", "double precision"], Rule::Bits64, "$", &["0.1", "3.402823466e38", "1.4e-45", "-0e0"]),
+    hand(
+        "float_double",
+        ["FLOAT", "double precision"],
+        Rule::Bits64,
+        "$",
+        &["0.1", "3.402823466e38", "1.4e-45", "-0e0"],
+    ),
     hand("bit_boolean", ["BIT(1)", "boolean"], Rule::BitString(1), "$::int::bit(1)", &["b'0'", "b'1'"]),
     hand("bit_bigint", ["BIT(33)", "bigint"], Rule::BitString(33), "$::bit(33)", &["0", "8589934591", "4294967296"]),
     hand("bit_varying", ["BIT(10)", "bit varying"], Rule::BitString(10), "$", &["0", "1023", "513"]),
@@ -49,7 +55,13 @@ const HAND_ROWS: &[HandRow] = &[
     hand("latin_varchar", ["VARCHAR(5) CHARACTER SET latin1", "varchar(5)"], Rule::Text, "$", &["'é€ÿÿÿ'", "''"]),
     hand("enum_varchar", ["ENUM('a','bb')", "varchar(2)"], Rule::Text, "$", &["'a'", "'bb'", "''"]),
     hand("set_varchar", ["SET('a','b')", "varchar(3)"], Rule::Text, "$", &["''", "'a,b'"]),
-    hand("json_jsonb", ["JSON", "jsonb"], Rule::Jsonb, "$", &["'{\"b\": [1.50, null], \"a\": \"é😀\"}'", "'[1e3]'", "'null'"]),
+    hand(
+        "json_jsonb",
+        ["JSON", "jsonb"],
+        Rule::Jsonb,
+        "$",
+        &["'{\"b\": [1.50, null], \"a\": \"é😀\"}'", "'[1e3]'", "'null'"],
+    ),
     hand("json_text", ["JSON", "text"], Rule::Json, "$", &["'{\"b\": 1, \"a\": [1.0]}'", "'[]'"]),
     hand("time_time", ["TIME(6)", "time"], Rule::Time, "$", &["'00:00:00'", "'23:59:59.999999'", "'24:00:00'"]),
     hand("time_interval", ["TIME(3)", "interval"], Rule::Time, "$", &["'-838:59:58.999'", "'838:59:59'"]),
@@ -101,11 +113,42 @@ fn other_types_orders_and_extra_columns_serve() -> Result<()> {
 }
 
 /// Names that somebody quotes wrongly sooner or later.
-const ODD_TABLES: &[&str] =
-    &["select", "UPPER", "upper", "od\"d ta'ble.na`me %s {0} ;--", "таблица", "a,b", "1digit", "$dollar", "back\\slash"];
+const ODD_TABLES: &[&str] = &[
+    "select",
+    "UPPER",
+    "upper",
+    "od\"d ta'ble.na`me %s {0} ;--",
+    "таблица",
+    "a,b",
+    "1digit",
+    "$dollar",
+    "back\\slash",
+];
 const ODD_COLUMNS: &[&str] = &[
-    "select", "UPPER", "Lower", "dot.col", "sp ace", "ünï", "日本", "1digit", "q\"uo'te", "do$lar", "back`tick", "a,b",
-    "back\\slash", "%s", "{}", "?", "$1", ":name", "--", ";", "(x)", "ctid2", "new", "tailrace",
+    "select",
+    "UPPER",
+    "Lower",
+    "dot.col",
+    "sp ace",
+    "ünï",
+    "日本",
+    "1digit",
+    "q\"uo'te",
+    "do$lar",
+    "back`tick",
+    "a,b",
+    "back\\slash",
+    "%s",
+    "{}",
+    "?",
+    "$1",
+    ":name",
+    "--",
+    ";",
+    "(x)",
+    "ctid2",
+    "new",
+    "tailrace",
 ];
 
 #[test]

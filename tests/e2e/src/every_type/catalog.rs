@@ -256,7 +256,8 @@ fn texts() -> Vec<TypeRow> {
         let shape = ColumnType::Text { form, bytes_max: 0, charset: Charset::Utf8mb4 };
         row(name, shape, [declared, "text"], Rule::Text, values)
     };
-    const LONG: &[&str] = &["'m'", "REPEAT('é', 256)", "REPEAT('x', 255)", "REPEAT('x', 256)", "REPEAT('😀', 300)", "''"];
+    const LONG: &[&str] =
+        &["'m'", "REPEAT('é', 256)", "REPEAT('x', 255)", "REPEAT('x', 256)", "REPEAT('😀', 300)", "''"];
     const LARGE: &[&str] = &["'l'", "REPEAT('é中😀x', 8000)", "''", "REPEAT(' ', 70000)"];
     vec![
         text("c20", Fixed, "CHAR(20)", UNICODE).key(),
@@ -323,7 +324,8 @@ fn bytes() -> Vec<TypeRow> {
     let bytes = |name, form, declared, values| {
         row(name, ColumnType::Bytes { form, bytes_max: 0 }, [declared, "bytea"], Rule::Bytes, values)
     };
-    const ODD: &[&str] = &["''", "0x00", "0xFF", "0x6100", "0x612020", "0xC328EDA08080", "0xFBEFFFFE", "0x0000FF00", "'\\\\x'"];
+    const ODD: &[&str] =
+        &["''", "0x00", "0xFF", "0x6100", "0x612020", "0xC328EDA08080", "0xFBEFFFFE", "0x0000FF00", "'\\\\x'"];
     const LARGE: &[&str] = &["''", "0x00", "REPEAT(0xFF, 70000)", "REPEAT(0x0027, 40000)"];
     vec![
         bytes("b1", Fixed, "BINARY", &["0x00", "0xFF", "0x20", "'a'"]).key(),
@@ -361,12 +363,7 @@ fn members() -> Vec<TypeRow> {
         text("e_latin", enumeration(), "ENUM('é','ü','€') CHARACTER SET latin1", &["'é'", "'ü'", "'€'"]).key(),
         text("s", set(), "SET('a','b','c')", &["'a'", "''", "'a,b,c'", "'c,a'", "'b'"]).key(),
         text("s_odd", set(), "SET('it''s','é😀','sp ace','\"','z')", &["'it''s'", "''", "31", "'é😀,z'", "8"]).key(),
-        text(
-            "s64",
-            set(),
-            SIXTY_FOUR,
-            &["'01'", "'64'", "18446744073709551615", "9223372036854775808", "3", "''"],
-        ),
+        text("s64", set(), SIXTY_FOUR, &["'01'", "'64'", "18446744073709551615", "9223372036854775808", "3", "''"]),
     ]
 }
 

@@ -45,9 +45,14 @@ impl Rule {
             Rule::Bytes => format!("HEX({column})"),
             Rule::BitString(length) => format!("LPAD(BIN({column} + 0), {length}, '0')"),
             Rule::Instant => format!("UNIX_TIMESTAMP({column})"),
-            Rule::Whole | Rule::Decimal | Rule::Text | Rule::Day | Rule::Time | Rule::DayAndTime | Rule::Json | Rule::Jsonb => {
-                column.to_owned()
-            }
+            Rule::Whole
+            | Rule::Decimal
+            | Rule::Text
+            | Rule::Day
+            | Rule::Time
+            | Rule::DayAndTime
+            | Rule::Json
+            | Rule::Jsonb => column.to_owned(),
         }
     }
 

@@ -55,7 +55,10 @@ impl Compared {
         for (column, (source, target)) in self.columns.iter().zip(source.iter().zip(target)) {
             if source != target {
                 let (source, target) = (shown(source), shown(target));
-                found.push(format!("{} row {id}, {}: {source} in the source, {target} in the target", self.name, column.name));
+                found.push(format!(
+                    "{} row {id}, {}: {source} in the source, {target} in the target",
+                    self.name, column.name
+                ));
             }
         }
     }
@@ -66,9 +69,8 @@ impl Compared {
     }
 
     fn target_query(&self) -> String {
-        let form = |column: &Asked| {
-            column.rule.of_postgres(&column.target_form.replace('$', &postgres_name(&column.name)))
-        };
+        let form =
+            |column: &Asked| column.rule.of_postgres(&column.target_form.replace('$', &postgres_name(&column.name)));
         let forms: Vec<String> = self.columns.iter().map(form).collect();
         format!("SELECT id, {} FROM {} ORDER BY id", forms.join(", "), postgres_name(&self.name))
     }
@@ -113,7 +115,9 @@ pub(crate) fn wait_equal(scene: &Scene, stage: &str, tables: &[Compared]) -> Res
 fn shown(value: &Option<String>) -> String {
     match value {
         None => "NULL".to_owned(),
-        Some(text) if text.len() > 200 => format!("{:?}… ({} bytes)", text.chars().take(60).collect::<String>(), text.len()),
+        Some(text) if text.len() > 200 => {
+            format!("{:?}… ({} bytes)", text.chars().take(60).collect::<String>(), text.len())
+        }
         Some(text) => format!("{text:?}"),
     }
 }
