@@ -6,7 +6,7 @@ use tracing::Instrument as _;
 /// Starts a task. Its owner awaits the handle, or aborts it: no task is left alone.
 #[expect(clippy::disallowed_methods, reason = "the one place where tasks start")]
 pub fn spawn<T: Send + 'static>(name: &'static str, future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    tokio::spawn(future.instrument(tracing::info_span!("task", name)))
+    tokio::spawn(future.instrument(tracing::info_span!("task", task = name)))
 }
 
 /// Tasks of one kind that are waited for together. Dropping it aborts those that still run.
@@ -23,7 +23,7 @@ impl<T: Send + 'static> Group<T> {
 
     /// Starts a task.
     pub fn spawn(&mut self, name: &'static str, future: impl Future<Output = T> + Send + 'static) {
-        self.tasks.spawn(future.instrument(tracing::info_span!("task", name)));
+        self.tasks.spawn(future.instrument(tracing::info_span!("task", task = name)));
     }
 
     /// The next task that ends; none if all have. Cancel-safe.

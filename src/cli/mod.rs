@@ -1,0 +1,312 @@
+//! The command line: arguments, the log, signals, and how the process ends. What a command does stands in `run`.
+//!
+//! The one thing to know: standard output holds only what a command was asked for; everything else is the log, on standard
+//! error.
+
+mod exit;
+mod logging;
+mod output;
+mod signals;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use exit::ExitCode;
+use logging::{LogFormat, LogLevel};
+use tailrace_contract::{Error, Result};
+
+use crate::{
+    config::{Config, ConfigError, Stores},
+    control::{ControlServer, Told},
+    run::{self, RunContext, TableStatements},
+    runtime::{Health, Shutdown, tasks},
+    telemetry::Metrics,
+};
+
+/// Moves a live MySQL table into a new store while the business keeps writing.
+///
+/// For operators: describe source, log, target and tables in tailrace.toml, make the target's tables with `tailrace schema
+/// --apply`, then keep `tailrace capture` and `tailrace apply` running (or both as `tailrace run`). Each can be stopped or
+/// killed at any time: it goes on where it was, and no change is lost or applied twice.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tailrace",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = exit::table(), after_long_help = long_epilog(), disable_help_subcommand = true)]
+struct Arguments {
+    /// The configuration; paths in it begin at its own folder
+    #[arg(short, long, global = true, value_name = "FILE", default_value = "tailrace.toml")]
+    config: PathBuf,
+
+    /// Form of the log on standard error
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value = "human")]
+    log_format: LogFormat,
+
+    /// How much is logged [default: info, or what TAILRACE_LOG says, as in info,tailrace::capture=debug]
+    #[arg(long, global = true, value_name = "LEVEL", value_enum)]
+    log_level: Option<LogLevel>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the target's CREATE TABLE for each source table, or run them
+    ///
+    /// Types are chosen so that no value of the source is lost. Nothing is changed without --apply, and a table that exists is
+    /// never touched. Needs [source], [target] and [[table]].
+    #[command(
+        after_help = "Examples:\n  tailrace schema > tables.sql\n  tailrace schema --apply\n  tailrace schema --format json"
+    )]
+    Schema(SchemaArguments),
+
+    /// Follow the source's changes and write them to the log, until asked to stop
+    ///
+    /// Needs [source], [log] and [[table]]. A second capture with the same prefix takes over; the first ends with exit code 6.
+    /// Serves /healthz and /metrics on http.capture.
+    #[command(after_help = "Example:\n  tailrace capture --config /etc/tailrace/shop.toml --log-format json")]
+    Capture,
+
+    /// Write the log's changes to the target, until asked to stop
+    ///
+    /// Needs [log], [target] and [[table]]. Rows and progress are stored in one transaction of the target. Serves /healthz and
+    /// /metrics on http.apply.
+    #[command(after_help = "Example:\n  tailrace apply --config /etc/tailrace/shop.toml --log-format json")]
+    Apply(ApplyArguments),
+
+    /// Capture and apply in one process
+    ///
+    /// When one of them ends, the other is stopped too. Serves /healthz and /metrics on http.capture.
+    #[command(after_help = "Example:\n  tailrace run --config /etc/tailrace/shop.toml")]
+    Run(ApplyArguments),
+
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Args)]
+struct SchemaArguments {
+    /// Run the statements of tables that are missing in the target
+    #[arg(long)]
+    apply: bool,
+
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "text")]
+    format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+struct ApplyArguments {
+    /// Accept target tables with rows that Tailrace did not write: rows with equal keys will be replaced
+    #[arg(long)]
+    allow_existing: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    /// SQL with comments
+    Text,
+    /// A JSON list
+    Json,
+}
+
+/// A command that runs until it is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Daemon {
+    Capture,
+    Apply { allow_existing: bool },
+    Run { allow_existing: bool },
+}
+
+impl Daemon {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Capture => "capture",
+            Self::Apply { .. } => "apply",
+            Self::Run { .. } => "run",
+        }
+    }
+
+    fn stores(self) -> Stores {
+        match self {
+            Self::Capture => Stores { source: true, log: true, target: false },
+            Self::Apply { .. } => Stores { source: false, log: true, target: true },
+            Self::Run { .. } => Stores { source: true, log: true, target: true },
+        }
+    }
+
+    fn allows_existing(self) -> bool {
+        match self {
+            Self::Capture => false,
+            Self::Apply { allow_existing } | Self::Run { allow_existing } => allow_existing,
+        }
+    }
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> std::process::ExitCode {
+    let code = match Arguments::try_parse() {
+        Ok(arguments) => execute(&arguments),
+        Err(error) => {
+            // Help and version come here too. If they can't be printed, nobody reads.
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::Usage } else { ExitCode::Done }
+        }
+    };
+    std::process::ExitCode::from(code.code())
+}
+
+fn execute(arguments: &Arguments) -> ExitCode {
+    let variable = std::env::var_os(logging::VARIABLE).map(|text| text.to_string_lossy().into_owned());
+    match logging::levels(arguments.log_level, variable.as_deref()) {
+        Ok(levels) => logging::start(arguments.log_format, levels),
+        Err(problem) => {
+            output::complain(&problem);
+            return ExitCode::Usage;
+        }
+    }
+    match &arguments.command {
+        Command::Schema(options) => schema(arguments, options),
+        Command::Capture => daemon(arguments, Daemon::Capture),
+        Command::Apply(options) => daemon(arguments, Daemon::Apply { allow_existing: options.allow_existing }),
+        Command::Run(options) => daemon(arguments, Daemon::Run { allow_existing: options.allow_existing }),
+        Command::Version => finish(print(&format!("tailrace {}\n", env!("CARGO_PKG_VERSION")))),
+    }
+}
+
+fn schema(arguments: &Arguments, options: &SchemaArguments) -> ExitCode {
+    let config = match Config::load(&arguments.config, Stores { source: true, log: false, target: true }) {
+        Ok(config) => config,
+        Err(error) => return refuse_config(arguments.log_format, &error),
+    };
+    let statements = block_on(run::schema(config, options.apply));
+    finish(statements.and_then(|tables| print(&schema_text(&tables, options.format))))
+}
+
+fn daemon(arguments: &Arguments, daemon: Daemon) -> ExitCode {
+    let config = match Config::load(&arguments.config, daemon.stores()) {
+        Ok(config) => config,
+        Err(error) => return refuse_config(arguments.log_format, &error),
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), command = daemon.name(), config = %arguments.config.display(), "starting");
+    let context = RunContext {
+        shutdown: Shutdown::new(),
+        metrics: Arc::new(Metrics::new()),
+        health: Arc::new(Health::new()),
+        allow_existing: daemon.allows_existing(),
+    };
+    finish(block_on(serve(daemon, config, context)))
+}
+
+/// Runs a daemon and tells about it over HTTP.
+async fn serve(daemon: Daemon, config: Config, context: RunContext) -> Result<()> {
+    #[cfg(feature = "faults")]
+    crate::faults::install()?;
+    signals::listen(context.shutdown.clone(), signals::GRACE)
+        .map_err(|error| Error::refused("can't listen for signals").caused_by(error))?;
+    let (address, key): (SocketAddr, _) = match daemon {
+        Daemon::Capture | Daemon::Run { .. } => (config.http.capture, "http.capture"),
+        Daemon::Apply { .. } => (config.http.apply, "http.apply"),
+    };
+    let control = ControlServer::bind(address, key).await?;
+    tracing::info!(address = %control.address(), "serving /healthz and /metrics");
+    let told = Told { health: Arc::clone(&context.health), metrics: Arc::clone(&context.metrics) };
+    let control = tasks::spawn("control", async move {
+        if let Err(error) = control.serve(told).await {
+            tracing::error!(%error, "no health and no metrics any more");
+        }
+    });
+    let ended = match daemon {
+        Daemon::Capture => Box::pin(run::capture(config, context)).await,
+        Daemon::Apply { .. } => Box::pin(run::apply(config, context)).await,
+        Daemon::Run { .. } => Box::pin(run::run(config, context)).await,
+    };
+    control.abort();
+    ended
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    /// What runs on a blocking thread (looking up a name, say) may take so long after the end.
+    const LINGER: Duration = Duration::from_secs(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::refused("can't start the runtime").caused_by(error))?;
+    let ended = runtime.block_on(future);
+    runtime.shutdown_timeout(LINGER);
+    ended
+}
+
+/// Tells how the command ended, once, and gives its code.
+fn finish(ended: Result<()>) -> ExitCode {
+    let code = ended.as_ref().err().map_or(ExitCode::Done, |error| ExitCode::from(error.kind()));
+    match ended {
+        Err(error) if code != ExitCode::Done => {
+            tracing::error!(kind = error.kind().name(), exit_code = code.code(), "{error}");
+        }
+        Ok(()) | Err(_) => tracing::debug!(exit_code = code.code(), "done"),
+    }
+    code
+}
+
+fn refuse_config(format: LogFormat, error: &ConfigError) -> ExitCode {
+    match (format, error) {
+        (LogFormat::Json, ConfigError::Wrong { path, problems }) => {
+            for problem in problems {
+                tracing::error!(
+                    file = %path.display(), line = problem.line, column = problem.column, key = problem.key,
+                    remedy = problem.remedy, "{}", problem.message,
+                );
+            }
+        }
+        (LogFormat::Json, ConfigError::Unreadable { .. }) => tracing::error!("{error}"),
+        (LogFormat::Human, _) => output::complain(&error.to_string()),
+    }
+    ExitCode::Usage
+}
+
+fn print(text: &str) -> Result<()> {
+    output::print(text).map_err(|error| Error::refused("can't write to standard output").caused_by(error))
+}
+
+fn schema_text(tables: &[TableStatements], format: OutputFormat) -> String {
+    match format {
+        OutputFormat::Json => {
+            serde_json::to_string_pretty(tables).expect("invariant: the tables have only texts") + "\n"
+        }
+        OutputFormat::Text => tables.iter().map(table_text).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+fn table_text(table: &TableStatements) -> String {
+    // A name with a line break must not end the comment.
+    let shown = |name: &str| name.replace(char::is_control, "?");
+    let state = match table.created {
+        None => "",
+        Some(true) => ": made",
+        Some(false) => ": exists already, not touched",
+    };
+    let mut text = format!("-- {} -> {}{state}\n", shown(&table.source), shown(&table.target));
+    for statement in &table.statements {
+        text.push_str(statement.trim_end().trim_end_matches(';'));
+        text.push_str(";\n");
+    }
+    text
+}
+
+fn long_epilog() -> String {
+    format!(
+        "Signals:\n  SIGTERM and SIGINT finish the batch, save and end within 10 s; a second one ends at once.\n\n\
+         Examples:\n  tailrace schema --apply\n  tailrace capture &\n  tailrace apply\n  curl http://127.0.0.1:8700/healthz\n\n\
+         Files:\n  tailrace.toml: docs/configuration.md describes every key.\n\n{}",
+        exit::table()
+    )
+}
