@@ -1,18 +1,130 @@
-//! Changes of each kind arrive in the target and in the topics.
+//! Changes of each kind arrive: in the target, row for row, and in the topics, as Debezium JSON that Kafka's own console
+//! consumer reads.
 
-use anyhow::Result;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use lab::process::Tailrace;
+use serde_json::{Value, json};
 
 use crate::harness::Scene;
 
+const TABLES: &str = "
+CREATE TABLE orders (id INT PRIMARY KEY, state VARCHAR(20) NOT NULL);
+CREATE TABLE items (order_id INT, line INT, sku VARCHAR(20), PRIMARY KEY (order_id, line));";
+
+/// Each kind of change, and a transaction over two tables.
+const CHANGES: &str = "
+INSERT INTO orders VALUES (1, 'new'), (2, 'new'), (3, 'new');
+START TRANSACTION;
+UPDATE orders SET state = 'paid' WHERE id = 2;
+INSERT INTO items VALUES (2, 1, 'apple'), (2, 2, NULL);
+DELETE FROM orders WHERE id = 1;
+COMMIT;
+UPDATE orders SET id = 30, state = 'moved' WHERE id = 3;";
+
 #[test]
-fn a_scene_has_databases_of_its_own() -> Result<()> {
-    let scene = Scene::new("scene")?;
-    scene.source("CREATE TABLE t (id INT PRIMARY KEY, note TEXT); INSERT INTO t VALUES (1, 'a'), (2, NULL)")?;
-    scene.target(&format!("CREATE SCHEMA {0}; CREATE TABLE {0}.t (id INT PRIMARY KEY, note TEXT)", scene.database))?;
-    scene.target("INSERT INTO t VALUES (1, 'a'), (2, NULL)")?;
-    let query = "SELECT id, note FROM t ORDER BY id";
-    let rows = vec![vec![Some("1".to_owned()), Some("a".to_owned())], vec![Some("2".to_owned()), None]];
-    assert_eq!(scene.source_rows(query)?, rows);
-    assert_eq!(scene.target_rows(query)?, rows);
+fn changes_of_each_kind_arrive() -> Result<()> {
+    let scene = Scene::new("flow")?;
+    scene.source(TABLES)?;
+    scene.make_target()?;
+    let start = scene.history_start()?;
+    let (mut capture, mut apply) = (scene.capture()?, scene.apply()?);
+    scene.source(CHANGES)?;
+    scene.wait_drained()?;
+
+    assert_eq!(scene.ensure_equal()?, 4);
+    let judged = scene.judge_history(&start)?;
+    assert_eq!((judged.changes, judged.key_changes), (9, 1), "with the marker: {judged:?}");
+    let mut orders = console_consumer(&scene, "orders", 9)?;
+    orders.sort_by_key(Value::to_string);
+    let mut expected = expected_orders();
+    expected.sort_by_key(Value::to_string);
+    assert_eq!(orders, expected);
+    for process in [&mut capture, &mut apply] {
+        end(process)?;
+    }
     scene.finish()
+}
+
+/// Both halves in one process.
+#[test]
+fn run_does_both() -> Result<()> {
+    let scene = Scene::new("run")?;
+    scene.source(TABLES)?;
+    scene.make_target()?;
+    let mut both = scene.launch(&["run"])?.spawn()?;
+    both.wait_ready(crate::harness::READY_LIMIT)?;
+    scene.source(CHANGES)?;
+    scene.wait_drained()?;
+    assert_eq!(scene.ensure_equal()?, 4);
+    end(&mut both)?;
+    scene.finish()
+}
+
+/// The oracle of all these tests notices one row that differs, one that is missing and one too many.
+#[test]
+fn a_planted_difference_is_found() -> Result<()> {
+    let scene = Scene::new("planted")?;
+    scene.source(TABLES)?;
+    scene.make_target()?;
+    scene.source("INSERT INTO orders VALUES (1, 'new'), (2, 'new')")?;
+    scene.target("INSERT INTO orders VALUES (1, 'new'), (2, 'new')")?;
+    assert_eq!(scene.ensure_equal()?, 2);
+    for spoil in [
+        "UPDATE orders SET state = 'New' WHERE id = 2",
+        "DELETE FROM orders WHERE id = 1",
+        "INSERT INTO orders VALUES (3, '')",
+    ] {
+        scene.target(spoil)?;
+        let error =
+            scene.ensure_equal().err().with_context(|| format!("after {spoil} the comparison found nothing"))?;
+        ensure!(error.to_string().contains("orders"), "the table is not named: {error}");
+        scene.target("DELETE FROM orders; INSERT INTO orders VALUES (1, 'new'), (2, 'new')")?;
+        scene.ensure_equal()?;
+    }
+    scene.finish()
+}
+
+fn end(process: &mut Tailrace) -> Result<()> {
+    process.terminate()?;
+    let status = process.wait_exit(std::time::Duration::from_secs(10))?;
+    ensure!(status.code() == Some(0), "ended with {status}: {}", process.log_text());
+    Ok(())
+}
+
+/// Key, kind and images of each record of `orders`; key 3 moves to 30 by a delete, a tombstone and an insert.
+fn expected_orders() -> Vec<Value> {
+    let row = |id: i32, state: &str| json!({"id": id, "state": state});
+    let record = |id: i32, op: &str, before: Value, after: Value| json!({"key": {"id": id}, "op": op, "before": before, "after": after});
+    let tombstone = |id: i32| json!({"key": {"id": id}, "op": null, "before": null, "after": null});
+    vec![
+        record(1, "c", Value::Null, row(1, "new")),
+        record(2, "c", Value::Null, row(2, "new")),
+        record(3, "c", Value::Null, row(3, "new")),
+        record(2, "u", row(2, "new"), row(2, "paid")),
+        record(1, "d", row(1, "new"), Value::Null),
+        tombstone(1),
+        record(3, "d", row(3, "new"), Value::Null),
+        tombstone(3),
+        record(30, "c", Value::Null, row(30, "moved")),
+    ]
+}
+
+/// Records of a table's topic as Kafka's console consumer prints them.
+fn console_consumer(scene: &Scene, table: &str, count: usize) -> Result<Vec<Value>> {
+    let line = scene.servers.kafka.console_consumer(&scene.topic(table))?;
+    let (line, _) = line.split_once("--max-messages").context("the line limits the records")?;
+    let line = format!("{line} --max-messages {count} --timeout-ms 30000 --property print.key=true");
+    let output = Command::new("sh").args(["-c", &line]).output().context("running the console consumer")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the console consumer failed: {said}");
+    let lines = String::from_utf8(output.stdout).context("its output is text")?;
+    lines.lines().map(console_record).collect()
+}
+
+fn console_record(line: &str) -> Result<Value> {
+    let (key, value) = line.split_once('\t').with_context(|| format!("no key in {line}"))?;
+    let (key, value): (Value, Value) = (serde_json::from_str(key)?, serde_json::from_str(value)?);
+    Ok(json!({"key": key, "op": value["op"], "before": value["before"], "after": value["after"]}))
 }

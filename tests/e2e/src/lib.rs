@@ -6,6 +6,12 @@
 #![cfg(test)]
 
 mod every_type;
+mod fencing;
 mod flow;
 mod harness;
 mod history;
+mod huge_transaction;
+mod kills;
+mod restarts;
+mod rewind;
+mod signals;

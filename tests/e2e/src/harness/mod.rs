@@ -6,7 +6,9 @@
 
 mod arrival;
 mod config;
+mod ledger;
 mod live;
+mod memory;
 mod sql;
 mod topics;
 
@@ -21,7 +23,9 @@ use lab::process::{Finished, Launch, Tailrace};
 use lab::{Kafka, Mysql, Postgres, TAILRACE_PASSWORD};
 
 pub(crate) use config::Addresses;
+pub(crate) use ledger::{KEYS, LEDGER, Ledger};
 pub(crate) use live::Shop;
+pub(crate) use memory::{Sampler, Samples};
 pub(crate) use sql::Texts;
 pub(crate) use topics::Record;
 
@@ -84,10 +88,11 @@ impl Scene {
         Scene::begin(name, Servers::shared()?, quiet)
     }
 
-    /// The same for a test that needs both processors: no other test of this binary runs meanwhile.
-    pub(crate) fn alone(name: &str) -> Result<Scene> {
+    /// A scene on servers of the test's own, for a test that needs both processors: no other test of this binary runs
+    /// meanwhile.
+    pub(crate) fn alone_on(name: &str, servers: Servers) -> Result<Scene> {
         let quiet = Quiet::Alone(QUIET.write().unwrap_or_else(PoisonError::into_inner));
-        Scene::begin(name, Servers::shared()?, quiet)
+        Scene::begin(name, servers, quiet)
     }
 
     /// A scene on servers of the test's own, where some may be killed.
@@ -212,16 +217,20 @@ fn number(rows: Vec<Texts>, query: &str) -> Result<i64> {
     text.parse().with_context(|| format!("{query}: {text} is no whole number"))
 }
 
-/// Asks until the answer is yes. The last answer, or what kept it from coming, is in the error.
+/// Asks until the answer is yes, less and less often. An error of the question ends it.
 pub(crate) fn wait_until(what: &str, limit: Duration, mut is_done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let mut last = Ok(false);
+    const STEP_MAX: Duration = Duration::from_millis(250);
     let begin = Instant::now();
+    let (mut last, mut next) = (Ok(false), begin);
     lab::wait::until(limit, || {
-        last = is_done();
-        matches!(last, Ok(true))
+        if Instant::now() >= next {
+            last = is_done();
+            next = Instant::now() + (begin.elapsed() / 20).min(STEP_MAX);
+        }
+        !matches!(last, Ok(false))
     });
-    let is_met = last.with_context(|| format!("waiting for: {what}"))?;
-    ensure!(is_met, "waited {:?} in vain for: {what}", begin.elapsed());
+    let is_met = last.with_context(|| format!("waiting until {what}"))?;
+    ensure!(is_met, "waited {:?} in vain until {what}", begin.elapsed());
     Ok(())
 }
 
@@ -252,4 +261,13 @@ pub(crate) fn free_port() -> Result<u16> {
         }
     }
     anyhow::bail!("no free port from {FIRST} on")
+}
+
+/// The seed of a test's dice: `E2E_SEED` replays a run, else it comes from the clock. Printed in any case.
+pub(crate) fn seed(name: &str) -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let given = std::env::var("E2E_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = given.unwrap_or(u64::from(now.subsec_nanos()) + 1);
+    lab::say(&format!("{name}: E2E_SEED={seed}"));
+    seed
 }

@@ -71,6 +71,11 @@ impl Sql {
         self.runtime.block_on(future)
     }
 
+    /// Starts something that goes on while the test does other things.
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+        self.runtime.spawn(future)
+    }
+
     /// Lends a connection to each side.
     pub(super) fn with_both<T>(
         &self,

@@ -1,0 +1,72 @@
+//! Memory of a process over time, from `/proc`.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Samples a process until asked, or until it ends.
+pub(crate) struct Sampler {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Samples>,
+}
+
+/// Kilobytes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Samples {
+    /// Resident, in the order of time.
+    pub(crate) resident: Vec<u64>,
+    /// The most that was ever resident.
+    pub(crate) peak: u64,
+}
+
+impl Sampler {
+    pub(crate) fn start(pid: u32) -> Sampler {
+        let stop = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut samples = Samples::default();
+            let mut next = || {
+                let Some((resident, peak)) = read(pid) else { return true };
+                samples.resident.push(resident);
+                samples.peak = peak;
+                is_over.load(Ordering::SeqCst)
+            };
+            // One look per interval: the condition of the inner wait is the end of the sampling.
+            while !next() {
+                lab::wait::until(INTERVAL, || is_over.load(Ordering::SeqCst));
+            }
+            samples
+        });
+        Sampler { stop, thread }
+    }
+
+    pub(crate) fn end(self) -> Result<Samples> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().ok().context("the thread that samples memory")
+    }
+}
+
+impl Samples {
+    /// The highest values of the first and of the last third.
+    pub(crate) fn thirds(&self) -> Result<(u64, u64)> {
+        let third = self.resident.len() / 3;
+        ensure!(third >= 10, "only {} samples: nothing to compare", self.resident.len());
+        let highest = |samples: &[u64]| samples.iter().copied().max().unwrap_or(0);
+        Ok((highest(&self.resident[..third]), highest(&self.resident[self.resident.len() - third..])))
+    }
+}
+
+fn read(pid: u32) -> Option<(u64, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().trim_end_matches("kB").trim().parse().ok()
+    };
+    Some((field("VmRSS:")?, field("VmHWM:")?))
+}

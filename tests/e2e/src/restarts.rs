@@ -1,0 +1,122 @@
+//! SIGKILL and restart of MySQL, of Kafka, of PostgreSQL in the middle of a load: Tailrace waits, says so in health, metrics
+//! and log, goes on by itself, and nothing is lost or doubled.
+//!
+//! Each test has the server that it kills for itself.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::process::Tailrace;
+use lab::{Kafka, Mysql, Postgres, Server, say};
+
+use crate::harness::{Ledger, Scene, Servers, seed, wait_until};
+
+/// How soon an outage must be seen.
+const NOTICE_LIMIT: Duration = Duration::from_secs(60);
+/// How soon after the server's return everything must run again. Waits between tries grow to 15 s and half.
+const RETURN_LIMIT: Duration = Duration::from_secs(90);
+const PAUSE: Duration = Duration::from_millis(2);
+
+#[test]
+fn mysql_restarts() -> Result<()> {
+    let shared = Servers::shared()?;
+    let mysql = Mysql::fresh("e2e-restarts", &[])?;
+    let server = Server::clone(&mysql);
+    let scene = Scene::on("mysql_restarts", Servers { mysql, ..shared })?;
+    check(scene, &server, Stage::Capture)
+}
+
+#[test]
+fn kafka_restarts() -> Result<()> {
+    let shared = Servers::shared()?;
+    let kafka = Kafka::fresh("e2e-restarts", &[])?;
+    let server = Server::clone(&kafka);
+    let scene = Scene::on("kafka_restarts", Servers { kafka, ..shared })?;
+    check(scene, &server, Stage::Both)
+}
+
+#[test]
+fn postgres_restarts() -> Result<()> {
+    let shared = Servers::shared()?;
+    let postgres = Postgres::fresh("e2e-restarts", &[])?;
+    let server = Server::clone(&postgres);
+    let scene = Scene::on("postgres_restarts", Servers { postgres, ..shared })?;
+    check(scene, &server, Stage::Apply)
+}
+
+/// Who depends on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Capture,
+    Apply,
+    Both,
+}
+
+fn check(scene: Scene, server: &Server, stage: Stage) -> Result<()> {
+    let seed = seed(server.name());
+    scene.make_ledger()?;
+    scene.make_target()?;
+    let start = scene.history_start()?;
+    let (mut capture, mut apply) = (scene.capture()?, scene.apply()?);
+    let ledger = scene.open_ledger(PAUSE, seed)?;
+    let mut waited = Vec::new();
+    for _ in 0..2 {
+        wait_flowing(&scene, &ledger)?;
+        server.kill()?;
+        let began = std::time::Instant::now();
+        let mut affected: Vec<&mut Tailrace> = match stage {
+            Stage::Capture => vec![&mut capture],
+            Stage::Apply => vec![&mut apply],
+            Stage::Both => vec![&mut capture, &mut apply],
+        };
+        for process in &mut affected {
+            wait_noticed(process)?;
+        }
+        waited.push(began.elapsed());
+        server.start()?;
+        for process in &mut affected {
+            process.wait_ready(RETURN_LIMIT)?;
+        }
+    }
+    wait_flowing(&scene, &ledger)?;
+    let transactions = ledger.close()?;
+    scene.wait_drained()?;
+    let rows = scene.ensure_equal()?;
+    let judged = scene.judge_history(&start)?;
+    say(&format!(
+        "{}: {transactions} transactions, {rows} rows, {judged:?}; outages noticed after {waited:?}",
+        server.label()
+    ));
+    for process in [&mut capture, &mut apply] {
+        ensure!(process.is_running(), "a process ended: {}", process.log_text());
+    }
+    drop((capture, apply));
+    scene.finish()?;
+    server.remove()
+}
+
+/// Waits until rows written after this call are in the target.
+fn wait_flowing(scene: &Scene, ledger: &Ledger<'_>) -> Result<()> {
+    let before = ledger.transactions();
+    wait_until("the writer writes", RETURN_LIMIT, || Ok(ledger.transactions() > before + 200))?;
+    // The sum of versions only rises while rows are not deleted; the newest sequence always does.
+    let query = "SELECT max(highest[2]) FROM tailrace.offsets";
+    let applied = scene.target_number(query)?;
+    wait_until("changes reach the target", RETURN_LIMIT, || Ok(scene.target_number(query)? > applied + 50))
+}
+
+/// Health, metrics and log all say that a server is away; the process lives.
+fn wait_noticed(process: &mut Tailrace) -> Result<()> {
+    let is_told = |process: &Tailrace| -> Result<bool> {
+        let metrics = process.metrics()?;
+        let errors = metrics.labelled("tailrace_errors_total", "kind=\"transient\"").unwrap_or(0.0);
+        Ok(process.health()?.status != 200 && errors > 0.0)
+    };
+    wait_until("health and metrics tell of the outage", NOTICE_LIMIT, || {
+        ensure!(process.is_running(), "the process ended: {}", process.log_text());
+        is_told(process)
+    })?;
+    let log = process.log_text();
+    ensure!(log.contains("waits and tries again"), "the log does not tell of the outage: {log}");
+    Ok(())
+}
