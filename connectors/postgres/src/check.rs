@@ -155,8 +155,6 @@ impl Table<'_> {
         let fit = target.target_type.map_or(unknown, |held| fit(&source.column_type, held));
         let problem = match fit {
             Fit::Full => return None,
-            // Nothing holds more.
-            Fit::Partial(_) if target.target_type == Some(wanted) => return None,
             Fit::Partial(what) => {
                 let found = format!("type {}, which does not hold {what}", target.type_name);
                 let needed = format!("{}, or no such values: they stop the table", wanted.sql());

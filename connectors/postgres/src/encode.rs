@@ -206,6 +206,9 @@ impl Codec {
             Form::Jsonb => {
                 const FORMAT: u8 = 1;
                 let text = json(value)?.as_bytes();
+                if has_nul_escape(text) {
+                    return Err(Refusal::NulInText);
+                }
                 length(text.len() + 1, out)?;
                 out.push(FORMAT);
                 out.extend_from_slice(text);
@@ -370,6 +373,19 @@ fn json(value: Value<'_>) -> Result<&str, Refusal> {
         Value::Json(text) => Ok(text),
         _ => Err(Refusal::OtherType),
     }
+}
+
+/// Whether a string of the JSON text holds `\u0000`; a backslash takes the next one with it.
+fn has_nul_escape(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let escape = &rest[at + 1..];
+        if escape.starts_with(b"u0000") {
+            return true;
+        }
+        rest = escape.get(1..).unwrap_or_default();
+    }
+    false
 }
 
 /// Microseconds in the last fraction digit that the target keeps.

@@ -53,9 +53,9 @@ impl NumericLimit {
 /// Whether a target type may take a column of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
-    /// It holds every value.
+    /// It holds every value that PostgreSQL can hold at all: no type of it holds a zero date, or text with a NUL.
     Full,
-    /// It holds all but some values, which are refused when they come.
+    /// It holds less; what it doesn't is refused when it comes.
     Partial(&'static str),
     /// It would change values, or means something else.
     Refused(&'static str),
@@ -249,7 +249,7 @@ pub(crate) fn fit(source: &ColumnType, target: TargetType) -> Fit {
             other => meaning_differs(other),
         },
         ColumnType::Date => match target {
-            TargetType::Date => Fit::Partial("zero dates and days that do not exist"),
+            TargetType::Date => Fit::Full,
             other => meaning_differs(other),
         },
         ColumnType::Time { fraction: digits } => match target {
@@ -260,14 +260,12 @@ pub(crate) fn fit(source: &ColumnType, target: TargetType) -> Fit {
             other => meaning_differs(other),
         },
         ColumnType::DateTime { fraction: digits } => match target {
-            TargetType::Timestamp { fraction } => {
-                fit_fraction(*digits, fraction, Fit::Partial("zero dates and days that do not exist"))
-            }
+            TargetType::Timestamp { fraction } => fit_fraction(*digits, fraction, Fit::Full),
             TargetType::TimestampTz { .. } => Fit::Refused("DATETIME is a wall clock, timestamptz an instant"),
             other => meaning_differs(other),
         },
         ColumnType::Timestamp { fraction: digits } => match target {
-            TargetType::TimestampTz { fraction } => fit_fraction(*digits, fraction, Fit::Partial("the zero date")),
+            TargetType::TimestampTz { fraction } => fit_fraction(*digits, fraction, Fit::Full),
             TargetType::Timestamp { .. } => Fit::Refused("TIMESTAMP is an instant, timestamp a wall clock"),
             other => meaning_differs(other),
         },
@@ -347,12 +345,8 @@ fn fit_bit(length: u32, target: TargetType) -> Fit {
 
 fn fit_text(characters: u32, target: TargetType) -> Fit {
     match target {
-        TargetType::Text | TargetType::Varchar { characters_max: None } => {
-            Fit::Partial("texts with a NUL, bytes that are no text")
-        }
-        TargetType::Varchar { characters_max: Some(held) } if held >= characters => {
-            Fit::Partial("texts with a NUL, bytes that are no text")
-        }
+        TargetType::Text | TargetType::Varchar { characters_max: None } => Fit::Full,
+        TargetType::Varchar { characters_max: Some(held) } if held >= characters => Fit::Full,
         TargetType::Varchar { .. } => Fit::Partial("longer texts"),
         other => meaning_differs(other),
     }

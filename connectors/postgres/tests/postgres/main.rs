@@ -4,4 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "whatever fails fails the test")]
 
 mod bench;
+mod checks;
+mod collisions;
+mod keys;
 mod kit;
+mod refusals;
+mod values;
