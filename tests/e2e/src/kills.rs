@@ -36,19 +36,17 @@ struct Round {
 
 /// Capture, apply, both; at random and at a point in turns.
 fn plan() -> Vec<Round> {
-    let mut points = (CAPTURE_POINTS.iter().cycle(), APPLY_POINTS.iter().cycle());
-    let mut round = |number: usize| {
-        let mut capture = || if number % 2 == 0 { Death::AtRandom } else { next(&mut points.0) };
-        let capture = (number % 3 != 1).then(&mut capture);
-        let mut apply = || if number % 2 == 0 { Death::AtRandom } else { next(&mut points.1) };
-        let apply = (number % 3 != 0).then(&mut apply);
-        Round { capture, apply }
+    let mut capture_points = CAPTURE_POINTS.iter().cycle();
+    let mut apply_points = APPLY_POINTS.iter().cycle();
+    let death = |number: usize, points: &mut dyn Iterator<Item = &&'static str>| match points.next() {
+        Some(point) if !number.is_multiple_of(2) => Death::AtPoint(point),
+        _ => Death::AtRandom,
     };
-    (0..ROUNDS).map(&mut round).collect()
-}
-
-fn next(points: &mut impl Iterator<Item = &'static &'static str>) -> Death {
-    points.next().map_or(Death::AtRandom, |point| Death::AtPoint(point))
+    let round = |number: usize| Round {
+        capture: (number % 3 != 1).then(|| death(number, &mut capture_points)),
+        apply: (!number.is_multiple_of(3)).then(|| death(number, &mut apply_points)),
+    };
+    (0..ROUNDS).map(round).collect()
 }
 
 /// A process with many lives. A life that is to end at a point is armed when it begins.

@@ -29,27 +29,25 @@ impl Sampler {
     pub(crate) fn start(pid: u32) -> Sampler {
         let stop = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut samples = Samples::default();
-            let mut next = || {
-                let Some((resident, peak)) = read(pid) else { return true };
-                samples.resident.push(resident);
-                samples.peak = peak;
-                is_over.load(Ordering::SeqCst)
-            };
-            // One look per interval: the condition of the inner wait is the end of the sampling.
-            while !next() {
-                lab::wait::until(INTERVAL, || is_over.load(Ordering::SeqCst));
-            }
-            samples
-        });
-        Sampler { stop, thread }
+        Sampler { stop, thread: std::thread::spawn(move || sample(pid, &is_over)) }
     }
 
     pub(crate) fn end(self) -> Result<Samples> {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.join().ok().context("the thread that samples memory")
     }
+}
+
+fn sample(pid: u32, is_over: &AtomicBool) -> Samples {
+    let mut samples = Samples::default();
+    while let Some((resident, peak)) = read(pid) {
+        samples.resident.push(resident);
+        samples.peak = peak;
+        if lab::wait::until(INTERVAL, || is_over.load(Ordering::SeqCst)) {
+            break;
+        }
+    }
+    samples
 }
 
 impl Samples {

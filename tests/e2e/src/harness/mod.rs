@@ -24,7 +24,6 @@ use lab::{Kafka, Mysql, Postgres, TAILRACE_PASSWORD};
 
 pub(crate) use config::Addresses;
 pub(crate) use ledger::{KEYS, LEDGER, Ledger};
-pub(crate) use live::Shop;
 pub(crate) use memory::{Sampler, Samples};
 pub(crate) use sql::Texts;
 pub(crate) use topics::Record;

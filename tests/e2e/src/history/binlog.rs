@@ -90,7 +90,7 @@ impl Parser {
         Ok(self.statements)
     }
 
-    /// `#221122 18:07:13 server id 1  end_log_pos 40306954 CRC32 0xcbdb53e1 	Write_rows: table id 163 flags: STMT_END_F`
+    /// `#221122 18:07:13 server id 1  end_log_pos 400 CRC32 0xcbdb53e1  Write_rows: table id 163 flags: STMT_END_F`
     fn header(&mut self, line: &str) -> Result<()> {
         let Some((_, event)) = line.split_once("_rows: table id ") else { return Ok(()) };
         ensure!(!self.rows_are_due, "mysqlbinlog printed no row for the statement before {}", self.position);
