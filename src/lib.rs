@@ -6,10 +6,13 @@
 
 pub mod apply;
 pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod control;
 #[cfg(feature = "faults")]
 pub mod faults;
 pub mod mapping;
+pub mod registry;
+pub mod run;
 pub mod runtime;
 pub mod telemetry;

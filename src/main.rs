@@ -1,2 +1,5 @@
-//! The `tailrace` command.
-fn main() {}
+//! The `tailrace` command. Everything stands in the library, where it can be tested.
+
+fn main() -> std::process::ExitCode {
+    tailrace::cli::main()
+}

@@ -1,0 +1,185 @@
+//! Assembles one process: connectors by their URLs, the parts that the command asks for, and what must hold before they start.
+//!
+//! No logic of its own: what a part does stands in its module.
+
+use std::sync::Arc;
+
+use tailrace_contract::{Error, ErrorKind, Problem, Result, Severity, Sink, Source};
+use tailrace_row::TableSchema;
+
+use crate::{
+    apply::{Apply, FailedTables},
+    capture::Capture,
+    config::Config,
+    registry,
+    runtime::{Backoff, Health, Shutdown, tasks},
+    telemetry::Metrics,
+};
+
+/// What the command line gives besides the configuration.
+#[derive(Clone)]
+pub struct RunContext {
+    /// Who asks to stop.
+    pub shutdown: Shutdown,
+    /// Where to count.
+    pub metrics: Arc<Metrics>,
+    /// Where to report.
+    pub health: Arc<Health>,
+    /// Whether target tables with rows that Tailrace did not write are accepted.
+    pub allow_existing: bool,
+}
+
+/// `tailrace capture`: source to log, until asked to stop.
+pub async fn capture(config: Config, context: RunContext) -> Result<()> {
+    let source = registry::source(config.source.settings.clone())?;
+    let log = registry::log(config.log()?)?;
+    let filter = Arc::new(config.rules.filter());
+    let identity = patiently(&context, "source", || source.identity()).await?;
+    let Some(identity) = identity else { return Ok(()) };
+    tracing::info!(source = %config.source.settings.endpoint, %identity, "the source answers");
+    let Some(problems) = patiently(&context, "source", || source.check(&filter)).await? else { return Ok(()) };
+    refuse_problems("the source can't be captured", &problems)?;
+    let Some(problems) = patiently(&context, "log", || log.check()).await? else { return Ok(()) };
+    refuse_problems("the log can't be used", &problems)?;
+    let capture = Capture {
+        source,
+        log,
+        filter,
+        start: config.source.start,
+        limits: config.capture,
+        metrics: context.metrics,
+        health: context.health,
+        shutdown: context.shutdown,
+    };
+    capture.run().await
+}
+
+/// `tailrace apply`: log to target, until asked to stop.
+pub async fn apply(config: Config, context: RunContext) -> Result<()> {
+    let log = registry::log(config.log()?)?;
+    let sink = registry::sink(config.target()?)?;
+    let capabilities = sink.capabilities();
+    if !capabilities.has_atomic_progress && !capabilities.has_versioned_writes {
+        return Err(Error::refused("the target can store neither progress with rows nor versions of rows"));
+    }
+    let Some(problems) = patiently(&context, "log", || log.check()).await? else { return Ok(()) };
+    refuse_problems("the log can't be used", &problems)?;
+    let Some(problems) = patiently(&context, "target", || sink.check(&[])).await? else { return Ok(()) };
+    refuse_problems("the target can't be used", &problems)?;
+    let apply = Apply {
+        log,
+        sink,
+        rules: config.rules,
+        limits: config.apply,
+        allow_existing: context.allow_existing,
+        metrics: context.metrics,
+        health: context.health,
+        shutdown: context.shutdown,
+        failed: FailedTables::default(),
+    };
+    apply.run().await
+}
+
+/// `tailrace run`: capture and apply in one process. When one ends the other is asked to stop; the first error counts.
+pub async fn run(config: Config, context: RunContext) -> Result<()> {
+    let source = registry::source(config.source.settings.clone())?;
+    let sink = registry::sink(config.target()?)?;
+    refuse_same(&context, source.as_ref(), sink.as_ref()).await?;
+    let mut parts = tasks::Group::new();
+    let stop = context.shutdown.child();
+    let of_part = RunContext { shutdown: stop.clone(), ..context };
+    parts.spawn(crate::capture::PART, capture(config.clone(), of_part.clone()));
+    parts.spawn(crate::apply::PART, apply(config, of_part));
+    let mut first = Ok(());
+    while let Some(ended) = parts.next().await {
+        stop.request();
+        let ended = ended.unwrap_or_else(|join| Err(Error::corrupt("a part panicked").caused_by(join)));
+        first = first.and(ended);
+    }
+    first
+}
+
+/// One table as `tailrace schema` shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct TableStatements {
+    /// The source's table.
+    pub source: String,
+    /// The target's table.
+    pub target: String,
+    /// What makes it, in order.
+    pub statements: Vec<String>,
+    /// Whether it was made just now; none if that was not asked for.
+    pub created: Option<bool>,
+}
+
+/// `tailrace schema`: the target's CREATE TABLE for each source table; `is_applied` runs them where the table is missing.
+pub async fn schema(config: Config, is_applied: bool) -> Result<Vec<TableStatements>> {
+    let source = registry::source(config.source.settings.clone())?;
+    let sink = registry::sink(config.target()?)?;
+    let schemas: Vec<Arc<TableSchema>> = source.tables(&config.rules.filter()).await?;
+    if schemas.is_empty() {
+        return Err(Error::refused("no table of the source matches a [[table]] section")
+            .hint("compare the names with SHOW TABLES; the account may also lack SELECT on them"));
+    }
+    let names: Vec<_> = schemas.iter().map(|schema| schema.name().clone()).collect();
+    let mappings = config.rules.mappings(&names)?;
+    let mut tables = Vec::new();
+    for (schema, mapping) in schemas.iter().zip(&mappings) {
+        let statements = sink.create_statements(schema, &mapping.target)?;
+        let created = if is_applied { Some(sink.create_table(schema, &mapping.target).await?) } else { None };
+        let (source, target) = (mapping.source.to_string(), mapping.target.to_string());
+        tables.push(TableStatements { source, target, statements, created });
+    }
+    Ok(tables)
+}
+
+/// Tries until the server answers: a daemon may be started before its servers. None when asked to stop meanwhile.
+async fn patiently<T, F: Future<Output = Result<T>>>(
+    context: &RunContext,
+    what: &'static str,
+    mut call: impl FnMut() -> F,
+) -> Result<Option<T>> {
+    let mut backoff = Backoff::new();
+    loop {
+        // Cancel-safe: a check changes nothing.
+        let answer = tokio::select! {
+            () = context.shutdown.requested() => return Ok(None),
+            answer = call() => answer,
+        };
+        match answer {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(error) if error.kind() == ErrorKind::Transient => {
+                context.metrics.count_error(what, &error);
+                let wait = backoff.next_wait();
+                tracing::warn!(%error, tries = backoff.tries(), ?wait, "waiting for the {what}");
+                if context.shutdown.wait(wait).await {
+                    return Ok(None);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Warnings are told, errors refuse the start, all of them at once.
+fn refuse_problems(what: &str, problems: &[Problem]) -> Result<()> {
+    for problem in problems.iter().filter(|problem| problem.severity == Severity::Warning) {
+        tracing::warn!(code = problem.code, "{problem}");
+    }
+    let errors: Vec<String> = problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .map(|problem| format!("\n  - {problem}"))
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(Error::refused(format!("{what}:{}", errors.concat()))) }
+}
+
+/// Writing into the tables that are read would never end.
+async fn refuse_same(context: &RunContext, source: &dyn Source, sink: &dyn Sink) -> Result<()> {
+    let Some(from) = patiently(context, "source", || source.identity()).await? else { return Ok(()) };
+    let Some(to) = patiently(context, "target", || sink.identity()).await? else { return Ok(()) };
+    if from == to {
+        return Err(Error::refused(format!("source and target are the same server ({from})")));
+    }
+    Ok(())
+}

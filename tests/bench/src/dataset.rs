@@ -1,0 +1,64 @@
+//! Two million rows of ten columns, about 290 bytes each in the binlog, inserted 5,000 a statement; and the table of the one
+//! huge transaction.
+
+use anyhow::{Context, Result};
+use mysql_async::prelude::Queryable;
+
+use crate::site::{NAME, Site};
+
+/// Rows of one INSERT.
+pub(crate) const STATEMENT_ROWS: u64 = 5_000;
+
+const COLUMNS: &str = "id BIGINT PRIMARY KEY, n INT NOT NULL, name VARCHAR(60) NOT NULL, amount DECIMAL(20,4) NOT NULL, \
+     created DATETIME(6) NOT NULL, updated TIMESTAMP NOT NULL, doc JSON NOT NULL, bin VARBINARY(40) NOT NULL, \
+     ratio DOUBLE NOT NULL, note TEXT NOT NULL";
+
+/// The GTID set before the rows, from which captures start.
+pub(crate) async fn fill(site: &Site, rows: u64) -> Result<String> {
+    let mut mysql = site.mysql().await?;
+    mysql.query_drop(format!("USE {NAME}")).await?;
+    mysql.query_drop("SET SESSION cte_max_recursion_depth = 10000000").await?;
+    mysql.query_drop(format!("CREATE TABLE seed ({COLUMNS})")).await?;
+    mysql.query_drop(format!("CREATE TABLE rows_in ({COLUMNS})")).await?;
+    mysql.query_drop("CREATE TABLE huge (id BIGINT PRIMARY KEY, n INT NOT NULL, name VARCHAR(40) NOT NULL)").await?;
+    mysql
+        .query_drop(format!(
+            "INSERT INTO seed WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < {STATEMENT_ROWS}) \
+             SELECT i, i * 7919 % 1000003, CONCAT('customer ', i, ' of the north'), i * 1.2345, \
+             '2026-01-01' + INTERVAL i SECOND + INTERVAL i MICROSECOND, '2026-01-01' + INTERVAL i SECOND, \
+             JSON_OBJECT('k', i, 'tags', JSON_ARRAY('a', 'b'), 'note', 'short text'), \
+             UNHEX(SHA2(i, 256)), i / 7, RPAD('', 60 + i % 20, 'lorem ipsum ') FROM k"
+        ))
+        .await?;
+    let start = executed(&mut mysql).await?;
+    for block in 0..rows / STATEMENT_ROWS {
+        mysql
+            .query_drop(format!(
+                "INSERT INTO rows_in SELECT id + {}, n, name, amount, created, updated, doc, bin, ratio, note FROM seed",
+                block * STATEMENT_ROWS
+            ))
+            .await?;
+    }
+    Ok(start)
+}
+
+/// One transaction of so many rows.
+pub(crate) async fn fill_huge(site: &Site, rows: u64) -> Result<String> {
+    let mut mysql = site.mysql().await?;
+    mysql.query_drop(format!("USE {NAME}")).await?;
+    mysql.query_drop("SET SESSION cte_max_recursion_depth = 10000000").await?;
+    let start = executed(&mut mysql).await?;
+    mysql
+        .query_drop(format!(
+            "INSERT INTO huge WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < {rows}) \
+             SELECT i, i % 1000, CONCAT('row ', i) FROM k"
+        ))
+        .await?;
+    Ok(start)
+}
+
+/// What the server has executed.
+pub(crate) async fn executed(mysql: &mut mysql_async::Conn) -> Result<String> {
+    let set: Option<String> = mysql.query_first("SELECT REPLACE(@@GLOBAL.gtid_executed, '\\n', '')").await?;
+    set.context("the server has a GTID set")
+}

@@ -1,0 +1,95 @@
+//! Commit in MySQL → visible in PostgreSQL at 1,000 transactions a second, seen from outside: a probe inserts a row and asks
+//! the target for it until it is there. Then the memory of both processes at rest.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use mysql_async::prelude::Queryable;
+use sqlx::Connection as _;
+
+use crate::{
+    dataset::executed,
+    process::resident_mb,
+    report::{Report, percentile},
+    site::{NAME, Site},
+};
+
+const PORTS: [u16; 2] = [18_700, 18_701];
+const WRITERS: u64 = 8;
+const RATE: u64 = 1_000;
+const PROBES: usize = 400;
+
+pub(crate) async fn latency(site: &Site, report: &mut Report) -> Result<()> {
+    report.heading(&format!("latency: commit → visible at {RATE} transactions/s"));
+    let mut mysql = site.mysql().await?;
+    mysql
+        .query_drop(format!("CREATE TABLE {NAME}.live (id BIGINT PRIMARY KEY, n INT NOT NULL, name VARCHAR(60))"))
+        .await?;
+    let start = executed(&mut mysql).await?;
+    let config = site.config("live", &start, &["live"], PORTS)?;
+    site.run("schema --apply", &config)?;
+    let capture = site.start("capture", &config, PORTS[0])?;
+    let apply = site.start("apply", &config, PORTS[1])?;
+
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let connection = site.mysql().await?;
+        writers.spawn(write(connection, writer, stopped.clone()));
+    }
+    let started = Instant::now();
+    let mut lags = probe(site, &mut mysql).await?;
+    let took = started.elapsed().as_secs_f64();
+    stop.send(true)?;
+    let mut written = 0.0;
+    while let Some(count) = writers.join_next().await {
+        written += count??;
+    }
+    report.add("latency: transactions/s of the writers", written / took, "tx/s");
+    for (name, share) in [("p50", 0.5), ("p99", 0.99), ("highest", 1.0)] {
+        report.add(&format!("latency: commit → visible {name}"), percentile(&mut lags, share) * 1e3, "ms");
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    report.add("memory: capture at rest", resident_mb(capture.pid())?, "MB");
+    report.add("memory: apply at rest", resident_mb(apply.pid())?, "MB");
+    Ok(())
+}
+
+/// Upserts at an even pace; returns how many.
+async fn write(mut mysql: mysql_async::Conn, writer: u64, stopped: tokio::sync::watch::Receiver<bool>) -> Result<f64> {
+    let mut pace = tokio::time::interval(Duration::from_micros(1_000_000 * WRITERS / RATE));
+    let mut written = 0.0;
+    for number in 0_u64.. {
+        pace.tick().await;
+        if *stopped.borrow() {
+            break;
+        }
+        let id = writer * 1_000_000 + number % 20_000;
+        mysql
+            .query_drop(format!(
+                "INSERT INTO {NAME}.live VALUES ({id}, {number}, 'row {number}') ON DUPLICATE KEY UPDATE n = VALUES(n)"
+            ))
+            .await?;
+        written += 1.0;
+    }
+    Ok(written)
+}
+
+async fn probe(site: &Site, mysql: &mut mysql_async::Conn) -> Result<Vec<f64>> {
+    let mut postgres = sqlx::PgConnection::connect(&site.postgres.owner_url(NAME)?).await?;
+    let mut lags = Vec::with_capacity(PROBES);
+    for number in 0..PROBES {
+        let id = 900_000_000 + number;
+        mysql.query_drop(format!("INSERT INTO {NAME}.live VALUES ({id}, 0, 'probe')")).await?;
+        let committed = Instant::now();
+        let deadline = committed + Duration::from_secs(60);
+        let id = i64::try_from(id).context("a probe's id")?;
+        while sqlx::query("SELECT 1 FROM live WHERE id = $1").bind(id).fetch_optional(&mut postgres).await?.is_none() {
+            anyhow::ensure!(Instant::now() < deadline, "probe {number} did not arrive within a minute");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        lags.push(committed.elapsed().as_secs_f64());
+        tokio::time::sleep(Duration::from_millis(37)).await;
+    }
+    Ok(lags)
+}

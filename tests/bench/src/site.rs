@@ -1,0 +1,120 @@
+//! The place of a benchmark: servers of its own, the data, and `tailrace` processes against them.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use lab::{
+    Kafka, Mysql, Postgres, TAILRACE_PASSWORD,
+    process::{Launch, Tailrace},
+};
+use mysql_async::prelude::Queryable;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+/// The topic prefix and the name of the source's and the target's database.
+pub(crate) const NAME: &str = "bench";
+
+pub(crate) struct Site {
+    pub(crate) mysql: Mysql,
+    pub(crate) kafka: Kafka,
+    pub(crate) postgres: Postgres,
+    folder: PathBuf,
+}
+
+impl Site {
+    /// Own, empty servers. MySQL's durability is relaxed: it only has to bring forth a binlog quickly.
+    pub(crate) fn open() -> Result<Self> {
+        let mysql =
+            Mysql::fresh(NAME, &["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--max-binlog-size=1G"])?;
+        let kafka = Kafka::fresh(NAME, &[])?;
+        let postgres = Postgres::fresh(NAME, &["shared_buffers=1GB", "max_wal_size=8GB"])?;
+        let folder = std::env::temp_dir().join(format!("tailrace-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self { mysql, kafka, postgres, folder })
+    }
+
+    pub(crate) async fn mysql(&self) -> Result<mysql_async::Conn> {
+        mysql_async::Conn::from_url(self.mysql.admin_url()?).await.context("connecting to MySQL")
+    }
+
+    pub(crate) async fn postgres(&self) -> Result<PgConnection> {
+        PgConnection::connect(&self.postgres.owner_url(NAME)?).await.context("connecting to PostgreSQL")
+    }
+
+    pub(crate) async fn make_databases(&self) -> Result<()> {
+        let mut mysql = self.mysql().await?;
+        mysql.query_drop(format!("CREATE DATABASE {NAME}")).await?;
+        let mut admin = PgConnection::connect(&self.postgres.admin_url("postgres")?).await?;
+        admin.execute(AssertSqlSafe(format!("CREATE DATABASE {NAME} OWNER tailrace"))).await?;
+        Ok(())
+    }
+
+    /// A configuration of its own topics and tables, starting at a GTID set.
+    pub(crate) fn config(&self, prefix: &str, start: &str, tables: &[&str], ports: [u16; 2]) -> Result<PathBuf> {
+        let tables: String = tables
+            .iter()
+            .map(|table| format!("[[table]]\nsource = \"{NAME}.{table}\"\ntarget = \"public.{table}\"\n"))
+            .collect();
+        let [capture, apply] = ports;
+        let text = format!(
+            "[source]\nurl = \"{}\"\npassword = {{ env = \"BENCH_PASSWORD\" }}\ntls = {{ mode = \"disabled\" }}\n\
+             server_id = {}\nstart = \"{start}\"\n\
+             [log]\nurl = \"{}\"\ntls = {{ mode = \"disabled\" }}\nprefix = \"{prefix}\"\npartitions = 8\nreplication = 1\n\
+             [target]\nurl = \"{}\"\npassword = {{ env = \"BENCH_PASSWORD\" }}\ntls = {{ mode = \"disabled\" }}\n\
+             [http]\ncapture = \"127.0.0.1:{capture}\"\napply = \"127.0.0.1:{apply}\"\n{tables}",
+            self.mysql.capture_url()?,
+            7_000 + u32::from(capture) % 1_000,
+            self.kafka.url()?,
+            self.postgres.apply_url(NAME)?,
+        );
+        let path = self.folder.join(format!("{prefix}.toml"));
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    fn launch(&self, command: &str, config: &std::path::Path) -> Result<Launch> {
+        let config = config.to_str().context("the configuration's path is text")?;
+        let words: Vec<&str> = command.split(' ').chain(["--config", config]).collect();
+        let log = self.folder.join(format!("{}.log", words[0]));
+        Ok(Launch::new(&words, &log)?.variable("BENCH_PASSWORD", TAILRACE_PASSWORD))
+    }
+
+    pub(crate) fn run(&self, command: &str, config: &std::path::Path) -> Result<()> {
+        let finished = self.launch(command, config)?.run(Duration::from_secs(60))?;
+        anyhow::ensure!(finished.code == Some(0), "tailrace {command} failed: {}", finished.stderr);
+        Ok(())
+    }
+
+    /// Starts a daemon and waits until it answers.
+    pub(crate) fn start(&self, command: &str, config: &std::path::Path, port: u16) -> Result<Tailrace> {
+        let mut process = self.launch(command, config)?.http_port(port).spawn()?;
+        process.wait_ready(Duration::from_secs(60))?;
+        Ok(process)
+    }
+
+    pub(crate) fn close(self) -> Result<()> {
+        for server in [&*self.mysql, &*self.kafka, &*self.postgres] {
+            server.remove()?;
+        }
+        std::fs::remove_dir_all(&self.folder)?;
+        Ok(())
+    }
+}
+
+/// Waits, watching a counter, until it has reached `count`; calls `each` every 50 ms meanwhile.
+pub(crate) async fn until_count(
+    process: &Tailrace,
+    metric: &str,
+    count: f64,
+    mut each: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(900);
+    loop {
+        each()?;
+        let reached = process.metrics()?.sum(metric).with_context(|| format!("{metric} is not there"))?;
+        if reached >= count {
+            return Ok(());
+        }
+        anyhow::ensure!(std::time::Instant::now() < deadline, "{metric} is {reached} after 15 minutes, not {count}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
