@@ -1,1 +1,26 @@
-//! MySQL as a source: replication connection, row decoder, checks.
+//! MySQL as a source: our own replication connection, binlog reader, row decoder, and the checks before all of it.
+//!
+//! [`MysqlSource`] answers questions about the server and opens change streams. A stream is three layers: `protocol` (bytes
+//! to packets), `binlog` (events to transactions and records), `row_decoder` (row images to fields). Only the first knows a
+//! network, only the last knows values.
+//!
+//! It deliberately holds no driver's connection: the binlog's packets are read where they lie, and a driver would copy them.
+
+mod binlog;
+mod check;
+mod config;
+mod errors;
+mod events;
+mod gtid;
+mod history;
+mod position;
+mod protocol;
+mod replication;
+mod row_decoder;
+mod schema;
+mod server;
+mod source;
+mod statement;
+mod stream;
+
+pub use source::MysqlSource;

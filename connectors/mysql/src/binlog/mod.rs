@@ -1,0 +1,397 @@
+//! The binlog reader: events in, records out. No network in here, so every path can be fed with bytes.
+//!
+//! What it promises:
+//!
+//! 1. Every event is checked (length, checksum, order of offsets) before it is looked at.
+//! 2. A record leaves only inside a transaction whose begin was seen; the mark moves only at its end.
+//! 3. Every transaction and, inside it, every rows event is counted, whether captured or not, so a record's sequence follows
+//!    from the binlog alone.
+//! 4. What is not understood is never passed over: an unknown event, an XA transaction or a partial row of a captured table,
+//!    a statement that may have changed one, all end the stream by name and place.
+//!
+//! Events that concern no captured table cost a header, a checksum and a look at the table's id.
+
+mod place;
+mod refusals;
+mod rows;
+mod statements;
+mod tables;
+mod transaction;
+
+use std::{collections::HashSet, sync::Arc};
+
+use tailrace_contract::{Checkpoint, Error, Mark, Result, SplitTransaction, TableFilter};
+use tailrace_row::{Epoch, RecordBatch};
+
+use crate::{
+    events::{
+        CHECKSUM_BYTES, FLAG_IGNORABLE, Format, GtidEvent, HEADER_BYTES, Header, Heartbeat, QueryEvent, Rotate, RowsHeader,
+        RowsKind, XaPrepare, has_valid_checksum, kind, parse_load_query,
+    },
+    position::BinlogPosition,
+    protocol::Malformed,
+    row_decoder::charset::Collations,
+};
+use place::{Place, Span};
+use rows::OpenRows;
+pub(crate) use tables::{check_key, no_decoder};
+use tables::{BadMap, Tables};
+use transaction::{Phase, Resumption, Transaction};
+
+/// What an event meant for the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing to hand over.
+    Continue,
+    /// A transaction is complete; the mark lies behind it.
+    TransactionEnd,
+    /// The event has captured rows: [`BinlogReader::rows`] decodes them.
+    Rows,
+}
+
+/// What was passed over, for logs and tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Unknown events whose flag says that they may be ignored.
+    pub(crate) ignorable_events: u64,
+    /// Statements that changed rows of other databases.
+    pub(crate) foreign_statements: u64,
+}
+
+/// Follows one stream of events.
+pub(crate) struct BinlogReader {
+    epoch: Epoch,
+    /// Complete transactions of the epoch.
+    transactions: u64,
+    place: Place,
+    /// `None` until the first format description.
+    format: Option<Format>,
+    tables: Tables,
+    phase: Phase,
+    /// Set until the first transaction has ended, if the log holds a part of it.
+    resumption: Option<Resumption>,
+    rows: Option<OpenRows>,
+    /// XA transactions prepared in this stream, none of which has captured rows.
+    prepared: HashSet<Vec<u8>>,
+    counts: Counts,
+    /// Events before this offset of the first file are passed: the server can't begin further than 4 GiB.
+    lead_in: Option<u64>,
+    /// Where rows go that the log has already.
+    discarded: RecordBatch,
+}
+
+/// What the reader must know beside the checkpoint.
+pub(crate) struct ReaderSettings {
+    pub(crate) filter: Arc<TableFilter>,
+    pub(crate) collations: Arc<Collations>,
+    pub(crate) ignores_case: bool,
+    /// The stream begins at the begin of the position's file, although the position is further on.
+    pub(crate) has_lead_in: bool,
+}
+
+impl BinlogReader {
+    pub(crate) fn new(from: &Checkpoint, position: BinlogPosition, settings: ReaderSettings) -> Self {
+        let lead_in = match &position {
+            BinlogPosition::File { at, .. } if settings.has_lead_in => Some(at.offset),
+            BinlogPosition::File { .. } | BinlogPosition::Gtids { .. } => None,
+        };
+        Self {
+            epoch: from.epoch,
+            transactions: from.mark.transactions,
+            place: Place::new(position),
+            format: None,
+            tables: Tables::new(settings.filter, settings.collations, settings.ignores_case),
+            phase: Phase::Between,
+            resumption: from.split.clone().map(Resumption::new),
+            rows: None,
+            prepared: HashSet::new(),
+            counts: Counts::default(),
+            lead_in,
+            discarded: RecordBatch::new(),
+        }
+    }
+
+    /// Takes the next event.
+    pub(crate) fn event(&mut self, event: &[u8]) -> Result<Step> {
+        debug_assert!(self.rows.is_none(), "the rows of the event before are taken first");
+        let header = Header::parse(event).map_err(|malformed| self.corrupt(malformed))?;
+        if header.kind == kind::FORMAT_DESCRIPTION {
+            return self.format_description(header, event);
+        }
+        let body = self.checked_body(&header, event)?;
+        let span = self.place.span(&header).map_err(|malformed| self.corrupt(malformed))?;
+        let step = if self.is_in_lead_in(span)? { Step::Continue } else { self.dispatch(header, body, span)? };
+        if let Some(span) = span
+            && header.kind != kind::ROTATE
+        {
+            self.place.offset = span.end;
+        }
+        if step == Step::TransactionEnd { self.end_transaction() } else { Ok(step) }
+    }
+
+    /// Whether the format of the stream's events is known, that is, the server has accepted the request.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.format.is_some()
+    }
+
+    /// Whether no transaction is in progress.
+    pub(crate) fn is_between(&self) -> bool {
+        matches!(self.phase, Phase::Between)
+    }
+
+    /// Behind the last complete transaction.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { position: self.place.boundary().to_position(), transactions: self.transactions }
+    }
+
+    /// The transaction in progress up to its last record, if it has any.
+    pub(crate) fn split(&self) -> Option<SplitTransaction> {
+        let (Phase::Open(transaction) | Phase::Named(transaction)) = &self.phase else { return None };
+        Some(SplitTransaction { name: transaction.name(), last: transaction.last? })
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Whether the event lies before the position. The position must be where one begins.
+    fn is_in_lead_in(&mut self, span: Option<Span>) -> Result<bool> {
+        let (Some(wanted), Some(span)) = (self.lead_in, span) else { return Ok(false) };
+        if span.start < wanted {
+            return Ok(true);
+        }
+        self.lead_in = None;
+        if span.start == wanted {
+            return Ok(false);
+        }
+        Err(Error::position_lost(format!("no event begins at offset {wanted} of {}", self.place.file)).at(self.here()))
+    }
+
+    fn dispatch(&mut self, header: Header, body: &[u8], span: Option<Span>) -> Result<Step> {
+        match header.kind {
+            kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED => self.begin(header, body, span),
+            kind::QUERY => {
+                let query = QueryEvent::parse(body).map_err(|malformed| self.corrupt(malformed))?;
+                self.statement(&query, span)
+            }
+            kind::TABLE_MAP => self.table_map(body),
+            code if RowsKind::of(code).is_some() => self.begin_rows(header, body, span),
+            kind::PARTIAL_UPDATE_ROWS => self.partial_update(header, body),
+            kind::XID => self.commit(),
+            kind::XA_PREPARE => self.xa_prepare(body),
+            kind::EXECUTE_LOAD_QUERY => {
+                let query = parse_load_query(body).map_err(|malformed| self.corrupt(malformed))?;
+                self.statement(&query, span)
+            }
+            kind::ROTATE => self.rotate(body),
+            kind::HEARTBEAT | kind::HEARTBEAT_V2 => self.heartbeat(header, body),
+            kind::INCIDENT => Err(self.refuse_incident()),
+            kind::TRANSACTION_PAYLOAD => Err(self.refuse_payload()),
+            // Context of statements, of group replication, of the file: nothing that rows depend on.
+            kind::INTVAR
+            | kind::RAND
+            | kind::USER_VAR
+            | kind::ROWS_QUERY
+            | kind::BEGIN_LOAD_QUERY
+            | kind::APPEND_BLOCK
+            | kind::DELETE_FILE
+            | kind::PREVIOUS_GTIDS
+            | kind::TRANSACTION_CONTEXT
+            | kind::VIEW_CHANGE
+            | kind::STOP => Ok(Step::Continue),
+            _ if header.flags & FLAG_IGNORABLE != 0 => {
+                self.counts.ignorable_events += 1;
+                Ok(Step::Continue)
+            }
+            unknown => Err(self.refuse_unknown(unknown)),
+        }
+    }
+
+    /// Verifies the checksum and gives what is between it and the header.
+    #[inline]
+    fn checked_body<'e>(&self, header: &Header, event: &'e [u8]) -> Result<&'e [u8]> {
+        let has_checksum = match &self.format {
+            Some(format) => format.has_checksums,
+            // The rotation that begins the stream comes before anybody has said whether it has a checksum.
+            None if matches!(header.kind, kind::ROTATE | kind::HEARTBEAT | kind::HEARTBEAT_V2) => has_valid_checksum(event),
+            None => return Err(self.corrupt(Malformed::new("stream: an event comes before the format description"))),
+        };
+        if has_checksum && !has_valid_checksum(event) {
+            return Err(self.corrupt(Malformed::new("event: its checksum is wrong")));
+        }
+        let end = event.len() - if has_checksum { CHECKSUM_BYTES } else { 0 };
+        event.get(HEADER_BYTES..end).ok_or_else(|| self.corrupt(Malformed::new("event: it is too short")))
+    }
+
+    fn format_description(&mut self, header: Header, event: &[u8]) -> Result<Step> {
+        let format = Format::parse(event).map_err(|malformed| self.corrupt(malformed))?;
+        if format.has_checksums && !has_valid_checksum(&without_in_use_flag(event)) {
+            return Err(self.corrupt(Malformed::new("event: its checksum is wrong")));
+        }
+        self.abandon_transaction()?;
+        if let Some(span) = self.place.span(&header).map_err(|malformed| self.corrupt(malformed))? {
+            self.place.offset = span.end;
+        }
+        self.check_file(header.timestamp)?;
+        self.format = Some(format);
+        self.tables.forget();
+        self.place.begin_file(header.timestamp);
+        Ok(Step::Continue)
+    }
+
+    /// A position by file is worth something only if the file is still the one it was taken in.
+    fn check_file(&self, begun: u32) -> Result<()> {
+        let (None, BinlogPosition::File { at, begun: Some(known) }) = (&self.format, self.place.boundary()) else {
+            return Ok(());
+        };
+        if *known == begun || *at.file != *self.place.file {
+            return Ok(());
+        }
+        Err(Error::position_lost(format!("{} is not the file in which our position was taken: it was begun at another time", at.file))
+            .at(at)
+            .hint("the server's binlog was reset or another server answers: start anew and copy the tables again"))
+    }
+
+    fn begin(&mut self, header: Header, body: &[u8], span: Option<Span>) -> Result<Step> {
+        let event = GtidEvent::parse(header.kind, body).map_err(|malformed| self.corrupt(malformed))?;
+        if !self.is_between() {
+            return Err(self.corrupt(Malformed::new("stream: a transaction begins inside another")));
+        }
+        if event.gtid.is_none() && self.place.is_by_gtid() {
+            return Err(self.refuse_anonymous());
+        }
+        if event.gtid.is_some_and(|gtid| self.place.has_passed(&gtid)) {
+            return Err(self.corrupt(Malformed::new("stream: a transaction comes again")));
+        }
+        self.tables.begin_transaction();
+        let mut started_at = self.place.here();
+        started_at.offset = span.map_or(started_at.offset, |span| span.start);
+        let mut transaction = Transaction::new(&event, self.transactions + 1, started_at, header.timestamp);
+        if let Some(resumption) = &self.resumption {
+            resumption.begin(&mut transaction)?;
+        }
+        self.phase = Phase::Named(transaction);
+        Ok(Step::Continue)
+    }
+
+    fn table_map(&mut self, body: &[u8]) -> Result<Step> {
+        let learned = self.tables.learn(body);
+        let Phase::Open(transaction) = &self.phase else {
+            return Err(self.corrupt(Malformed::new("stream: a table map outside of a transaction")));
+        };
+        match learned {
+            Ok(Some(decoder)) if transaction.xid.is_some() => Err(self.refuse_xa(decoder.schema().name())),
+            Ok(_) => Ok(Step::Continue),
+            Err(BadMap::Malformed(malformed)) => Err(self.corrupt(malformed)),
+            Err(BadMap::Refused(error)) => Err(error.at(self.here())),
+        }
+    }
+
+    fn partial_update(&mut self, header: Header, body: &[u8]) -> Result<Step> {
+        let rows = RowsHeader::parse(header.kind, body).map_err(|malformed| self.corrupt(malformed))?;
+        let Phase::Open(transaction) = &mut self.phase else {
+            return Err(self.corrupt(Malformed::new("stream: rows outside of a transaction")));
+        };
+        transaction.next_event += 1;
+        match self.tables.decoder(rows.table_id) {
+            Some(Some(decoder)) => Err(self.refuse_partial_json(decoder.schema().name())),
+            Some(None) => Ok(Step::Continue),
+            None => Err(self.corrupt(Malformed::new("stream: rows of a table without table map"))),
+        }
+    }
+
+    fn commit(&mut self) -> Result<Step> {
+        match &self.phase {
+            Phase::Open(_) => Ok(Step::TransactionEnd),
+            Phase::Between | Phase::Named(_) => {
+                Err(self.corrupt(Malformed::new("stream: a commit outside of a transaction")))
+            }
+        }
+    }
+
+    fn xa_prepare(&mut self, body: &[u8]) -> Result<Step> {
+        /// More prepared transactions than any server takes; beyond it the second phase of a forgotten one stops by name.
+        const PREPARED_MAX: usize = 100_000;
+        let prepare = XaPrepare::parse(body).map_err(|malformed| self.corrupt(malformed))?;
+        let xid = match &mut self.phase {
+            Phase::Open(Transaction { xid: Some(xid), .. }) => std::mem::take(xid),
+            Phase::Open(_) | Phase::Between | Phase::Named(_) => {
+                return Err(self.corrupt(Malformed::new("stream: XA PREPARE outside of an XA transaction")));
+            }
+        };
+        if !prepare.is_one_phase && self.prepared.len() < PREPARED_MAX {
+            self.prepared.insert(xid);
+        }
+        Ok(Step::TransactionEnd)
+    }
+
+    fn rotate(&mut self, body: &[u8]) -> Result<Step> {
+        let rotate = Rotate::parse(body).map_err(|malformed| self.corrupt(malformed))?;
+        let is_new_file = self.has_begun() && rotate.file != &*self.place.file;
+        self.place.rotate(rotate.file, rotate.offset);
+        if is_new_file && self.is_between() {
+            self.place.pass_file_end();
+        }
+        Ok(Step::Continue)
+    }
+
+    fn heartbeat(&mut self, header: Header, body: &[u8]) -> Result<Step> {
+        let heartbeat = if header.kind == kind::HEARTBEAT { Heartbeat::parse_v1(body) } else { Heartbeat::parse_v2(body) };
+        let heartbeat = heartbeat.map_err(|malformed| self.corrupt(malformed))?;
+        if self.place.is_by_gtid() {
+            self.place.move_to(heartbeat.file, heartbeat.offset, header.end);
+        }
+        Ok(Step::Continue)
+    }
+
+    fn end_transaction(&mut self) -> Result<Step> {
+        if let Some(resumption) = &self.resumption {
+            resumption.end().map_err(|error| error.at(self.here()))?;
+            self.resumption = None;
+        }
+        let phase = std::mem::replace(&mut self.phase, Phase::Between);
+        let (Phase::Open(transaction) | Phase::Named(transaction)) = phase else {
+            unreachable!("only a transaction in progress ends")
+        };
+        self.place.pass(transaction.gtid.as_ref());
+        self.transactions += 1;
+        Ok(Step::TransactionEnd)
+    }
+
+    /// A file begins while a transaction is open: the server died while it wrote, and took the transaction back.
+    fn abandon_transaction(&mut self) -> Result<()> {
+        if self.split().is_some() {
+            return Err(self.refuse_torn());
+        }
+        if !self.is_between() {
+            tracing::warn!(at = %self.here(), "a transaction ends with its file: the server died while it wrote, and took it back");
+            self.phase = Phase::Between;
+            self.rows = None;
+        }
+        Ok(())
+    }
+
+    /// The transaction and the place, for errors.
+    fn here(&self) -> String {
+        let (Phase::Open(Transaction { gtid: Some(gtid), .. }) | Phase::Named(Transaction { gtid: Some(gtid), .. })) = &self.phase
+        else {
+            return self.place.here().to_string();
+        };
+        format!("{gtid} ({})", self.place.here())
+    }
+
+    fn corrupt(&self, malformed: Malformed) -> Error {
+        Error::corrupt("the binlog can't be read on").at(self.here()).caused_by(malformed)
+    }
+}
+
+/// The checksum of a format description is that of a file which is closed.
+fn without_in_use_flag(event: &[u8]) -> Vec<u8> {
+    const FLAGS_AT: usize = 17;
+    const IN_USE: u8 = 1;
+    let mut event = event.to_vec();
+    if let Some(flags) = event.get_mut(FLAGS_AT) {
+        *flags &= !IN_USE;
+    }
+    event
+}

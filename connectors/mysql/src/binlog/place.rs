@@ -1,0 +1,168 @@
+//! Where the reader stands: the file, the next event's offset, and the last transaction boundary.
+//!
+//! Offsets have 64 bits, headers only the low 32 of them. Between two events of one stream lies less than 4 GiB, so the
+//! high half follows from order alone. Without GTIDs the server leaves nothing out, and a gap is an error; with GTIDs it
+//! leaves out transactions that we have, and tells by a heartbeat where it stands then.
+
+use std::sync::Arc;
+
+use crate::{
+    events::{FLAG_ARTIFICIAL, Header},
+    gtid::Gtid,
+    position::{BinlogPosition, FileOffset},
+    protocol::Malformed,
+};
+
+pub(crate) struct Place {
+    pub(super) file: Arc<str>,
+    /// Where the next event begins; 0 until the server has said.
+    pub(super) offset: u64,
+    /// When the file was begun, in seconds since 1970.
+    begun: Option<u32>,
+    /// Behind the last complete transaction.
+    boundary: BinlogPosition,
+}
+
+/// Where an event lies in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+impl Place {
+    pub(super) fn new(boundary: BinlogPosition) -> Self {
+        Self { file: "".into(), offset: 0, begun: None, boundary }
+    }
+
+    pub(super) fn boundary(&self) -> &BinlogPosition {
+        &self.boundary
+    }
+
+    pub(super) fn here(&self) -> FileOffset {
+        FileOffset { file: Arc::clone(&self.file), offset: self.offset }
+    }
+
+    /// Whether the server has already given this transaction, or should not have because we asked for what is behind it.
+    pub(super) fn has_passed(&self, gtid: &Gtid) -> bool {
+        match &self.boundary {
+            BinlogPosition::Gtids { set, .. } => set.contains(gtid),
+            BinlogPosition::File { .. } => false,
+        }
+    }
+
+    /// Whether the boundary is told by transactions' names.
+    pub(super) fn is_by_gtid(&self) -> bool {
+        matches!(self.boundary, BinlogPosition::Gtids { .. })
+    }
+
+    /// Where the event lies; `None` if it is in no file.
+    #[inline]
+    pub(super) fn span(&self, header: &Header) -> Result<Option<Span>, Malformed> {
+        if header.end == 0 || header.flags & FLAG_ARTIFICIAL != 0 {
+            return Ok(None);
+        }
+        let size = u64::from(header.size);
+        let end = extended(header.end, self.offset + size);
+        let span = Span { start: end - size, end };
+        if span.start != self.offset && !self.is_by_gtid() {
+            return Err(Malformed::new("stream: there is a gap before this event"));
+        }
+        Ok(Some(span))
+    }
+
+    /// The next event is in another file, or the stream begins.
+    pub(super) fn rotate(&mut self, file: &str, offset: u64) {
+        if *self.file != *file {
+            self.file = file.into();
+            self.begun = None;
+        }
+        self.offset = offset;
+    }
+
+    /// The server stands there, having left out what we have.
+    pub(super) fn move_to(&mut self, file: &str, offset: Option<u64>, low_offset: u32) {
+        if *self.file == *file {
+            self.offset = offset.unwrap_or_else(|| extended(low_offset, self.offset)).max(self.offset);
+        }
+    }
+
+    /// The format description of the file came.
+    pub(super) fn begin_file(&mut self, begun: u32) {
+        self.begun = Some(begun);
+    }
+
+    pub(super) fn begun(&self) -> Option<u32> {
+        self.begun
+    }
+
+    /// A transaction is complete, and the next event is behind it.
+    #[inline]
+    pub(super) fn pass(&mut self, gtid: Option<&Gtid>) {
+        self.boundary = Self::passed(std::mem::replace(&mut self.boundary, UNSET), gtid, self.here(), self.begun);
+    }
+
+    /// What the boundary becomes with the transaction in progress, if it ends at `end`.
+    pub(super) fn boundary_behind(&self, gtid: Option<&Gtid>, end: u64) -> BinlogPosition {
+        let here = FileOffset { offset: end, ..self.here() };
+        Self::passed(self.boundary.clone(), gtid, here, self.begun)
+    }
+
+    /// Between two files no transaction is open: the boundary moves on, so that the file behind it may be purged.
+    pub(super) fn pass_file_end(&mut self) {
+        if !self.is_by_gtid() {
+            self.boundary = BinlogPosition::File { at: self.here(), begun: self.begun };
+        }
+    }
+
+    fn passed(boundary: BinlogPosition, gtid: Option<&Gtid>, here: FileOffset, begun: Option<u32>) -> BinlogPosition {
+        match boundary {
+            BinlogPosition::Gtids { mut set, .. } => {
+                if let Some(gtid) = gtid {
+                    set.add(*gtid);
+                }
+                BinlogPosition::Gtids { set, seen_at: Some(here) }
+            }
+            BinlogPosition::File { .. } => BinlogPosition::File { at: here, begun },
+        }
+    }
+}
+
+/// Stands in the boundary's place for the moment of its change.
+const UNSET: BinlogPosition = BinlogPosition::Gtids { set: crate::gtid::GtidSet::EMPTY, seen_at: None };
+
+/// The first offset at or behind `least` whose low half is `low`.
+#[inline]
+fn extended(low: u32, least: u64) -> u64 {
+    const HIGH: u64 = 1 << 32;
+    let candidate = least & !(HIGH - 1) | u64::from(low);
+    if candidate < least { candidate + HIGH } else { candidate }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_grow_past_4_gib() {
+        assert_eq!(extended(200, 150), 200);
+        assert_eq!(extended(150, 150), 150);
+        assert_eq!(extended(10, u64::from(u32::MAX) - 5), (1 << 32) + 10);
+        assert_eq!(extended(10, (3 << 32) + 9), (3 << 32) + 10);
+        assert_eq!(extended(8, (3 << 32) + 9), (4 << 32) + 8);
+    }
+
+    #[test]
+    fn a_gap_is_seen_where_the_server_leaves_nothing_out() {
+        let header = |end| Header { timestamp: 0, kind: 2, server_id: 1, size: 50, end, flags: 0 };
+        let file = FileOffset { file: "b.1".into(), offset: 100 };
+        let mut place = Place::new(BinlogPosition::File { at: file, begun: None });
+        place.rotate("b.1", 100);
+        assert_eq!(place.span(&header(150)), Ok(Some(Span { start: 100, end: 150 })));
+        assert!(place.span(&header(151)).is_err());
+        assert_eq!(place.span(&header(0)), Ok(None));
+        let mut place = Place::new(UNSET);
+        place.rotate("b.1", 100);
+        assert_eq!(place.span(&header(250)), Ok(Some(Span { start: 200, end: 250 })));
+    }
+}

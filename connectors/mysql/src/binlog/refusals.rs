@@ -1,0 +1,109 @@
+//! The events that end the stream by name: each error says what came, for which table, where, and how to go on.
+
+use tailrace_contract::Error;
+use tailrace_row::TableName;
+
+use super::{BinlogReader, Phase, Span, Transaction};
+use crate::{events::QueryEvent, position::{BinlogPosition, FileOffset}, statement::Verdict};
+
+/// Longer positions are told by file and offset.
+const HINT_BYTES_MAX: usize = 300;
+
+impl BinlogReader {
+    pub(super) fn refuse_xa(&self, table: &TableName) -> Error {
+        Error::table_failed(table.clone(), "an XA transaction changes it, which is not supported yet")
+            .at(self.here())
+            .hint("let the application commit without XA, or leave the table out")
+    }
+
+    pub(super) fn refuse_unknown_xa(&self, span: Option<Span>) -> Error {
+        Error::refused("an XA transaction ends that was prepared before this stream began; it may have changed captured tables")
+            .at(self.here())
+            .hint(self.way_on(span, "make sure that it changed none"))
+    }
+
+    pub(super) fn refuse_partial_json(&self, table: &TableName) -> Error {
+        Error::table_failed(table.clone(), "an update logs only parts of its JSON, which is not supported yet")
+            .at(self.here())
+            .hint("SET PERSIST binlog_row_value_options = '', also in sessions that set it; then start anew behind this transaction")
+    }
+
+    pub(super) fn refuse_partial_rows(&self, table: &TableName) -> Error {
+        Error::table_failed(table.clone(), "its rows are logged without all columns, which is not supported yet")
+            .at(self.here())
+            .hint("SET PERSIST binlog_row_image = 'FULL', also in sessions that set it; then start anew behind this transaction")
+    }
+
+    pub(super) fn refuse_payload(&self) -> Error {
+        Error::refused("a compressed transaction came, which is not supported yet")
+            .at(self.here())
+            .hint("SET PERSIST binlog_transaction_compression = OFF, also in sessions that set it; then start anew behind it")
+    }
+
+    pub(super) fn refuse_incident(&self) -> Error {
+        Error::refused("the server reports an incident: it lost changes that are not in its binlog")
+            .at(self.here())
+            .hint("start anew behind it and copy the tables again")
+    }
+
+    pub(super) fn refuse_unknown(&self, kind: u8) -> Error {
+        Error::refused(format!("an event of type {kind} came, which this version does not know"))
+            .at(self.here())
+            .hint("a newer version of Tailrace may know it")
+    }
+
+    pub(super) fn refuse_anonymous(&self) -> Error {
+        Error::refused("a transaction without GTID came, and the position is a GTID set")
+            .at(self.here())
+            .hint("gtid_mode was changed: set it back to ON and start anew behind this transaction")
+    }
+
+    pub(super) fn refuse_torn(&self) -> Error {
+        Error::corrupt("a transaction ends with its file, and a part of it was handed over: the server died while it wrote")
+            .at(self.here())
+            .hint("copy the captured tables again")
+    }
+
+    pub(super) fn refuse_rollback(&self, table: &TableName, span: Option<Span>) -> Error {
+        Error::table_failed(table.clone(), "a transaction that changes it ends with ROLLBACK, which is not supported yet")
+            .at(self.here())
+            .hint(self.way_on(span, "make sure that the target has what the source has of its rows"))
+    }
+
+    /// The statement's text is not shown: its literals are row values. The digest tells two statements apart.
+    pub(super) fn refuse_statement(&self, query: &QueryEvent<'_>, verdict: Verdict, span: Option<Span>) -> Error {
+        let digest = xxhash_rust::xxh3::xxh3_64(query.text);
+        let is_open = matches!(self.phase, Phase::Open(_));
+        let act = if is_open { "make the same change at the target" } else { "carry it out at the target too" };
+        let error = match verdict {
+            Verdict::Table { verb, table } => {
+                Error::table_failed(table, format!("{verb} can't be followed yet (statement digest {digest:016x})"))
+            }
+            Verdict::Database { verb, database } => Error::refused(format!(
+                "{verb} may concern captured tables of database {database} and can't be followed (statement digest {digest:016x})"
+            )),
+            Verdict::Harmless => unreachable!("a harmless statement is not refused"),
+        };
+        let error = error.at(self.here());
+        if is_open {
+            return error.hint(format!("{act}, have the session use binlog_format=ROW, and start anew behind this transaction"));
+        }
+        error.hint(self.way_on(span, act))
+    }
+
+    /// What to do, and where to start anew: behind the statement that makes up the transaction in progress.
+    fn way_on(&self, span: Option<Span>, act: &str) -> String {
+        let (Phase::Named(Transaction { gtid, .. }) | Phase::Open(Transaction { gtid, .. })) = &self.phase else {
+            return act.to_owned();
+        };
+        let Some(span) = span else { return act.to_owned() };
+        let behind = self.place.boundary_behind(gtid.as_ref(), span.end);
+        let text = match &behind {
+            BinlogPosition::Gtids { set, .. } => set.to_string(),
+            BinlogPosition::File { at, .. } => at.to_string(),
+        };
+        let end = FileOffset { offset: span.end, ..self.place.here() };
+        let text = if text.len() > HINT_BYTES_MAX { end.to_string() } else { text };
+        format!("{act}, then start capture anew at {text}")
+    }
+}

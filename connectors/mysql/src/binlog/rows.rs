@@ -1,0 +1,177 @@
+//! Rows events of captured tables: decoded row by row into the caller's batch, in as many calls as its limits ask for.
+
+use std::sync::Arc;
+
+use tailrace_contract::{BatchLimits, Error, Result};
+use tailrace_row::{ImageSpan, Operation, Origin, Record, RecordBatch, Sequence};
+
+use super::{BinlogReader, Header, Phase, Span, Step, transaction::Skip};
+use crate::{
+    events::{HEADER_BYTES, RowsBody, RowsHeader, RowsKind},
+    protocol::{Cursor, Malformed},
+    row_decoder::{BadRow, RowDecoder},
+};
+
+/// A rows event that is not decoded to its end.
+pub(super) struct OpenRows {
+    decoder: Arc<RowDecoder>,
+    kind: RowsKind,
+    /// Where in the event the next row begins.
+    at: usize,
+    /// Where its rows end.
+    end: usize,
+    /// Number of the next row.
+    row: u32,
+    event: u32,
+    start: u64,
+    server_id: u32,
+    skip: Skip,
+}
+
+/// The table id of an event without rows that only ends a statement.
+const NO_TABLE: u64 = 0xff_ffff;
+
+impl BinlogReader {
+    /// Counts a rows event and, if its table is captured, opens it.
+    #[inline]
+    pub(super) fn begin_rows(&mut self, header: Header, body: &[u8], span: Option<Span>) -> Result<Step> {
+        let kind = RowsKind::of(header.kind).expect("invariant: called for rows events only");
+        let rows = RowsHeader::parse(header.kind, body).map_err(|malformed| self.corrupt(malformed))?;
+        let Phase::Open(transaction) = &mut self.phase else {
+            return Err(self.corrupt(Malformed::new("stream: rows outside of a transaction")));
+        };
+        let event = transaction.next_event;
+        transaction.next_event += 1;
+        let decoder = match self.tables.decoder(rows.table_id) {
+            Some(Some(decoder)) => {
+                transaction.captured = Some(Arc::clone(decoder.schema()));
+                Arc::clone(decoder)
+            }
+            Some(None) => return Ok(Step::Continue),
+            None if rows.table_id == NO_TABLE => return Ok(Step::Continue),
+            None => return Err(self.corrupt(Malformed::new("stream: rows of a table without table map"))),
+        };
+        let rows = RowsBody::parse(kind, rows, body).map_err(|malformed| self.corrupt(malformed))?;
+        if rows.columns != decoder.schema().columns().len() {
+            return Err(self.corrupt(Malformed::new("rows event: its columns are not those of the table map")));
+        }
+        if !rows.is_complete {
+            return Err(self.refuse_partial_rows(decoder.schema().name()));
+        }
+        let skip = self.resumption.as_ref().map_or(Skip::Nothing, |resumption| resumption.skip(event));
+        if skip == Skip::All {
+            return Ok(Step::Continue);
+        }
+        self.rows = Some(OpenRows {
+            decoder,
+            kind,
+            at: HEADER_BYTES + rows.rows_at,
+            end: HEADER_BYTES + body.len(),
+            row: 0,
+            event,
+            start: span.map_or(self.place.offset, |span| span.start),
+            server_id: header.server_id,
+            skip,
+        });
+        Ok(Step::Rows)
+    }
+
+    /// Decodes rows of the event that was opened last, whose bytes are given again. Tells whether it is done; if not, a limit
+    /// was reached.
+    pub(crate) fn rows(&mut self, event: &[u8], out: &mut RecordBatch, limits: &BatchLimits) -> Result<bool> {
+        let Some(mut rows) = self.rows.take() else { return Ok(true) };
+        let mut cursor = Cursor::new(event.get(rows.at..rows.end).expect("invariant: the same event"));
+        if rows.skip != Skip::Nothing {
+            self.skip_rows(&mut rows, &mut cursor)?;
+        }
+        if cursor.is_empty() {
+            return Ok(true);
+        }
+        let schema = out.add_schema(rows.decoder.schema());
+        let origin = out.add_origin(self.origin(&rows));
+        let mut last = None;
+        let mut is_full = false;
+        while !cursor.is_empty() && !is_full {
+            let record = rows.decode(&mut cursor, out, schema, origin).map_err(|bad| self.bad_row(&rows, bad))?;
+            out.push(record);
+            last = Some(record.row);
+            is_full = out.byte_len() >= limits.bytes_max || out.len() >= limits.records_max;
+        }
+        self.note_last(rows.event, last);
+        if cursor.is_empty() {
+            return Ok(true);
+        }
+        rows.at = rows.end - cursor.len();
+        self.rows = Some(rows);
+        Ok(false)
+    }
+
+    /// Passes the rows that the log has.
+    fn skip_rows(&mut self, rows: &mut OpenRows, cursor: &mut Cursor<'_>) -> Result<()> {
+        let Skip::Through(last) = rows.skip else { return Ok(()) };
+        let mut discarded = std::mem::take(&mut self.discarded);
+        let schema = discarded.add_schema(rows.decoder.schema());
+        while !cursor.is_empty() && rows.row <= last {
+            if discarded.byte_len() > 1 << 20 {
+                discarded.clear();
+            }
+            let record = rows.decode(cursor, &mut discarded, schema, 0).map_err(|bad| self.bad_row(rows, bad))?;
+            if let Some(resumption) = &mut self.resumption {
+                resumption.meet(record.row);
+            }
+        }
+        rows.skip = Skip::Nothing;
+        self.discarded = RecordBatch::new();
+        Ok(())
+    }
+
+    fn origin(&mut self, rows: &OpenRows) -> Origin {
+        let file = Arc::clone(&self.place.file);
+        let Phase::Open(transaction) = &mut self.phase else { unreachable!("rows are open inside a transaction only") };
+        Origin {
+            epoch: self.epoch,
+            transaction: transaction.number,
+            event: rows.event,
+            committed_at_micros: transaction.committed_at_micros,
+            transaction_name: transaction.gtid_text(),
+            file,
+            file_offset: rows.start,
+            server_id: rows.server_id,
+            thread: transaction.thread,
+        }
+    }
+
+    fn note_last(&mut self, event: u32, row: Option<u32>) {
+        let (Phase::Open(transaction), Some(row)) = (&mut self.phase, row) else { return };
+        transaction.last = Some(Sequence { epoch: self.epoch, transaction: transaction.number, event, row });
+    }
+
+    fn bad_row(&self, rows: &OpenRows, bad: BadRow) -> Error {
+        let schema = rows.decoder.schema();
+        let column = schema.columns().get(bad.column).map_or("", |column| &*column.name);
+        Error::corrupt(format!("row {} of the event at {} can't be decoded in column {column}", rows.row / 2, rows.start))
+            .on_table(schema.name().clone())
+            .at(self.here())
+            .caused_by(bad.malformed)
+    }
+}
+
+impl OpenRows {
+    #[inline]
+    fn decode(&mut self, cursor: &mut Cursor<'_>, out: &mut RecordBatch, schema: u32, origin: u32) -> std::result::Result<Record, BadRow> {
+        let columns = self.decoder.schema().columns().len();
+        let decoder = &self.decoder;
+        let mut image = || -> std::result::Result<Option<ImageSpan>, BadRow> {
+            out.write_image(columns, |image| decoder.decode(cursor, image)).map(Some)
+        };
+        let (operation, before, after) = match self.kind {
+            RowsKind::Insert => (Operation::Insert, None, image()?),
+            RowsKind::Update => (Operation::Update, image()?, image()?),
+            RowsKind::Delete => (Operation::Delete, image()?, None),
+        };
+        let row = self.row;
+        let too_many = BadRow { column: 0, malformed: Malformed::new("rows event: it has too many rows") };
+        self.row = row.checked_add(2).ok_or(too_many)?;
+        Ok(Record { operation, schema, origin, row, lane: 0, offset: 0, before, after })
+    }
+}

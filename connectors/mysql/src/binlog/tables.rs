@@ -1,0 +1,125 @@
+//! The tables of the stream, by the ids that table maps give them.
+//!
+//! A server sends a table map before the rows of each statement. One that is byte for byte the known one costs a comparison;
+//! else the decoder is compiled anew. Ids mean nothing beyond a file: a restarted server counts from the beginning.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tailrace_contract::{Error, Result, TableFilter};
+use tailrace_row::TableName;
+
+use crate::{
+    events::TableMap,
+    protocol::Malformed,
+    row_decoder::{NoDecoder, RowDecoder, charset::Collations},
+    statement::Captured,
+};
+
+/// Ids kept at most; a server that closes and opens tables gives new ones without end.
+const KEPT_MAX: usize = 4096;
+
+pub(super) struct Tables {
+    filter: Arc<TableFilter>,
+    collations: Arc<Collations>,
+    ignores_case: bool,
+    by_id: HashMap<u64, Known>,
+}
+
+struct Known {
+    map: Box<[u8]>,
+    /// `None` if the table is not captured.
+    decoder: Option<Arc<RowDecoder>>,
+}
+
+/// Why a table map can't be used.
+pub(super) enum BadMap {
+    Malformed(Malformed),
+    Refused(Error),
+}
+
+impl From<Malformed> for BadMap {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+impl Tables {
+    pub(super) fn new(filter: Arc<TableFilter>, collations: Arc<Collations>, ignores_case: bool) -> Self {
+        Self { filter, collations, ignores_case, by_id: HashMap::new() }
+    }
+
+    /// The captured tables, as statements name them.
+    pub(super) fn captured(&self) -> Captured<'_> {
+        Captured { filter: &self.filter, collations: &self.collations, ignores_case: self.ignores_case }
+    }
+
+    /// A new file begins.
+    pub(super) fn forget(&mut self) {
+        self.by_id.clear();
+    }
+
+    /// A transaction begins: no table map before it counts any more, but the same ones will come again.
+    #[inline]
+    pub(super) fn begin_transaction(&mut self) {
+        if self.by_id.len() > KEPT_MAX {
+            self.forget();
+        }
+    }
+
+    /// Takes a table map; gives the decoder of a captured table.
+    pub(super) fn learn(&mut self, body: &[u8]) -> std::result::Result<Option<Arc<RowDecoder>>, BadMap> {
+        let map = TableMap::parse(body)?;
+        if let Some(known) = self.by_id.get(&map.table_id)
+            && *known.map == *body
+        {
+            return Ok(known.decoder.clone());
+        }
+        let is_captured = self.filter.matches(map.database, map.table);
+        let decoder = if is_captured { Some(Arc::new(self.compile(&map)?)) } else { None };
+        self.by_id.insert(map.table_id, Known { map: body.into(), decoder: decoder.clone() });
+        Ok(decoder)
+    }
+
+    /// The decoder of a table; the inner `None` if it is not captured, the outer if the id is unknown.
+    #[inline]
+    pub(super) fn decoder(&self, table_id: u64) -> Option<Option<&Arc<RowDecoder>>> {
+        self.by_id.get(&table_id).map(|known| known.decoder.as_ref())
+    }
+
+    fn compile(&self, map: &TableMap<'_>) -> std::result::Result<RowDecoder, BadMap> {
+        let name = TableName::new(map.database, map.table);
+        let Some(shape) = map.shape()? else {
+            return Err(BadMap::Refused(
+                Error::table_failed(name, "its rows are logged without the columns' names (binlog_row_metadata=MINIMAL)")
+                    .hint("SET PERSIST binlog_row_metadata = 'FULL'; what is logged already stays unreadable, so start anew behind it"),
+            ));
+        };
+        let decoder = RowDecoder::compile(name.clone(), &shape, &self.collations);
+        let decoder = decoder.map_err(|none| BadMap::Refused(no_decoder(name.clone(), none)))?;
+        check_key(name, decoder.schema().key()).map_err(BadMap::Refused)?;
+        Ok(decoder)
+    }
+}
+
+/// A row without a key can't be found again at the target.
+pub(crate) fn check_key(name: TableName, key: &[usize]) -> Result<()> {
+    if !key.is_empty() {
+        return Ok(());
+    }
+    let quoted = crate::protocol::quote_table(&name);
+    Err(Error::table_failed(name, "it has no primary key").hint(format!(
+        "ALTER TABLE {quoted} ADD PRIMARY KEY (…), or ADD COLUMN id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY INVISIBLE, or leave the table out"
+    )))
+}
+
+/// The error of a table whose columns can't all be decoded.
+pub(crate) fn no_decoder(name: TableName, none: NoDecoder) -> Error {
+    match none {
+        NoDecoder::Unsupported(unsupported) => Error::table_failed(
+            name,
+            format!("column {} has {}, which is not supported yet", unsupported.column, unsupported.what),
+        )
+        .hint("change the column, or leave the table out"),
+        NoDecoder::Schema(error) => Error::table_failed(name, "its columns make no schema").caused_by(error),
+    }
+}

@@ -1,0 +1,128 @@
+//! The transaction in progress, and the one that a restart resumes in its middle.
+
+use std::sync::Arc;
+
+use tailrace_contract::{Error, Result, SplitTransaction};
+use tailrace_row::{Sequence, TableSchema};
+
+use crate::{events::GtidEvent, gtid::Gtid, position::FileOffset};
+
+/// How far the stream is in its transactions.
+pub(super) enum Phase {
+    /// Behind the end of a transaction.
+    Between,
+    /// The event that names a transaction came; its first statement decides what it is.
+    Named(Transaction),
+    /// Inside of it: rows or statements may follow until it is committed.
+    Open(Transaction),
+}
+
+/// What is remembered of a transaction until it ends.
+pub(super) struct Transaction {
+    pub(super) gtid: Option<Gtid>,
+    started_at: FileOffset,
+    /// Its number in the epoch.
+    pub(super) number: u64,
+    pub(super) committed_at_micros: i64,
+    pub(super) thread: Option<u64>,
+    /// The number that its next rows event gets.
+    pub(super) next_event: u32,
+    /// Its GTID as text, made when the first captured row needs it.
+    name: Option<Arc<str>>,
+    /// The XA transaction's own name.
+    pub(super) xid: Option<Vec<u8>>,
+    /// The captured table whose rows it changed last.
+    pub(super) captured: Option<Arc<TableSchema>>,
+    /// The last of its records that was handed over, now or before a restart.
+    pub(super) last: Option<Sequence>,
+}
+
+impl Transaction {
+    pub(super) fn new(event: &GtidEvent, number: u64, started_at: FileOffset, timestamp: u32) -> Self {
+        Self {
+            gtid: event.gtid,
+            started_at,
+            number,
+            committed_at_micros: event.committed_at_micros.unwrap_or(i64::from(timestamp) * 1_000_000),
+            thread: None,
+            next_event: 0,
+            name: None,
+            xid: None,
+            captured: None,
+            last: None,
+        }
+    }
+
+    /// The GTID's text, for records; none if the server gives no GTIDs.
+    pub(super) fn gtid_text(&mut self) -> Option<Arc<str>> {
+        let gtid = self.gtid?;
+        Some(Arc::clone(self.name.get_or_insert_with(|| gtid.to_string().into())))
+    }
+
+    /// The name that proves which transaction it is.
+    pub(super) fn name(&self) -> Arc<str> {
+        match &self.gtid {
+            Some(gtid) => gtid.to_string().into(),
+            None => self.started_at.to_string().into(),
+        }
+    }
+}
+
+/// The rest of a transaction of which the log has a part.
+pub(super) struct Resumption {
+    split: SplitTransaction,
+    /// The last record of the log was met again.
+    is_reached: bool,
+}
+
+/// What to do with the rows of an event while resuming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Skip {
+    /// The log has all of them.
+    All,
+    /// The log has those up to this row.
+    Through(u32),
+    Nothing,
+}
+
+impl Resumption {
+    pub(super) fn new(split: SplitTransaction) -> Self {
+        Self { split, is_reached: false }
+    }
+
+    /// The first transaction of the stream must be the one that was split.
+    pub(super) fn begin(&self, transaction: &mut Transaction) -> Result<()> {
+        let (name, number) = (transaction.name(), transaction.number);
+        if name != self.split.name || number != self.split.last.transaction {
+            return Err(Error::position_lost(format!(
+                "the transaction that comes next is {name} (number {number}), and the log holds a part of {} (number {})",
+                self.split.name, self.split.last.transaction
+            ))
+            .hint("the server's history is not the one that was captured: start anew"));
+        }
+        transaction.last = Some(self.split.last);
+        Ok(())
+    }
+
+    pub(super) fn skip(&self, event: u32) -> Skip {
+        match event.cmp(&self.split.last.event) {
+            std::cmp::Ordering::Less => Skip::All,
+            std::cmp::Ordering::Equal => Skip::Through(self.split.last.row),
+            std::cmp::Ordering::Greater => Skip::Nothing,
+        }
+    }
+
+    /// A row of the event in which the log ends was met.
+    pub(super) fn meet(&mut self, row: u32) {
+        self.is_reached |= row / 2 == self.split.last.row / 2;
+    }
+
+    /// The transaction ended.
+    pub(super) fn end(&self) -> Result<()> {
+        if self.is_reached {
+            return Ok(());
+        }
+        Err(Error::position_lost(format!("transaction {} has fewer rows than the log holds of it", self.split.name))
+            .hint("the server's history is not the one that was captured: start anew"))
+    }
+}

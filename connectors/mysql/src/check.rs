@@ -1,0 +1,219 @@
+//! The preflight of a source: every problem at once, each with the statement that mends it. It changes nothing.
+
+use tailrace_contract::{Error, ErrorKind, Problem, Result, Severity, SourceSettings, TableFilter, TablePattern};
+
+use crate::{
+    config,
+    protocol::Connection,
+    schema,
+    server::{Server, replica_uuid},
+};
+
+/// All problems of the source. A server that can't be reached is one as well.
+pub(crate) async fn check(settings: &SourceSettings, filter: &TableFilter) -> Result<Vec<Problem>> {
+    if let Err(error) = config::check(settings) {
+        return Ok(vec![from_error("source", settings.endpoint.to_string(), &error)]);
+    }
+    let mut server = match Server::connect(&settings.endpoint).await {
+        Ok(server) => server,
+        Err(error) => return Ok(vec![from_error(connection_code(&error), settings.endpoint.to_string(), &error)]),
+    };
+    let mut problems = Vec::new();
+    check_variables(&mut server.connection, &mut problems).await?;
+    check_identity(&mut server, settings, &mut problems).await?;
+    check_privileges(&mut server, &mut problems).await?;
+    check_tables(&mut server.connection, filter, &mut problems).await?;
+    Ok(problems)
+}
+
+/// A server variable and what it must be.
+struct Wanted {
+    variable: &'static str,
+    is_good: fn(&str) -> bool,
+    needed: &'static str,
+    severity: Severity,
+    mend: &'static str,
+}
+
+const WANTED: [Wanted; 8] = [
+    Wanted {
+        variable: "log_bin",
+        is_good: |value| value == "1",
+        needed: "ON",
+        severity: Severity::Error,
+        mend: "start the server with --log-bin",
+    },
+    Wanted {
+        variable: "binlog_format",
+        is_good: |value| value == "ROW",
+        needed: "ROW",
+        severity: Severity::Error,
+        mend: "SET PERSIST binlog_format = 'ROW'",
+    },
+    Wanted {
+        variable: "binlog_row_image",
+        is_good: |value| value == "FULL",
+        needed: "FULL",
+        severity: Severity::Error,
+        mend: "SET PERSIST binlog_row_image = 'FULL'",
+    },
+    Wanted {
+        variable: "binlog_row_metadata",
+        is_good: |value| value == "FULL",
+        needed: "FULL, so that every change says how its table looks",
+        severity: Severity::Error,
+        mend: "SET PERSIST binlog_row_metadata = 'FULL'",
+    },
+    Wanted {
+        variable: "binlog_row_value_options",
+        is_good: str::is_empty,
+        needed: "'': JSON is to be logged whole",
+        severity: Severity::Error,
+        mend: "SET PERSIST binlog_row_value_options = ''",
+    },
+    Wanted {
+        variable: "binlog_transaction_compression",
+        is_good: |value| value == "0",
+        needed: "OFF, because compressed transactions are not supported yet",
+        severity: Severity::Error,
+        mend: "SET PERSIST binlog_transaction_compression = OFF",
+    },
+    Wanted {
+        variable: "gtid_mode",
+        is_good: |value| value == "ON",
+        needed: "ON, so that capture survives a failover to another server",
+        severity: Severity::Warning,
+        mend: "SET PERSIST enforce_gtid_consistency = ON; then gtid_mode to OFF_PERMISSIVE, ON_PERMISSIVE, ON, one by one",
+    },
+    Wanted {
+        variable: "binlog_checksum",
+        is_good: |value| value == "CRC32",
+        needed: "CRC32, so that a damaged event is noticed",
+        severity: Severity::Warning,
+        mend: "SET PERSIST binlog_checksum = 'CRC32'",
+    },
+];
+
+async fn check_variables(connection: &mut Connection, problems: &mut Vec<Problem>) -> Result<()> {
+    for wanted in &WANTED {
+        // Some variables go away in later versions, when only the good value is left.
+        let rows = match connection.query(&format!("SELECT @@GLOBAL.{}", wanted.variable)).await {
+            Ok(rows) => rows,
+            Err(error) if error.kind() == ErrorKind::Refused => continue,
+            Err(error) => return Err(error),
+        };
+        let value = rows.first().map_or("", |row| row.text(0));
+        if !(wanted.is_good)(value) {
+            problems.push(Problem {
+                code: wanted.variable,
+                severity: wanted.severity,
+                object: format!("server variable {}", wanted.variable),
+                found: if value.is_empty() { "''".to_owned() } else { value.to_owned() },
+                needed: wanted.needed.to_owned(),
+                mend: Some(wanted.mend.to_owned()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// No other server or replica may have our id. Our own running capture may.
+async fn check_identity(server: &mut Server, settings: &SourceSettings, problems: &mut Vec<Problem>) -> Result<()> {
+    let ours = settings.server_id;
+    let mut holders = Vec::new();
+    if server.facts.server_id == ours {
+        holders.push("the server itself".to_owned());
+    }
+    let statement = if server.facts.version >= (8, 0) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
+    match server.connection.query(statement).await {
+        Ok(replicas) => {
+            let own_uuid = replica_uuid(ours);
+            let others = replicas.iter().filter(|row| row.text(0) == ours.to_string() && row.text(4) != own_uuid);
+            holders.extend(others.map(|row| format!("replica {} ({})", row.text(4), row.text(1))));
+        }
+        Err(error) if error.kind() == ErrorKind::Refused => problems.push(privilege("REPLICATION SLAVE", &error)),
+        Err(error) => return Err(error),
+    }
+    for holder in holders {
+        problems.push(Problem {
+            code: "server_id",
+            severity: Severity::Error,
+            object: "[source] server_id".to_owned(),
+            found: format!("{ours}, which {holder} has"),
+            needed: "a number of its own".to_owned(),
+            mend: None,
+        });
+    }
+    Ok(())
+}
+
+async fn check_privileges(server: &mut Server, problems: &mut Vec<Problem>) -> Result<()> {
+    if !server.facts.has_binlog {
+        return Ok(());
+    }
+    match server.binlog_end().await {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::Refused => {
+            problems.push(privilege("REPLICATION CLIENT", &error));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn check_tables(connection: &mut Connection, filter: &TableFilter, problems: &mut Vec<Problem>) -> Result<()> {
+    let found = schema::find(connection, filter).await?;
+    for pattern in &filter.patterns {
+        let is_found = found.iter().any(|table| pattern.matches(&table.name.database, &table.name.table));
+        let severity = match pattern {
+            TablePattern::Table(_) => Severity::Error,
+            // Its tables may come later.
+            TablePattern::Database(_) => Severity::Warning,
+        };
+        if !is_found {
+            problems.push(Problem {
+                code: "table_missing",
+                severity,
+                object: format!("table {pattern}"),
+                found: "no such table, or the account may not see it".to_owned(),
+                needed: "a table, and the privilege SELECT on it".to_owned(),
+                mend: None,
+            });
+        }
+    }
+    for table in found {
+        if let Err(error) = table.schema {
+            problems.push(from_error("table_unsupported", format!("table {}", table.name), &error));
+        }
+    }
+    Ok(())
+}
+
+fn privilege(name: &str, error: &Error) -> Problem {
+    Problem {
+        code: "privilege",
+        severity: Severity::Error,
+        object: "the account of [source]".to_owned(),
+        found: error.to_string(),
+        needed: format!("the privilege {name}"),
+        mend: Some(format!("GRANT {name} ON *.* TO CURRENT_USER(), as an administrator and with the account's name")),
+    }
+}
+
+fn connection_code(error: &Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::Transient => "unreachable",
+        _ => "login",
+    }
+}
+
+fn from_error(code: &'static str, object: String, error: &Error) -> Problem {
+    Problem {
+        code,
+        severity: Severity::Error,
+        object,
+        found: error.to_string(),
+        needed: "a source that can be captured".to_owned(),
+        mend: error.advice().map(str::to_owned),
+    }
+}

@@ -1,0 +1,255 @@
+//! The table map: names and shape of the table that the following rows events change.
+//!
+//! With `binlog_row_metadata=FULL` it says everything a schema needs: names, signs, collations, members, the primary key.
+//! Names are read for every table map; the shape only where the table is captured and its map is new.
+
+use crate::protocol::{Cursor, Malformed};
+
+const BAD: Malformed = Malformed::new("table map");
+
+/// The server's own limit.
+const COLUMNS_MAX: usize = 4096;
+
+/// Type codes of columns, as table maps have them.
+pub(crate) mod column_type {
+    pub(crate) const TINY: u8 = 1;
+    pub(crate) const SHORT: u8 = 2;
+    pub(crate) const LONG: u8 = 3;
+    pub(crate) const FLOAT: u8 = 4;
+    pub(crate) const DOUBLE: u8 = 5;
+    pub(crate) const LONGLONG: u8 = 8;
+    pub(crate) const INT24: u8 = 9;
+    pub(crate) const DATE: u8 = 10;
+    pub(crate) const YEAR: u8 = 13;
+    pub(crate) const VARCHAR: u8 = 15;
+    pub(crate) const BIT: u8 = 16;
+    pub(crate) const TIMESTAMP2: u8 = 17;
+    pub(crate) const DATETIME2: u8 = 18;
+    pub(crate) const TIME2: u8 = 19;
+    pub(crate) const VECTOR: u8 = 242;
+    pub(crate) const JSON: u8 = 245;
+    pub(crate) const NEWDECIMAL: u8 = 246;
+    pub(crate) const ENUM: u8 = 247;
+    pub(crate) const SET: u8 = 248;
+    pub(crate) const BLOB: u8 = 252;
+    pub(crate) const VAR_STRING: u8 = 253;
+    pub(crate) const STRING: u8 = 254;
+    pub(crate) const GEOMETRY: u8 = 255;
+}
+
+/// Id and names; the shape is still bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct TableMap<'a> {
+    pub(crate) table_id: u64,
+    pub(crate) database: &'a str,
+    pub(crate) table: &'a str,
+    shape: &'a [u8],
+}
+
+impl<'a> TableMap<'a> {
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(body);
+        let table_id = cursor.u48()?;
+        cursor.u16()?;
+        let database = name(&mut cursor)?;
+        let table = name(&mut cursor)?;
+        Ok(Self { table_id, database, table, shape: cursor.rest() })
+    }
+
+    /// The columns; `None` if the server does not send their names (`binlog_row_metadata=MINIMAL`).
+    pub(crate) fn shape(&self) -> Result<Option<TableShape<'a>>, Malformed> {
+        let mut cursor = Cursor::new(self.shape);
+        let count = cursor.packed_len()?;
+        let types = cursor.take(count)?;
+        let mut details = Cursor::new(cursor.packed_bytes()?);
+        let nulls = cursor.take(count.div_ceil(8))?;
+        let Some(names) = find(cursor, field::COLUMN_NAMES)? else { return Ok(None) };
+        let mut names = Cursor::new(names);
+        if count > COLUMNS_MAX {
+            return Err(BAD);
+        }
+        let mut columns = Vec::with_capacity(count);
+        let mut has_unknown_type = false;
+        for (at, code) in types.iter().enumerate() {
+            let name = std::str::from_utf8(names.packed_bytes()?).map_err(|_| BAD)?;
+            // Behind a type that nobody knows the details can't be told apart. The row decoder refuses the table for it.
+            let known = if has_unknown_type { None } else { detail(*code, &mut details)? };
+            has_unknown_type = known.is_none();
+            let (code, detail) = known.unwrap_or((*code, 0));
+            let nullable = nulls[at / 8] >> (at % 8) & 1 == 1;
+            columns.push(ColumnShape { name, code, detail, nullable, ..ColumnShape::default() });
+        }
+        let mut shape = TableShape { columns, primary_key: Vec::new() };
+        while !cursor.is_empty() {
+            let number = cursor.u8()?;
+            shape.read_field(number, Cursor::new(cursor.packed_bytes()?))?;
+        }
+        Ok(Some(shape))
+    }
+}
+
+/// One column as the table map describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ColumnShape<'a> {
+    pub(crate) name: &'a str,
+    /// The type; ENUM and SET, which travel as strings, are told apart already.
+    pub(crate) code: u8,
+    /// Lengths or digits, as the type has them: the first byte is the low one.
+    pub(crate) detail: u16,
+    pub(crate) nullable: bool,
+    pub(crate) unsigned: bool,
+    pub(crate) collation: Option<u64>,
+    /// Of ENUM and SET, in the column's charset.
+    pub(crate) members: Vec<&'a [u8]>,
+}
+
+/// All columns and the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableShape<'a> {
+    pub(crate) columns: Vec<ColumnShape<'a>>,
+    /// Columns of the primary key in key order.
+    pub(crate) primary_key: Vec<usize>,
+}
+
+impl<'a> TableShape<'a> {
+    fn read_field(&mut self, number: u8, mut value: Cursor<'a>) -> Result<(), Malformed> {
+        match number {
+            field::SIGNS => self.read_signs(value.rest()),
+            field::DEFAULT_COLLATION => self.read_default_collation(is_text, value),
+            field::COLLATIONS => self.read_collations(is_text, value),
+            field::MEMBER_DEFAULT_COLLATION => self.read_default_collation(has_members, value),
+            field::MEMBER_COLLATIONS => self.read_collations(has_members, value),
+            field::SET_MEMBERS => self.read_members(column_type::SET, value),
+            field::ENUM_MEMBERS => self.read_members(column_type::ENUM, value),
+            field::PRIMARY_KEY => {
+                while !value.is_empty() {
+                    self.add_key_column(value.packed_len()?)?;
+                }
+                Ok(())
+            }
+            // A key over the first bytes of a column: the whole column identifies the row as well.
+            field::PRIMARY_KEY_WITH_PREFIXES => {
+                while !value.is_empty() {
+                    self.add_key_column(value.packed_len()?)?;
+                    value.packed()?;
+                }
+                Ok(())
+            }
+            // Names are read before; visibility, geometry types and vector lengths say nothing about values.
+            _ => Ok(()),
+        }
+    }
+
+    fn add_key_column(&mut self, column: usize) -> Result<(), Malformed> {
+        if column >= self.columns.len() || self.primary_key.contains(&column) {
+            return Err(BAD);
+        }
+        self.primary_key.push(column);
+        Ok(())
+    }
+
+    /// One bit per numeric column, the highest bit of a byte first.
+    fn read_signs(&mut self, bits: &[u8]) -> Result<(), Malformed> {
+        let numeric = self.columns.iter_mut().filter(|column| is_numeric(column.code));
+        for (at, column) in numeric.enumerate() {
+            let byte = bits.get(at / 8).ok_or(BAD)?;
+            column.unsigned = byte << (at % 8) & 0x80 != 0;
+        }
+        Ok(())
+    }
+
+    fn read_collations(&mut self, concerns: fn(u8) -> bool, mut value: Cursor<'_>) -> Result<(), Malformed> {
+        for column in self.columns.iter_mut().filter(|column| concerns(column.code)) {
+            column.collation = Some(value.packed()?);
+        }
+        Ok(())
+    }
+
+    /// The collation of most columns, then those that differ, counted among the columns concerned.
+    fn read_default_collation(&mut self, concerns: fn(u8) -> bool, mut value: Cursor<'_>) -> Result<(), Malformed> {
+        let default = value.packed()?;
+        let mut columns: Vec<&mut ColumnShape<'_>> =
+            self.columns.iter_mut().filter(|column| concerns(column.code)).collect();
+        columns.iter_mut().for_each(|column| column.collation = Some(default));
+        while !value.is_empty() {
+            let at = value.packed_len()?;
+            columns.get_mut(at).ok_or(BAD)?.collation = Some(value.packed()?);
+        }
+        Ok(())
+    }
+
+    fn read_members(&mut self, code: u8, mut value: Cursor<'a>) -> Result<(), Malformed> {
+        for column in self.columns.iter_mut().filter(|column| column.code == code) {
+            for _ in 0..value.packed()? {
+                column.members.push(value.packed_bytes()?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Numbers of the optional fields.
+mod field {
+    pub(super) const SIGNS: u8 = 1;
+    pub(super) const DEFAULT_COLLATION: u8 = 2;
+    pub(super) const COLLATIONS: u8 = 3;
+    pub(super) const COLUMN_NAMES: u8 = 4;
+    pub(super) const SET_MEMBERS: u8 = 5;
+    pub(super) const ENUM_MEMBERS: u8 = 6;
+    pub(super) const PRIMARY_KEY: u8 = 8;
+    pub(super) const PRIMARY_KEY_WITH_PREFIXES: u8 = 9;
+    pub(super) const MEMBER_DEFAULT_COLLATION: u8 = 10;
+    pub(super) const MEMBER_COLLATIONS: u8 = 11;
+}
+
+fn is_numeric(code: u8) -> bool {
+    use column_type as t;
+    matches!(code, t::TINY | t::SHORT | t::INT24 | t::LONG | t::LONGLONG | t::NEWDECIMAL | t::FLOAT | t::DOUBLE)
+}
+
+fn is_text(code: u8) -> bool {
+    use column_type as t;
+    matches!(code, t::STRING | t::VAR_STRING | t::VARCHAR | t::BLOB)
+}
+
+fn has_members(code: u8) -> bool {
+    matches!(code, column_type::ENUM | column_type::SET)
+}
+
+/// The value of an optional field, if it is there.
+fn find(mut fields: Cursor<'_>, wanted: u8) -> Result<Option<&[u8]>, Malformed> {
+    while !fields.is_empty() {
+        let number = fields.u8()?;
+        let value = fields.packed_bytes()?;
+        if number == wanted {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+fn name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Malformed> {
+    let length = usize::from(cursor.u8()?);
+    let name = cursor.take(length)?;
+    cursor.take(1)?;
+    std::str::from_utf8(name).map_err(|_| BAD)
+}
+
+/// The true type and its detail, `None` for an unknown type. A string's two bytes hold the true type and, in two bits of it,
+/// the length's high part.
+fn detail(code: u8, details: &mut Cursor<'_>) -> Result<Option<(u8, u16)>, Malformed> {
+    use column_type as t;
+    let (code, detail) = match code {
+        t::FLOAT | t::DOUBLE | t::BLOB | t::JSON | t::GEOMETRY | t::VECTOR => (code, u16::from(details.u8()?)),
+        t::TIMESTAMP2 | t::DATETIME2 | t::TIME2 => (code, u16::from(details.u8()?)),
+        t::VARCHAR | t::BIT | t::NEWDECIMAL | t::VAR_STRING => (code, details.u16()?),
+        t::STRING | t::ENUM | t::SET => {
+            let [first, second] = details.array()?;
+            let high = u16::from(first & 0x30 ^ 0x30) << 4;
+            (first | 0x30, high | u16::from(second))
+        }
+        t::TINY | t::SHORT | t::INT24 | t::LONG | t::LONGLONG | t::DATE | t::YEAR => (code, 0),
+        _ => return Ok(None),
+    };
+    Ok(Some((code, detail)))
+}

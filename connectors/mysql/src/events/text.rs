@@ -1,0 +1,70 @@
+//! The small events: rotation, heartbeats, the end of an XA transaction's first phase.
+
+use crate::protocol::{Cursor, Malformed};
+
+/// The next events come from another file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Rotate<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) offset: u64,
+}
+
+impl<'a> Rotate<'a> {
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(body);
+        let offset = cursor.u64()?;
+        Ok(Self { file: file_name(cursor.rest())?, offset })
+    }
+}
+
+/// The server is alive and has read up to here.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Heartbeat<'a> {
+    pub(crate) file: &'a str,
+    /// The whole offset; the older form of the event has its low half in the header.
+    pub(crate) offset: Option<u64>,
+}
+
+impl<'a> Heartbeat<'a> {
+    pub(crate) fn parse_v1(body: &'a [u8]) -> Result<Self, Malformed> {
+        Ok(Self { file: file_name(body)?, offset: None })
+    }
+
+    pub(crate) fn parse_v2(body: &'a [u8]) -> Result<Self, Malformed> {
+        const END: u64 = 0;
+        const FILE: u64 = 1;
+        const OFFSET: u64 = 2;
+        let mut cursor = Cursor::new(body);
+        let mut heartbeat = Self { file: "", offset: None };
+        while !cursor.is_empty() {
+            let field = cursor.packed()?;
+            if field == END {
+                break;
+            }
+            let mut value = Cursor::new(cursor.packed_bytes()?);
+            match field {
+                FILE => heartbeat.file = file_name(value.rest())?,
+                OFFSET => heartbeat.offset = Some(value.packed()?),
+                _ => {}
+            }
+        }
+        Ok(heartbeat)
+    }
+}
+
+/// The end of a prepared XA transaction.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct XaPrepare {
+    /// It was committed at once, without a second phase.
+    pub(crate) is_one_phase: bool,
+}
+
+impl XaPrepare {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        Ok(Self { is_one_phase: Cursor::new(body).u8()? != 0 })
+    }
+}
+
+fn file_name(bytes: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(bytes).map_err(|_| Malformed::new("name of a binlog file"))
+}

@@ -1,0 +1,152 @@
+//! Positions: where in the server's binlog to resume, always behind a complete transaction.
+//!
+//! The text form is ours and can grow: `gtid:<set>` (with the file and offset of that boundary behind an `@`, for people), or
+//! `file:<name>:<offset>` where the server gives no GTIDs (with the second in which the file was begun behind an `@`, so that
+//! a file that was deleted and has grown anew under the same name is told apart). Offsets have 64 bits: a transaction beyond
+//! 4 GiB makes a file longer than `end_log_pos` can say.
+
+use std::sync::Arc;
+
+use tailrace_contract::{Error, Position, Result};
+
+use crate::gtid::GtidSet;
+
+/// A file of the binlog and a place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileOffset {
+    pub(crate) file: Arc<str>,
+    pub(crate) offset: u64,
+}
+
+impl FileOffset {
+    /// The text `file:offset`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (file, offset) = text.rsplit_once(':')?;
+        let offset = offset.parse().ok()?;
+        let is_possible = !file.is_empty() && file.len() <= 512 && !file.contains(['/', '\0']) && offset >= 4;
+        is_possible.then(|| Self { file: file.into(), offset })
+    }
+}
+
+impl std::fmt::Display for FileOffset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.offset)
+    }
+}
+
+/// What is executed already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BinlogPosition {
+    /// Everything in the set.
+    Gtids {
+        set: GtidSet,
+        /// Where the boundary was seen; for people only.
+        seen_at: Option<FileOffset>,
+    },
+    /// Everything before this place.
+    File {
+        at: FileOffset,
+        /// The second since 1970 in which the file was begun, if known.
+        begun: Option<u32>,
+    },
+}
+
+const GTIDS: &str = "gtid:";
+const FILE: &str = "file:";
+
+impl BinlogPosition {
+    /// Reads what [`Self::to_position`] wrote, now or in an earlier version.
+    pub(crate) fn parse(position: &Position) -> Result<Self> {
+        let text = position.as_str();
+        let parsed = if let Some(text) = text.strip_prefix(GTIDS) {
+            Self::parse_gtids(text)
+        } else {
+            text.strip_prefix(FILE).and_then(Self::parse_file)
+        };
+        parsed.ok_or_else(|| {
+            Error::refused("this version of Tailrace can't read the stored position")
+                .at(position)
+                .hint("run the version that wrote it, or a newer one")
+        })
+    }
+
+    pub(crate) fn to_position(&self) -> Position {
+        Position::new(&match self {
+            Self::Gtids { set, seen_at: None } => format!("{GTIDS}{set}"),
+            Self::Gtids { set, seen_at: Some(at) } => format!("{GTIDS}{set}@{at}"),
+            Self::File { at, begun: None } => format!("{FILE}{at}"),
+            Self::File { at, begun: Some(begun) } => format!("{FILE}{at}@{begun}"),
+        })
+    }
+
+    fn parse_gtids(text: &str) -> Option<Self> {
+        let (set, seen_at) = match text.split_once('@') {
+            Some((set, at)) => (set, Some(FileOffset::parse(at)?)),
+            None => (text, None),
+        };
+        Some(Self::Gtids { set: set.parse().ok()?, seen_at })
+    }
+
+    fn parse_file(text: &str) -> Option<Self> {
+        let (file, place) = text.rsplit_once(':')?;
+        let (offset, begun) = match place.split_once('@') {
+            Some((offset, begun)) => (offset, Some(begun.parse().ok()?)),
+            None => (place, None),
+        };
+        Some(Self::File { at: FileOffset::parse(&format!("{file}:{offset}"))?, begun })
+    }
+}
+
+/// A place as the user writes it: a GTID set or `file:offset`, also in the form that positions are printed in.
+pub(crate) fn parse_start(text: &str) -> Result<BinlogPosition> {
+    let text = text.trim();
+    if let Ok(position) = BinlogPosition::parse(&Position::new(text)) {
+        return Ok(position);
+    }
+    match (text.parse::<GtidSet>(), FileOffset::parse(text)) {
+        (Ok(set), _) if !set.is_empty() => Ok(BinlogPosition::Gtids { set, seen_at: None }),
+        (_, Some(at)) => Ok(BinlogPosition::File { at, begun: None }),
+        (Ok(_), None) => Err(Error::refused("the start position is empty").hint(FORMS)),
+        (Err(error), None) => Err(Error::refused("can't read the start position").caused_by(error).hint(FORMS)),
+    }
+}
+
+const FORMS: &str = "write now, earliest, a GTID set (uuid:1-5), or file:offset (binlog.000003:157)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    #[test]
+    fn texts_return() {
+        for text in [
+            "gtid:".to_owned(),
+            format!("gtid:{UUID}:1-5:tag:7"),
+            format!("gtid:{UUID}:1@binlog.000003:1234"),
+            "file:binlog.000003:4".to_owned(),
+            "file:bin:log@x.000003:5000000000@1700000000".to_owned(),
+        ] {
+            let parsed = BinlogPosition::parse(&Position::new(&text)).unwrap();
+            assert_eq!(parsed.to_position().as_str(), text);
+        }
+        for bad in ["", "lsn:1", "file:x", "file:x:1", "file:../x:4", "gtid:x", "file:x:4@y"] {
+            assert!(BinlogPosition::parse(&Position::new(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn starts_are_read_in_the_users_words() {
+        let gtids = |text: &str| BinlogPosition::Gtids { set: text.parse().unwrap(), seen_at: None };
+        let set = format!("{UUID}:1-5");
+        assert_eq!(parse_start(&set).unwrap(), gtids(&set));
+        assert_eq!(parse_start(&format!("gtid:{set}")).unwrap(), gtids(&set));
+        let file = BinlogPosition::File { at: FileOffset { file: "binlog.000003".into(), offset: 157 }, begun: None };
+        assert_eq!(parse_start(" binlog.000003:157 ").unwrap(), file);
+        assert_eq!(parse_start("file:binlog.000003:157").unwrap(), file);
+        for bad in ["", "yesterday", "binlog.000003", "binlog.000003:3", &format!("{UUID}:x-")] {
+            assert!(parse_start(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The client's half of MySQL's protocol: packets, login, TLS, text queries, and the request for the binlog.
+//!
+//! One [`Connection`] serves queries and replication alike, so that both use the same address, account and protection. It
+//! never reconnects: an error ends it, and whoever holds it opens another.
+//!
+//! It deliberately has no prepared statements, no compression and no multi-statements.
+
+mod auth;
+mod connection;
+pub(crate) mod cursor;
+mod greeting;
+mod packets;
+mod public_key;
+mod query;
+mod tls;
+mod transport;
+
+pub(crate) use connection::Connection;
+pub(crate) use cursor::{Cursor, Malformed};
+pub(crate) use tls::check as check_tls;
+pub(crate) use query::{Row, quote_name, quote_table, quote_text};

@@ -1,0 +1,96 @@
+//! Asking for the binlog: the session's settings, our registration as a replica, the request itself.
+
+use tailrace_contract::{Result, SourceSettings};
+
+use crate::{position::BinlogPosition, protocol::Connection, server};
+
+const COM_BINLOG_DUMP: u8 = 0x12;
+const COM_REGISTER_REPLICA: u8 = 0x15;
+const COM_BINLOG_DUMP_GTID: u8 = 0x1e;
+
+/// End the dump at the end of the binlog instead of waiting.
+const NON_BLOCK: u16 = 1;
+/// Tell positions beyond 4 GiB in heartbeats.
+const HEARTBEAT_V2: u16 = 2;
+
+/// The first event of a file.
+const FILE_HEAD: u64 = 4;
+
+/// Where the dump begins.
+pub(crate) struct DumpStart {
+    /// The stream begins at the file's begin, because the request has no room for an offset beyond 4 GiB.
+    pub(crate) has_lead_in: bool,
+}
+
+/// Makes the connection a replica's that follows the binlog from the position on.
+pub(crate) async fn request(
+    connection: &mut Connection,
+    settings: &SourceSettings,
+    position: &BinlogPosition,
+) -> Result<DumpStart> {
+    prepare(connection, settings).await?;
+    register(connection, settings.server_id).await?;
+    let (command, has_lead_in) = match position {
+        BinlogPosition::Gtids { set, .. } => (dump_by_gtid(settings.server_id, &set.encode()), false),
+        BinlogPosition::File { at, .. } => match u32::try_from(at.offset) {
+            Ok(offset) => (dump_by_file(settings.server_id, &at.file, offset, HEARTBEAT_V2), false),
+            Err(_) => (dump_by_file(settings.server_id, &at.file, 4, HEARTBEAT_V2), true),
+        },
+    };
+    connection.begin_dump(&command).await?;
+    Ok(DumpStart { has_lead_in })
+}
+
+/// Asks for one file from its begin, up to the end of the binlog and no further.
+pub(crate) async fn request_to_end(connection: &mut Connection, settings: &SourceSettings, file: &str) -> Result<()> {
+    connection.execute("SET @source_binlog_checksum = 'CRC32', @master_binlog_checksum = 'CRC32'").await?;
+    connection.begin_dump(&dump_by_file(settings.server_id, file, 4, NON_BLOCK | HEARTBEAT_V2)).await
+}
+
+/// Servers before 8.0.26 know the second name of each variable only.
+async fn prepare(connection: &mut Connection, settings: &SourceSettings) -> Result<()> {
+    let period = settings.heartbeat.as_nanos();
+    let uuid = server::replica_uuid(settings.server_id);
+    // A reader that waits for its target may read nothing for long; the server's default gives it up after a minute.
+    connection
+        .execute(&format!(
+            "SET @source_binlog_checksum = 'CRC32', @master_binlog_checksum = 'CRC32', \
+             @source_heartbeat_period = {period}, @master_heartbeat_period = {period}, \
+             @replica_uuid = '{uuid}', @slave_uuid = '{uuid}', SESSION net_write_timeout = 3600"
+        ))
+        .await
+}
+
+/// Lets the server list us in SHOW REPLICAS.
+async fn register(connection: &mut Connection, server_id: u32) -> Result<()> {
+    const HOST: &[u8] = b"tailrace";
+    let mut command = vec![COM_REGISTER_REPLICA];
+    command.extend_from_slice(&server_id.to_le_bytes());
+    command.push(8);
+    command.extend_from_slice(HOST);
+    // User, password, port, rank, and the id of the server we replicate from: nobody reads them.
+    command.extend_from_slice(&[0; 2 + 2 + 4 + 4]);
+    connection.acknowledge(&command).await
+}
+
+fn dump_by_gtid(server_id: u32, set: &[u8]) -> Vec<u8> {
+    let mut command = vec![COM_BINLOG_DUMP_GTID];
+    command.extend_from_slice(&HEARTBEAT_V2.to_le_bytes());
+    command.extend_from_slice(&server_id.to_le_bytes());
+    // No file name, and the offset of a file's first event.
+    command.extend_from_slice(&0u32.to_le_bytes());
+    command.extend_from_slice(&FILE_HEAD.to_le_bytes());
+    let length = u32::try_from(set.len()).expect("invariant: a GTID set takes less than 4 GiB");
+    command.extend_from_slice(&length.to_le_bytes());
+    command.extend_from_slice(set);
+    command
+}
+
+fn dump_by_file(server_id: u32, file: &str, offset: u32, flags: u16) -> Vec<u8> {
+    let mut command = vec![COM_BINLOG_DUMP];
+    command.extend_from_slice(&offset.to_le_bytes());
+    command.extend_from_slice(&flags.to_le_bytes());
+    command.extend_from_slice(&server_id.to_le_bytes());
+    command.extend_from_slice(file.as_bytes());
+    command
+}

@@ -1,0 +1,194 @@
+//! Tables from the server's dictionary, in the very shape that their table maps will give them.
+//!
+//! A schema's id is its content, so a table asked for here and the same table met in the binlog must not differ in the
+//! smallest thing: a test compares both for every type.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tailrace_contract::{Error, Result, TableFilter, TablePattern};
+use tailrace_row::{Column, ColumnType, TableName, TableSchema, TextForm};
+
+use crate::{
+    binlog::{check_key, no_decoder},
+    protocol::{Connection, Row, quote_text},
+    row_decoder::{NoDecoder, Unsupported, charset::Encoding},
+};
+
+/// A table as the dictionary has it: the schema, or why it has none.
+pub(crate) struct FoundTable {
+    pub(crate) name: TableName,
+    pub(crate) schema: Result<Arc<TableSchema>>,
+}
+
+/// The schemas of all matching tables. The first that can't be captured is an error.
+pub(crate) async fn tables(connection: &mut Connection, filter: &TableFilter) -> Result<Vec<Arc<TableSchema>>> {
+    find(connection, filter).await?.into_iter().map(|found| found.schema).collect()
+}
+
+/// All matching tables, ordered by name.
+pub(crate) async fn find(connection: &mut Connection, filter: &TableFilter) -> Result<Vec<FoundTable>> {
+    if filter.patterns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let condition = condition(filter);
+    let mut keys = primary_keys(connection, &condition).await?;
+    let rows = connection
+        .query(&format!(
+            "SELECT c.TABLE_SCHEMA, c.TABLE_NAME, c.COLUMN_NAME, c.DATA_TYPE, c.COLUMN_TYPE, c.IS_NULLABLE, \
+             c.CHARACTER_OCTET_LENGTH, c.NUMERIC_PRECISION, c.NUMERIC_SCALE, c.DATETIME_PRECISION, c.CHARACTER_SET_NAME \
+             FROM information_schema.COLUMNS c JOIN information_schema.TABLES t USING (TABLE_SCHEMA, TABLE_NAME) \
+             WHERE t.TABLE_TYPE = 'BASE TABLE' AND ({condition}) ORDER BY c.ORDINAL_POSITION"
+        ))
+        .await?;
+    let mut by_table: BTreeMap<TableName, Vec<&Row>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| filter.matches(row.text(0), row.text(1))) {
+        by_table.entry(TableName::new(row.text(0), row.text(1))).or_default().push(row);
+    }
+    let found = by_table.into_iter().map(|(name, columns)| {
+        let key = keys.remove(&name).unwrap_or_default();
+        FoundTable { schema: schema(&name, &columns, &key).map(Arc::new), name }
+    });
+    Ok(found.collect())
+}
+
+fn condition(filter: &TableFilter) -> String {
+    let one = |pattern: &TablePattern| match pattern {
+        TablePattern::Table(name) => format!(
+            "(TABLE_SCHEMA = {} AND TABLE_NAME = {})",
+            quote_text(&name.database),
+            quote_text(&name.table)
+        ),
+        TablePattern::Database(database) => format!("TABLE_SCHEMA = {}", quote_text(database)),
+    };
+    filter.patterns.iter().map(one).collect::<Vec<_>>().join(" OR ")
+}
+
+async fn primary_keys(connection: &mut Connection, condition: &str) -> Result<BTreeMap<TableName, Vec<String>>> {
+    let rows = connection
+        .query(&format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM information_schema.STATISTICS \
+             WHERE INDEX_NAME = 'PRIMARY' AND ({condition}) ORDER BY SEQ_IN_INDEX"
+        ))
+        .await?;
+    let mut keys: BTreeMap<TableName, Vec<String>> = BTreeMap::new();
+    for row in &rows {
+        keys.entry(TableName::new(row.text(0), row.text(1))).or_default().push(row.text(2).to_owned());
+    }
+    Ok(keys)
+}
+
+fn schema(name: &TableName, rows: &[&Row], key: &[String]) -> Result<TableSchema> {
+    let columns = rows.iter().map(|row| column(row)).collect::<std::result::Result<Vec<_>, _>>();
+    let columns = columns.map_err(|unsupported| no_decoder(name.clone(), NoDecoder::Unsupported(unsupported)))?;
+    let places: Option<Vec<usize>> =
+        key.iter().map(|part| columns.iter().position(|column| *column.name == **part)).collect();
+    let places = places.ok_or_else(|| Error::corrupt("the primary key names a column that is not listed").on_table(name.clone()))?;
+    check_key(name.clone(), &places)?;
+    TableSchema::new(name.clone(), columns, places).map_err(|error| no_decoder(name.clone(), NoDecoder::Schema(error)))
+}
+
+fn column(row: &Row) -> std::result::Result<Column, Unsupported> {
+    let column_type = column_type(row).map_err(|what| Unsupported { column: row.text(2).to_owned(), what })?;
+    Ok(Column { name: row.text(2).into(), column_type, nullable: row.text(5) == "YES" })
+}
+
+fn column_type(row: &Row) -> std::result::Result<ColumnType, String> {
+    let (data_type, declared) = (row.text(3), row.text(4));
+    let number = |column: usize| row.text(column).parse().map_err(|_| format!("type {declared}"));
+    let small = |column: usize| row.text(column).parse().map_err(|_| format!("type {declared}"));
+    let integer = |bits| ColumnType::Integer { bits, unsigned: declared.contains("unsigned") };
+    Ok(match data_type {
+        "tinyint" => integer(8),
+        "smallint" => integer(16),
+        "mediumint" => integer(24),
+        "int" => integer(32),
+        "bigint" => integer(64),
+        "decimal" => ColumnType::Decimal { precision: small(7)?, scale: small(8)? },
+        "float" => ColumnType::Float,
+        "double" => ColumnType::Double,
+        "bit" => ColumnType::Bit { length: small(7)? },
+        "char" => text(row, TextForm::Fixed, number(6)?)?,
+        "varchar" => text(row, TextForm::Varying, number(6)?)?,
+        "tinytext" | "text" | "mediumtext" | "longtext" => text(row, TextForm::Large, number(6)?)?,
+        "binary" => ColumnType::Bytes { form: TextForm::Fixed, bytes_max: number(6)? },
+        "varbinary" => ColumnType::Bytes { form: TextForm::Varying, bytes_max: number(6)? },
+        "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+            ColumnType::Bytes { form: TextForm::Large, bytes_max: number(6)? }
+        }
+        "enum" => ColumnType::Enum { members: members(row)? },
+        "set" => ColumnType::Set { members: members(row)? },
+        "date" => ColumnType::Date,
+        "time" => ColumnType::Time { fraction: small(9)? },
+        "datetime" => ColumnType::DateTime { fraction: small(9)? },
+        "timestamp" => ColumnType::Timestamp { fraction: small(9)? },
+        "year" => ColumnType::Year,
+        "json" => ColumnType::Json,
+        other => return Err(format!("type {}", other.to_uppercase())),
+    })
+}
+
+fn text(row: &Row, form: TextForm, bytes_max: u32) -> std::result::Result<ColumnType, String> {
+    match Encoding::of(row.text(10)) {
+        Encoding::Text(charset) => Ok(ColumnType::Text { form, bytes_max, charset }),
+        Encoding::Binary => Ok(ColumnType::Bytes { form, bytes_max }),
+        Encoding::Unsupported(charset) => Err(format!("charset {charset}")),
+    }
+}
+
+/// The members out of `enum('a','it''s')`.
+fn members(row: &Row) -> std::result::Result<Box<[Box<str>]>, String> {
+    if let Encoding::Unsupported(charset) = Encoding::of(row.text(10)) {
+        return Err(format!("charset {charset}"));
+    }
+    parse_members(row.text(4)).ok_or_else(|| "members that can't be read".to_owned())
+}
+
+/// Members stand in quotes; a quote in one is doubled, and some characters are behind a backslash.
+fn parse_members(declared: &str) -> Option<Box<[Box<str>]>> {
+    let list = declared.split_once('(')?.1.strip_suffix(')')?;
+    let mut members: Vec<Box<str>> = Vec::new();
+    let mut chars = list.chars().peekable();
+    loop {
+        (chars.next()? == '\'').then_some(())?;
+        let mut member = String::new();
+        loop {
+            match chars.next()? {
+                '\'' if chars.next_if_eq(&'\'').is_some() => member.push('\''),
+                '\'' => break,
+                '\\' => member.push(match chars.next()? {
+                    'n' => '\n',
+                    'r' => '\r',
+                    '0' => '\0',
+                    'Z' => '\u{1a}',
+                    other => other,
+                }),
+                char => member.push(char),
+            }
+        }
+        members.push(member.into());
+        match chars.next() {
+            None => return Some(members.into()),
+            Some(',') => {}
+            Some(_) => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_unquoted() {
+        let check = |declared: &str, expect: &[&str]| {
+            let members = parse_members(declared).unwrap();
+            assert_eq!(members.iter().map(|member| &**member).collect::<Vec<_>>(), expect, "{declared}");
+        };
+        check("enum('a','b,c','it''s','')", &["a", "b,c", "it's", ""]);
+        check("set('x')", &["x"]);
+        check(r"enum('back\\slash','line\nfeed')", &[r"back\slash", "line\nfeed"]);
+        for bad in ["enum", "enum()", "enum('a", "enum('a' 'b')"] {
+            assert_eq!(parse_members(bad), None, "{bad}");
+        }
+    }
+}

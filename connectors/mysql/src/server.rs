@@ -1,0 +1,99 @@
+//! A session with the server and what its settings say: read once at the begin of every task.
+
+use std::fmt::Write as _;
+
+use tailrace_contract::{Endpoint, Error, Result};
+
+use crate::protocol::{Connection, Row};
+
+/// A connection and the facts that decide how to use it.
+pub(crate) struct Server {
+    pub(crate) connection: Connection,
+    pub(crate) facts: Facts,
+}
+
+/// Settings that can't differ between two questions of one task.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) uuid: String,
+    pub(crate) server_id: u32,
+    pub(crate) has_binlog: bool,
+    pub(crate) gtid_mode: String,
+    /// `lower_case_table_names` is not 0.
+    pub(crate) ignores_case: bool,
+    /// Major and minor number of the server's version.
+    pub(crate) version: (u32, u32),
+}
+
+impl Server {
+    pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Self> {
+        let mut connection = Connection::open(endpoint).await?;
+        if connection.version().contains("MariaDB") {
+            return Err(Error::refused(format!("the server is {}, which is not supported yet", connection.version())));
+        }
+        let facts = Facts::read(&mut connection).await?;
+        Ok(Self { connection, facts })
+    }
+
+    /// Where the binlog ends: file and offset.
+    pub(crate) async fn binlog_end(&mut self) -> Result<Row> {
+        let status = if self.facts.version >= (8, 2) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+        let rows = self.connection.query(status).await?;
+        rows.into_iter().next().ok_or_else(no_binlog)
+    }
+}
+
+impl Facts {
+    pub(crate) fn gives_gtids(&self) -> bool {
+        self.gtid_mode == "ON"
+    }
+
+    async fn read(connection: &mut Connection) -> Result<Self> {
+        let version = parse_version(connection.version());
+        let row = connection
+            .query_row(
+                "SELECT @@GLOBAL.server_uuid, @@GLOBAL.server_id, @@GLOBAL.log_bin, @@GLOBAL.gtid_mode, \
+                 @@GLOBAL.lower_case_table_names",
+            )
+            .await?;
+        Ok(Self {
+            uuid: row.text(0).to_owned(),
+            server_id: row.number(1)?,
+            has_binlog: row.text(2) == "1",
+            gtid_mode: row.text(3).to_owned(),
+            ignores_case: row.text(4) != "0",
+            version,
+        })
+    }
+}
+
+pub(crate) fn no_binlog() -> Error {
+    Error::refused("the server writes no binlog").hint("start the server with --log-bin")
+}
+
+fn parse_version(text: &str) -> (u32, u32) {
+    let mut numbers = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// The UUID under which we are a replica. It follows from the server id, so that a new connection ends the old one of the
+/// same capture, and so that two captures with one id fence each other.
+pub(crate) fn replica_uuid(server_id: u32) -> String {
+    let mut uuid = String::from("7461696c-7261-6365-0000-0000");
+    write!(uuid, "{server_id:08x}").expect("invariant: writing to a String can't fail");
+    uuid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_uuids() {
+        assert_eq!(parse_version("9.7.4-2"), (9, 7));
+        assert_eq!(parse_version("8.0.36"), (8, 0));
+        assert_eq!(parse_version("x"), (0, 0));
+        assert!(uuid::Uuid::try_parse(&replica_uuid(u32::MAX)).is_ok());
+        assert_eq!(replica_uuid(5501), "7461696c-7261-6365-0000-00000000157d");
+    }
+}

@@ -1,0 +1,102 @@
+//! The source: one short-lived connection per question, one long-lived one per change stream.
+
+use std::sync::Arc;
+
+use tailrace_contract::{
+    BoxFuture, ChangeStream, Checkpoint, Error, Position, Problem, Result, Source, SourceSettings, StartAt, TableFilter,
+};
+use tailrace_row::{TableName, TableSchema};
+
+use crate::{
+    binlog::{BinlogReader, ReaderSettings},
+    check, history,
+    position::BinlogPosition,
+    protocol::quote_table,
+    replication,
+    row_decoder::charset::Collations,
+    schema,
+    server::{self, Server},
+    stream::MysqlChangeStream,
+};
+
+/// Three missed heartbeats are no accident.
+const HEARTBEATS_MISSED_MAX: u32 = 3;
+
+/// A MySQL server whose changes we follow.
+pub struct MysqlSource {
+    settings: SourceSettings,
+}
+
+impl MysqlSource {
+    /// Checks the settings as far as that goes without the server. Connects to nothing.
+    pub fn new(settings: SourceSettings) -> Result<Self> {
+        crate::config::check(&settings)?;
+        Ok(Self { settings })
+    }
+
+    async fn connect(&self) -> Result<Server> {
+        Server::connect(&self.settings.endpoint).await
+    }
+
+    async fn open_stream(&self, from: &Checkpoint, filter: Arc<TableFilter>) -> Result<MysqlChangeStream> {
+        let position = BinlogPosition::parse(&from.mark.position)?;
+        let mut server = self.connect().await?;
+        if !server.facts.has_binlog {
+            return Err(server::no_binlog());
+        }
+        if server.facts.server_id == self.settings.server_id {
+            return Err(Error::refused(format!("[source] server_id {} is the server's own", self.settings.server_id))
+                .hint("choose a number that no server and no other replica has"));
+        }
+        history::check(&mut server, &position).await.map_err(|error| error.at(&from.mark.position))?;
+        let Server { mut connection, facts } = server;
+        let collations = Arc::new(Collations::load(&mut connection).await?);
+        let start = replication::request(&mut connection, &self.settings, &position).await?;
+        let settings =
+            ReaderSettings { filter, collations, ignores_case: facts.ignores_case, has_lead_in: start.has_lead_in };
+        let reader = BinlogReader::new(from, position, settings);
+        let silence_max = self.settings.heartbeat * HEARTBEATS_MISSED_MAX;
+        MysqlChangeStream::begin(connection, reader, silence_max).await.map_err(|error| error.at(&from.mark.position))
+    }
+}
+
+impl Source for MysqlSource {
+    fn check<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(check::check(&self.settings, filter))
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String>> {
+        Box::pin(async { Ok(format!("mysql:{}", self.connect().await?.facts.uuid)) })
+    }
+
+    fn position<'a>(&'a self, start: &'a StartAt) -> BoxFuture<'a, Result<Position>> {
+        Box::pin(async {
+            let mut server = self.connect().await?;
+            Ok(history::start(&mut server, &self.settings, start).await?.to_position())
+        })
+    }
+
+    fn tables<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Arc<TableSchema>>>> {
+        Box::pin(async { schema::tables(&mut self.connect().await?.connection, filter).await })
+    }
+
+    fn has_rows<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async {
+            let mut server = self.connect().await?;
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", quote_table(table));
+            let row = server.connection.query_row(&sql).await.map_err(|error| error.on_table(table.clone()))?;
+            Ok(row.text(0) == "1")
+        })
+    }
+
+    fn open<'a>(
+        &'a self,
+        from: &'a Checkpoint,
+        filter: Arc<TableFilter>,
+    ) -> BoxFuture<'a, Result<Box<dyn ChangeStream>>> {
+        Box::pin(async {
+            let stream: Box<dyn ChangeStream> = Box::new(self.open_stream(from, filter).await?);
+            Ok(stream)
+        })
+    }
+}
