@@ -11,7 +11,7 @@ use lab::{compose, say};
 use crate::build::cargo_program;
 
 pub(super) fn format(root: &Path) -> Result<String> {
-    pass(cargo(root).args(["fmt", "--all", "--check"]))?;
+    pass(cargo(root).args(["fmt", "--all", "--check", "--", "--files-with-diff"]))?;
     Ok(String::new())
 }
 
