@@ -135,6 +135,10 @@ impl FailedTables {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).contains_key(table)
     }
 
+    fn names(&self) -> Vec<TableName> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     fn len(&self) -> usize {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).len()
     }

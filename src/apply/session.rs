@@ -199,6 +199,7 @@ async fn first_end(
     loop {
         // Cancel-safe: the watch is pinned and kept, waiting for a task loses nothing.
         let ended = tokio::select! {
+            biased;
             ended = workers.next() => match ended {
                 None => return first,
                 Some(Ok(ended)) => ended,

@@ -2,13 +2,13 @@
 //!
 //! Reading and writing overlap: while the target writes a batch, the next one is read and decoded.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tailrace_contract::{
     Applied, ApplyBatch, BatchLimits, Error, ErrorKind, LogBatch, LogReader, ReadProgress, Result, SinkWriter,
 };
 use tailrace_row::{RecordBatch, TableName};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Apply, FailedTables,
@@ -50,7 +50,11 @@ pub(super) async fn read_log(
                 if filled.send(Ok(batch)).await.is_err() {
                     break;
                 }
-                (Err(error), false)
+                // The writer hears of it only when it comes to it. Until then the record must not be met again.
+                match stop_table(reader.as_mut(), error.table(), &mut stopped) {
+                    Ok(()) => (Err(error), false),
+                    Err(worse) => (Err(worse), true),
+                }
             }
             Err(error) => (Err(error), true),
         };
@@ -76,18 +80,15 @@ async fn fill(
     if batch.records.is_empty() || is_full { Ok(()) } else { reader.read_batch(batch, limits).await }
 }
 
+/// Reads no more of the tables that have stopped, whoever stopped them.
 fn stop_failed(reader: &mut dyn LogReader, failed: &FailedTables, stopped: &mut Vec<TableName>) -> Result<()> {
-    if failed.len() == stopped.len() {
-        return Ok(());
-    }
-    let tables: Vec<TableName> =
-        failed.tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner).keys().cloned().collect();
-    for table in tables {
-        if !stopped.contains(&table) {
-            reader.stop_table(&table)?;
-            stopped.push(table);
-        }
-    }
+    failed.names().iter().try_for_each(|table| stop_table(reader, Some(table), stopped))
+}
+
+fn stop_table(reader: &mut dyn LogReader, table: Option<&TableName>, stopped: &mut Vec<TableName>) -> Result<()> {
+    let Some(table) = table.filter(|table| !stopped.contains(table)) else { return Ok(()) };
+    reader.stop_table(table)?;
+    stopped.push(table.clone());
     Ok(())
 }
 
@@ -146,10 +147,20 @@ impl Worker<'_> {
                     let _ = self.empty.try_send(batch);
                 }
                 Some(Err(error)) if error.kind() == ErrorKind::TableFailed && error.table().is_some() => {
-                    self.fail_table(error)?;
+                    self.fail_unreadable(error)?;
                 }
                 Some(Err(error)) => return Err(error),
             }
+        }
+    }
+
+    /// The log can't be read: the table stops, unless it has stopped for another reason while the error was on its way.
+    fn fail_unreadable(&mut self, error: Error) -> Result<()> {
+        self.stop_failed_lanes();
+        if error.table().is_some_and(|table| self.apply.failed.contains(table)) {
+            Ok(())
+        } else {
+            self.fail_table(error)
         }
     }
 

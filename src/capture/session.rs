@@ -1,12 +1,12 @@
 //! One session of capture: from opening the writer to the first error, or to the request to stop.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use tailrace_contract::{
     BatchEnd, Checkpoint, Error, LogWriter, Mark, OpenedWriter, Result, SplitTransaction, StartAt,
 };
 use tailrace_row::{Epoch, RecordBatch};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Capture, PART,

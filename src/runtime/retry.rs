@@ -3,7 +3,11 @@
 //! The only file that knows the `backoff` crate. By default that crate gives up after 15 minutes; ours never does, because
 //! a server may be away for longer and nobody should have to restart Tailrace then.
 
-use std::time::Duration;
+use std::{
+    cell::Cell,
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
 
 use backoff::backoff::Backoff as _;
 
@@ -29,7 +33,7 @@ impl Backoff {
         let waits = backoff::ExponentialBackoffBuilder::new()
             .with_initial_interval(FIRST_WAIT)
             .with_multiplier(2.0)
-            .with_randomization_factor(0.5)
+            .with_randomization_factor(0.0)
             .with_max_interval(WAIT_MAX)
             .with_max_elapsed_time(None)
             .build();
@@ -39,7 +43,7 @@ impl Backoff {
     /// How long to wait before the next try.
     pub fn next_wait(&mut self) -> Duration {
         self.tries = self.tries.saturating_add(1);
-        self.waits.next_backoff().unwrap_or(WAIT_MAX)
+        self.waits.next_backoff().unwrap_or(WAIT_MAX).mul_f64(jitter())
     }
 
     /// Number of waits since the last success.
@@ -55,6 +59,22 @@ impl Backoff {
     }
 }
 
+thread_local! {
+    static JITTER: Cell<u64> = Cell::new(RandomState::new().hash_one(0));
+}
+
+/// From now on the waits that this thread draws follow from the seed: a simulation must be repeatable.
+pub fn seed_jitter(seed: u64) {
+    JITTER.set(seed);
+}
+
+/// A factor from 0.5 to 1.5, so that processes that failed together don't come back together.
+fn jitter() -> f64 {
+    let state = JITTER.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    JITTER.set(state);
+    0.5 + f64::from(u32::try_from(state >> 32).expect("invariant: 32 bits are left")) / f64::from(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +88,16 @@ mod tests {
         assert_eq!(backoff.tries(), 1_001);
         backoff.reset();
         assert!(backoff.next_wait() <= FIRST_WAIT * 3 / 2);
+    }
+
+    #[test]
+    fn seeded_waits_repeat_and_others_differ() {
+        let waits = |seed| {
+            seed_jitter(seed);
+            let mut backoff = Backoff::new();
+            [(); 5].map(|()| backoff.next_wait())
+        };
+        assert_eq!(waits(1), waits(1));
+        assert_ne!(waits(1), waits(2));
     }
 }

@@ -25,6 +25,21 @@ pub struct BinlogTransaction {
     records: Arc<RecordBatch>,
 }
 
+/// One change as the source holds it.
+#[derive(Clone, Debug)]
+pub struct SourceChange {
+    /// What happened.
+    pub operation: Operation,
+    /// The `event` of its sequence.
+    pub event: u32,
+    /// The `row` of its sequence.
+    pub row: u32,
+    /// The row before.
+    pub before: Option<Row>,
+    /// The row after.
+    pub after: Option<Row>,
+}
+
 impl BinlogTransaction {
     /// The source's own name of it, like a GTID.
     #[must_use]
@@ -32,10 +47,22 @@ impl BinlogTransaction {
         &self.name
     }
 
-    /// Its changes, those of other tables included. Their origins lack epoch and transaction: these depend on where a reader
-    /// began to count.
+    /// Its changes in order, those of tables that nobody captures included.
     #[must_use]
-    pub fn records(&self) -> &RecordBatch {
+    pub fn changes(&self) -> Vec<SourceChange> {
+        let records = &self.records;
+        let change = |(id, record): (u32, &Record)| SourceChange {
+            operation: record.operation,
+            event: records.origin(record).event,
+            row: record.row,
+            before: record.before.map(|_| Row::at(records, RowRef::Before(id))),
+            after: record.after.map(|_| Row::at(records, RowRef::After(id))),
+        };
+        (0..).zip(records.records()).map(change).collect()
+    }
+
+    /// Their origins lack epoch and transaction: these depend on where a reader began to count.
+    pub(crate) fn records(&self) -> &RecordBatch {
         &self.records
     }
 }

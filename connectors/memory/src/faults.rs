@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::news::News;
 use tailrace_contract::{Error, ErrorKind, Result};
-use tokio::sync::watch;
 
 /// The calls that faults can strike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,7 +79,7 @@ pub enum Fault {
 /// Holds calls up until it is opened.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    is_open: Arc<watch::Sender<bool>>,
+    opened: Arc<News>,
 }
 
 impl Default for Gate {
@@ -92,17 +92,17 @@ impl Gate {
     /// A closed gate.
     #[must_use]
     pub fn new() -> Self {
-        Self { is_open: Arc::new(watch::Sender::new(false)) }
+        Self { opened: Arc::new(News::default()) }
     }
 
     /// Lets everybody through from now on.
     pub fn open(&self) {
-        self.is_open.send_replace(true);
+        self.opened.announce();
     }
 
     /// Waits until it is open.
     pub async fn wait(&self) {
-        self.is_open.subscribe().wait_for(|is_open| *is_open).await.expect("invariant: we hold the sender");
+        self.opened.beyond(0).await;
     }
 }
 

@@ -11,13 +11,14 @@ mod faults;
 mod log;
 mod log_reader;
 mod log_writer;
+mod news;
 mod row;
 mod sink;
 mod sink_writer;
 mod source;
 mod stream;
 
-pub use binlog::{BinlogTransaction, MemoryTransaction};
+pub use binlog::{BinlogTransaction, MemoryTransaction, SourceChange};
 pub use faults::{Call, Fault, Faults, Gate};
 pub use log::{LogCommit, LogEntry, MemoryLog, Offsets};
 pub use row::Row;

@@ -15,12 +15,12 @@ use tailrace_contract::{
 use tailrace_row::{
     Operation, Record, RecordBatch, RecordId, Sequence, TableName, TableSchema, has_changed_key, murmur2_partition,
 };
-use tokio::sync::watch;
 
 use crate::{
     faults::{Call, Faults, lost},
     log_reader::MemoryLogReader,
     log_writer::MemoryLogWriter,
+    news::News,
     row::{Row, copy_image, key_of},
 };
 
@@ -68,7 +68,7 @@ pub(crate) struct LogServer {
     pub(crate) partitions: u32,
     pub(crate) offsets: Offsets,
     pub(crate) state: Mutex<LogState>,
-    pub(crate) committed: watch::Sender<()>,
+    pub(crate) committed: News,
     pub(crate) faults: Faults,
 }
 
@@ -148,7 +148,7 @@ impl LogState {
             self.commits.push(LogCommit { checkpoint: checkpoint.clone(), sequences });
         }
         self.checkpoint = checkpoint.or(self.checkpoint.take());
-        server.committed.send_replace(());
+        server.committed.announce();
     }
 }
 
@@ -218,7 +218,7 @@ impl MemoryLog {
     #[must_use]
     pub fn new(name: &str, partitions: u32, offsets: Offsets) -> Self {
         let state = Mutex::default();
-        let (committed, faults) = (watch::Sender::new(()), Faults::default());
+        let (committed, faults) = (News::default(), Faults::default());
         Self { server: Arc::new(LogServer { name: name.to_owned(), partitions, offsets, state, committed, faults }) }
     }
 
@@ -290,7 +290,7 @@ impl MemoryLog {
         let lane = &mut self.server.lanes(&mut state, partition.table.clone())[partition.index as usize];
         lane.slots.push(Slot::Garbage);
         let offset = lane.end() - 1;
-        self.server.committed.send_replace(());
+        self.server.committed.announce();
         offset
     }
 }

@@ -6,7 +6,7 @@ use tailrace_contract::{
     BatchLimits, BoxFuture, Error, LogBatch, LogPartition, LogReader, LogStart, ReadProgress, Result,
 };
 use tailrace_row::{Origin, Record, RecordBatch, TableName};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     faults::Call,
@@ -16,7 +16,6 @@ use crate::{
 
 pub(crate) struct MemoryLogReader {
     server: Arc<LogServer>,
-    committed: watch::Receiver<()>,
     lanes: Vec<Lane>,
     stopped: BTreeSet<TableName>,
     /// The lane whose turn is first.
@@ -42,17 +41,18 @@ impl MemoryLogReader {
             lanes.push(Lane { partition: partition.clone(), next_offset });
         }
         drop(state);
-        let committed = server.committed.subscribe();
-        Ok(Self { server: Arc::clone(server), committed, lanes, stopped: BTreeSet::new(), turn: 0 })
+        Ok(Self { server: Arc::clone(server), lanes, stopped: BTreeSet::new(), turn: 0 })
     }
 
     async fn read(&mut self, out: &mut LogBatch, limits: BatchLimits) -> Result<()> {
         self.server.faults.enter(Call::LogRead).await?.answer(Call::LogRead)?;
         let deadline = Instant::now() + limits.wait_max;
         loop {
-            self.committed.borrow_and_update();
+            let seen = self.server.committed.count();
             self.fill(out, limits)?;
-            if !out.records.is_empty() || tokio::time::timeout_at(deadline, self.committed.changed()).await.is_err() {
+            if !out.records.is_empty()
+                || tokio::time::timeout_at(deadline, self.server.committed.beyond(seen)).await.is_err()
+            {
                 return Ok(());
             }
         }

@@ -9,11 +9,11 @@ use tailrace_contract::{
     BoxFuture, ChangeStream, Checkpoint, Error, Position, Problem, Result, Source, StartAt, TableFilter,
 };
 use tailrace_row::{TableName, TableSchema};
-use tokio::sync::watch;
 
 use crate::{
     binlog::{Binlog, BinlogTransaction, MemoryTransaction, SourceTable},
     faults::{Call, Faults},
+    news::News,
     sink::Rows,
     stream::MemoryStream,
 };
@@ -30,7 +30,7 @@ pub struct MemorySource {
 pub(crate) struct SourceServer {
     pub(crate) name: String,
     pub(crate) binlog: Mutex<Binlog>,
-    pub(crate) committed: watch::Sender<()>,
+    pub(crate) committed: News,
     pub(crate) pieces: Mutex<Option<Pieces>>,
     pub(crate) problems: Mutex<Vec<Problem>>,
     pub(crate) faults: Faults,
@@ -73,7 +73,7 @@ impl MemorySource {
             server: Arc::new(SourceServer {
                 name: name.to_owned(),
                 binlog: Mutex::default(),
-                committed: watch::Sender::new(()),
+                committed: News::default(),
                 pieces: Mutex::default(),
                 problems: Mutex::default(),
                 faults: Faults::default(),
@@ -98,7 +98,7 @@ impl MemorySource {
     /// Commits a transaction; it may be empty, as those of other databases seem to be.
     pub fn commit(&self, transaction: MemoryTransaction) {
         self.server.binlog().commit(&self.server.name, transaction);
-        self.server.committed.send_replace(());
+        self.server.committed.announce();
     }
 
     /// The rows of a table by key.

@@ -6,13 +6,12 @@ use tailrace_contract::{
     BatchEnd, BatchLimits, BoxFuture, ChangeStream, Checkpoint, Error, Mark, Result, SplitTransaction, TableFilter,
 };
 use tailrace_row::{Epoch, Origin, Record, RecordBatch, RecordId, Sequence};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::{binlog::BinlogTransaction, faults::Call, row::copy_image, source::SourceServer};
 
 pub(crate) struct MemoryStream {
     server: Arc<SourceServer>,
-    committed: watch::Receiver<()>,
     filter: Arc<TableFilter>,
     epoch: Epoch,
     /// Index in the binlog of the next transaction, or of the one in progress.
@@ -41,7 +40,6 @@ impl MemoryStream {
         }
         Ok(Self {
             server: Arc::clone(server),
-            committed: server.committed.subscribe(),
             filter,
             epoch: from.epoch,
             next,
@@ -64,14 +62,14 @@ impl MemoryStream {
         let limits = BatchLimits { records_max, ..limits };
         let deadline = Instant::now() + limits.wait_max;
         loop {
-            self.committed.borrow_and_update();
+            let seen = self.server.committed.count();
             if self.fill(out, limits).is_break() || !out.is_empty() {
                 return Ok(self.end(out));
             }
             let news = tokio::time::timeout_at(deadline, async {
                 match piece {
                     0 => std::future::pending().await,
-                    _ => self.committed.changed().await,
+                    _ => self.server.committed.beyond(seen).await,
                 }
             });
             if news.await.is_err() {

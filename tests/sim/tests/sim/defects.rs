@@ -1,0 +1,302 @@
+//! Wrappers that break a promise on purpose: each must be found by the properties, else these prove nothing.
+
+use std::sync::Arc;
+
+use tailrace_contract::{
+    Applied, ApplyBatch, BoxFuture, Capabilities, ChangeStream, Checkpoint, Error, Log, LogPartition, LogReader,
+    LogStart, LogWriter, OpenedWriter, PartitionProgress, Position, Problem, ProgressStep, Result, Sink, SinkWriter,
+    Source, StartAt, TableChanges, TableFilter, TableMapping, TargetState, TargetTable,
+};
+use tailrace_row::{RecordBatch, TableName, TableSchema};
+
+use crate::world::World;
+
+/// A promise that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Defect {
+    /// The sink stores progress in a transaction of its own, before the rows.
+    ProgressBeforeRows,
+    /// The sink does not compare progress before it swaps: a process that lost its partitions writes on.
+    ProgressIsNotCompared,
+    /// The sink forgets the sequence beside the offset.
+    SequenceIsForgotten,
+    /// The sink leaves out the last row of each table in a batch.
+    RowIsLost,
+    /// The log gives the checkpoint before the last.
+    CheckpointIsOld,
+    /// The log commits records without their checkpoint.
+    RecordsWithoutCheckpoint,
+    /// The log loses some of the appended batches and commits the checkpoint all the same.
+    CheckpointWithoutRecords,
+    /// The source does not skip what is in the log of a split transaction.
+    SplitIsForgotten,
+}
+
+pub(crate) fn log(world: &Arc<World>, inner: Arc<dyn Log>) -> Arc<dyn Log> {
+    match world.defect {
+        Some(
+            defect @ (Defect::CheckpointIsOld | Defect::RecordsWithoutCheckpoint | Defect::CheckpointWithoutRecords),
+        ) => Arc::new(BrokenLog { inner, defect, world: Arc::clone(world) }),
+        _ => inner,
+    }
+}
+
+pub(crate) fn source(world: &World, inner: Arc<dyn Source>) -> Arc<dyn Source> {
+    match world.defect {
+        Some(Defect::SplitIsForgotten) => Arc::new(BrokenSource { inner }),
+        _ => inner,
+    }
+}
+
+pub(crate) fn sink(world: &Arc<World>, inner: Arc<dyn Sink>) -> Arc<dyn Sink> {
+    match world.defect {
+        Some(
+            defect @ (Defect::ProgressBeforeRows
+            | Defect::ProgressIsNotCompared
+            | Defect::SequenceIsForgotten
+            | Defect::RowIsLost),
+        ) => Arc::new(BrokenSink { inner, defect, world: Arc::clone(world) }),
+        _ => inner,
+    }
+}
+
+struct BrokenLog {
+    inner: Arc<dyn Log>,
+    defect: Defect,
+    world: Arc<World>,
+}
+
+impl Log for BrokenLog {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<Vec<Problem>>> {
+        self.inner.check()
+    }
+
+    fn prepare<'a>(&'a self, tables: &'a [Arc<TableSchema>]) -> BoxFuture<'a, Result<()>> {
+        self.inner.prepare(tables)
+    }
+
+    fn open_writer(&self) -> BoxFuture<'_, Result<OpenedWriter>> {
+        Box::pin(async {
+            let OpenedWriter { writer, mut checkpoint } = self.inner.open_writer().await?;
+            if self.defect == Defect::CheckpointIsOld {
+                let known = self.world.log.commits();
+                let before_last = known.iter().rev().filter_map(|commit| commit.checkpoint.clone()).nth(1);
+                checkpoint = before_last.or(checkpoint);
+            }
+            let writer = BrokenLogWriter { inner: writer, defect: self.defect, last: checkpoint.clone(), appends: 0 };
+            Ok(OpenedWriter { writer: Box::new(writer), checkpoint })
+        })
+    }
+
+    fn partitions<'a>(&'a self, tables: &'a [TableName]) -> BoxFuture<'a, Result<Vec<LogPartition>>> {
+        self.inner.partitions(tables)
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<TableName>>> {
+        self.inner.tables()
+    }
+
+    fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>> {
+        self.inner.open_reader(from)
+    }
+}
+
+struct BrokenLogWriter {
+    inner: Box<dyn LogWriter>,
+    defect: Defect,
+    last: Option<Checkpoint>,
+    appends: u64,
+}
+
+impl LogWriter for BrokenLogWriter {
+    fn append<'a>(&'a mut self, batch: &'a RecordBatch) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.appends += 1;
+            if self.defect == Defect::CheckpointWithoutRecords && self.appends.is_multiple_of(5) {
+                return Ok(());
+            }
+            self.inner.append(batch).await
+        })
+    }
+
+    fn commit<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let last = self.last.replace(checkpoint.clone());
+            match (self.defect, &last) {
+                (Defect::RecordsWithoutCheckpoint, Some(last)) => self.inner.commit(last).await,
+                _ => self.inner.commit(checkpoint).await,
+            }
+        })
+    }
+}
+
+struct BrokenSource {
+    inner: Arc<dyn Source>,
+}
+
+impl Source for BrokenSource {
+    fn check<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        self.inner.check(filter)
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String>> {
+        self.inner.identity()
+    }
+
+    fn position<'a>(&'a self, start: &'a StartAt) -> BoxFuture<'a, Result<Position>> {
+        self.inner.position(start)
+    }
+
+    fn tables<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Arc<TableSchema>>>> {
+        self.inner.tables(filter)
+    }
+
+    fn has_rows<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<bool>> {
+        self.inner.has_rows(table)
+    }
+
+    fn open<'a>(
+        &'a self,
+        from: &'a Checkpoint,
+        filter: Arc<TableFilter>,
+    ) -> BoxFuture<'a, Result<Box<dyn ChangeStream>>> {
+        Box::pin(async move {
+            let from = Checkpoint { split: None, ..from.clone() };
+            self.inner.open(&from, filter).await
+        })
+    }
+}
+
+struct BrokenSink {
+    inner: Arc<dyn Sink>,
+    defect: Defect,
+    world: Arc<World>,
+}
+
+impl Sink for BrokenSink {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String>> {
+        self.inner.identity()
+    }
+
+    fn check<'a>(&'a self, tables: &'a [TableMapping]) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        self.inner.check(tables)
+    }
+
+    fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
+        self.inner.create_statements(schema, target)
+    }
+
+    fn create_table<'a>(&'a self, schema: &'a TableSchema, target: &'a TargetTable) -> BoxFuture<'a, Result<bool>> {
+        self.inner.create_table(schema, target)
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.prepare()
+    }
+
+    fn table_state<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<TargetState>> {
+        self.inner.table_state(mapping)
+    }
+
+    fn adopt_table<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<()>> {
+        self.inner.adopt_table(mapping)
+    }
+
+    fn claim<'a>(
+        &'a self,
+        log: &'a str,
+        partitions: &'a [LogPartition],
+    ) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
+        Box::pin(async move {
+            let mut claimed = self.inner.claim(log, partitions).await?;
+            if self.defect == Defect::SequenceIsForgotten {
+                claimed.iter_mut().for_each(|progress| progress.sequence = None);
+            }
+            Ok(claimed)
+        })
+    }
+
+    fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {
+        Box::pin(async move {
+            let inner = self.inner.open_writer(log).await?;
+            let writer =
+                BrokenSinkWriter { inner, defect: self.defect, log: log.to_owned(), world: Arc::clone(&self.world) };
+            Ok(Box::new(writer) as Box<dyn SinkWriter>)
+        })
+    }
+}
+
+struct BrokenSinkWriter {
+    inner: Box<dyn SinkWriter>,
+    defect: Defect,
+    log: String,
+    world: Arc<World>,
+}
+
+impl BrokenSinkWriter {
+    fn stored(&self, step: &ProgressStep) -> Option<PartitionProgress> {
+        self.world.sink.progress(&self.log).into_iter().find(|stored| stored.partition == step.from.partition)
+    }
+
+    /// The steps as if nobody compared: each from what is stored, those that would go back left out.
+    fn steps_from_stored(&self, steps: &[ProgressStep]) -> Vec<ProgressStep> {
+        let patch = |step: &ProgressStep| {
+            let from = self.stored(step)?;
+            let is_forward = from.next_offset.is_none_or(|stored| step.next_offset > stored);
+            is_forward.then(|| ProgressStep { from, ..step.clone() })
+        };
+        steps.iter().filter_map(patch).collect()
+    }
+
+    /// The steps as their owner meant them, but for the sequence.
+    fn steps_with_sequence(&self, steps: &[ProgressStep]) -> Vec<ProgressStep> {
+        let patch = |step: &ProgressStep| match self.stored(step) {
+            Some(stored) if stored.owner == step.from.owner => ProgressStep { from: stored, ..step.clone() },
+            _ => step.clone(),
+        };
+        steps.iter().map(patch).collect()
+    }
+}
+
+impl SinkWriter for BrokenSinkWriter {
+    fn apply<'a>(&'a mut self, batch: ApplyBatch<'a>) -> BoxFuture<'a, Result<Applied>> {
+        Box::pin(async move {
+            match self.defect {
+                Defect::ProgressBeforeRows => {
+                    self.inner.apply(ApplyBatch { changes: &[], ..batch }).await?;
+                    self.inner.apply(ApplyBatch { progress: &[], ..batch }).await
+                }
+                Defect::ProgressIsNotCompared => {
+                    let steps = self.steps_from_stored(batch.progress);
+                    self.inner.apply(ApplyBatch { progress: &steps, ..batch }).await
+                }
+                Defect::SequenceIsForgotten => {
+                    let steps = self.steps_with_sequence(batch.progress);
+                    self.inner.apply(ApplyBatch { progress: &steps, ..batch }).await?;
+                    // It shows only if a claim falls between the halves of what a torn transaction doubled.
+                    Err(Error::transient("the connection is lost after each batch"))
+                }
+                Defect::RowIsLost => {
+                    let mut changes: Vec<TableChanges> = batch.changes.to_vec();
+                    changes
+                        .iter_mut()
+                        .filter(|table| table.upserts.len() > 1)
+                        .for_each(|table| table.upserts.truncate(table.upserts.len() - 1));
+                    self.inner.apply(ApplyBatch { changes: &changes, ..batch }).await
+                }
+                Defect::CheckpointIsOld
+                | Defect::RecordsWithoutCheckpoint
+                | Defect::CheckpointWithoutRecords
+                | Defect::SplitIsForgotten => self.inner.apply(batch).await,
+            }
+        })
+    }
+}

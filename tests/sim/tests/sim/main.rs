@@ -1,0 +1,165 @@
+//! Capture and apply under random faults, kills, rewinds and rivals, over the fakes in memory: thousands of runs in seconds.
+//!
+//! A run follows from its seed alone. A failure prints the seed; `SIM_SEED=17 cargo test -p sim` replays that run with a
+//! trace of all calls, `SIM_SEEDS=20000` tries more. The wrappers of `defects` prove that the properties can fail.
+
+mod defects;
+mod life;
+mod oracle;
+mod plan;
+mod process;
+mod random;
+mod run;
+mod script;
+mod situations;
+mod verdict;
+mod world;
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    defects::Defect,
+    run::{Counts, Report, run_seed},
+    world::{Property, Trace},
+};
+
+/// Seeds of the property test, unless `SIM_SEEDS` says otherwise.
+const SEEDS: u64 = 1_500;
+
+fn number_from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+/// The run once more, with everything that happened in it.
+fn describe(report: &Report, seed: u64, defect: Option<Defect>) -> String {
+    let again = run_seed(seed, defect, Some(Trace::default()));
+    let lines = again.trace.map(|trace| trace.lines).unwrap_or_default();
+    let last = lines.len().saturating_sub(if std::env::var_os("SIM_SEED").is_some() { usize::MAX } else { 60 });
+    format!(
+        "seed {seed}: {:?}\n{:#?}\nthe same again: {:?}\n{}\nreplay with SIM_SEED={seed} cargo test -p sim every_run",
+        report.verdict,
+        report.plan,
+        again.verdict,
+        lines[last..].join("\n")
+    )
+}
+
+/// Runs the seeds on all cores until one fails.
+fn run_seeds(seeds: std::ops::Range<u64>) -> Result<Counts, (u64, Report)> {
+    let next = AtomicU64::new(seeds.start);
+    let total = Mutex::new(Ok(Counts::default()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            let report = run_seed(seed, None, None);
+            let mut total = total.lock().expect("no run panics while it holds the total");
+            match (total.as_mut(), &report.verdict) {
+                (Ok(counts), Ok(())) => counts.add(report.counts),
+                (Ok(_), Err(_)) => {
+                    next.store(seeds.end, Ordering::Relaxed);
+                    *total = Err((seed, report));
+                }
+                (Err(_), _) => return,
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    total.into_inner().expect("no run panics while it holds the total")
+}
+
+#[test]
+fn every_run_moves_every_change_exactly_once() {
+    let seeds = match number_from_environment("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number_from_environment("SIM_SEEDS").unwrap_or(SEEDS),
+    };
+    let count = seeds.end - seeds.start;
+    match run_seeds(seeds) {
+        Err((seed, report)) => panic!("{}", describe(&report, seed, None)),
+        Ok(counts) => {
+            println!("{counts:?}");
+            let met = [
+                counts.kills,
+                counts.faults,
+                counts.records,
+                counts.splits,
+                counts.torn,
+                counts.duplicates,
+                counts.reapplied,
+            ];
+            assert!(count < 500 || met.iter().all(|count| *count > 100), "the runs met too little: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_seed_decides_everything() {
+    for seed in 0..20 {
+        let [one, two] = [(); 2].map(|()| run_seed(seed, None, Some(Trace::default())).trace.expect("traced"));
+        let differs = one.lines.iter().zip(&two.lines).find(|(one, two)| one != two);
+        assert!(one.lines.len() > 20 && one.digest() == two.digest(), "seed {seed}: {differs:?}");
+    }
+}
+
+/// Runs seeds until the defect is found, and by the property that it breaks.
+fn check_found(defect: Defect, within: u64, properties: &[Property]) {
+    for seed in 0..within {
+        if let Err(violation) = run_seed(seed, Some(defect), None).verdict {
+            println!("{defect:?} found by seed {seed}: {violation:?}");
+            assert!(properties.contains(&violation.property), "{defect:?} was found by chance: {violation:?}");
+            return;
+        }
+    }
+    panic!("{defect:?} was not found within {within} seeds");
+}
+
+#[test]
+fn progress_before_rows_is_found() {
+    check_found(Defect::ProgressBeforeRows, 100, &[Property::RowsMatchProgress]);
+}
+
+#[test]
+fn progress_that_is_not_compared_is_found() {
+    check_found(Defect::ProgressIsNotCompared, 300, &[Property::RowsMatchProgress, Property::TargetEqualsSource]);
+}
+
+#[test]
+fn a_forgotten_sequence_is_found() {
+    check_found(Defect::SequenceIsForgotten, 300, &[Property::RowsMatchProgress]);
+}
+
+#[test]
+fn a_lost_row_is_found() {
+    check_found(Defect::RowIsLost, 100, &[Property::RowsMatchProgress]);
+}
+
+#[test]
+fn an_old_checkpoint_is_found() {
+    check_found(Defect::CheckpointIsOld, 100, &[Property::CheckpointMatchesRecords]);
+}
+
+#[test]
+fn records_without_checkpoint_are_found() {
+    check_found(Defect::RecordsWithoutCheckpoint, 100, &[Property::CheckpointMatchesRecords, Property::NoHang]);
+}
+
+#[test]
+fn a_checkpoint_without_records_is_found() {
+    check_found(Defect::CheckpointWithoutRecords, 100, &[Property::CheckpointMatchesRecords]);
+}
+
+#[test]
+fn a_forgotten_split_is_found() {
+    check_found(Defect::SplitIsForgotten, 100, &[Property::CheckpointMatchesRecords]);
+}

@@ -1,0 +1,106 @@
+//! What a seed makes of a run: sizes, rates of faults and kills, and the special things that happen in it.
+
+use std::time::Duration;
+
+use tailrace::{apply::ApplyLimits, capture::CommitLimits};
+use tailrace_memory::Offsets;
+
+use crate::random::Random;
+
+/// One run, as drawn from its seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) tables: usize,
+    pub(crate) partitions: u32,
+    pub(crate) offsets: Offsets,
+    pub(crate) transactions: u64,
+    /// Ids are drawn below this number: the smaller, the more often keys meet.
+    pub(crate) ids: u64,
+    /// How many transactions in a thousand have many rows.
+    pub(crate) huge_per_mille: u64,
+    /// How many transactions in a thousand change other tables only.
+    pub(crate) foreign_per_mille: u64,
+    pub(crate) pause_max_ms: u64,
+    /// Whether reads of the stream end anywhere.
+    pub(crate) has_pieces: bool,
+    pub(crate) start: Start,
+    pub(crate) commit: CommitLimits,
+    pub(crate) apply: ApplyLimits,
+    pub(crate) fault_per_mille: u64,
+    pub(crate) tear_per_mille: u64,
+    /// How many calls a process lives to make, on average; none if nobody kills it.
+    pub(crate) life_calls: Option<u64>,
+    /// After how long a process is asked to stop, on average; none if it is not.
+    pub(crate) stop_ms: Option<u64>,
+    pub(crate) has_rival_capture: bool,
+    pub(crate) has_rival_apply: bool,
+    pub(crate) rewinds: u32,
+    pub(crate) sick: Sick,
+    /// Whether a table is made while the processes run.
+    pub(crate) has_late_table: bool,
+}
+
+/// Where capture begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At the oldest transaction; the writer does not wait.
+    Earliest,
+    /// At the moment; the writer waits for the first checkpoint.
+    Now,
+}
+
+/// Whether something is wrong with the first table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sick {
+    Nothing,
+    /// The target refuses one row, until it is healed.
+    RefusedRow,
+    /// A foreign producer wrote bytes into the log that are no record.
+    Garbage,
+}
+
+impl Plan {
+    pub(crate) fn draw(random: &mut Random) -> Self {
+        let is_calm = random.per_mille(100);
+        let rate = |random: &mut Random, rates: &[u64]| if is_calm { 0 } else { random.pick(rates) };
+        let is_killed = !is_calm && random.per_mille(700);
+        let is_stopped = !is_calm && random.per_mille(500);
+        Self {
+            tables: random.index(3) + 1,
+            partitions: random.pick(&[1, 1, 2, 3, 5]),
+            offsets: random.pick(&[Offsets::Dense, Offsets::WithHoles, Offsets::WithHoles]),
+            transactions: random.between(5, 60),
+            ids: random.pick(&[3, 8, 8, 30]),
+            huge_per_mille: random.pick(&[0, 30, 100]),
+            foreign_per_mille: random.pick(&[0, 100, 500]),
+            pause_max_ms: random.pick(&[1, 20, 20, 200]),
+            has_pieces: random.per_mille(600),
+            start: random.pick(&[Start::Earliest, Start::Earliest, Start::Now]),
+            commit: CommitLimits {
+                bytes_max: random.pick(&[200, 5_000, 64 << 20]),
+                records_max: random.pick(&[1, 10, 50, 200_000]),
+                age_max: random.pick(&[20, 500, 5_000].map(Duration::from_millis)),
+                idle_interval: random.pick(&[50, 2_000].map(Duration::from_millis)),
+            },
+            apply: ApplyLimits {
+                workers: random.index(3) + 1,
+                batch_records_max: random.pick(&[1, 7, 50, 10_000]),
+                batch_bytes_max: random.pick(&[2_000, 8 << 20]),
+                discovery_interval: random.pick(&[100, 1_000].map(Duration::from_millis)),
+            },
+            fault_per_mille: rate(random, &[0, 5, 20, 80]),
+            tear_per_mille: rate(random, &[0, 0, 50, 200]),
+            life_calls: is_killed.then(|| random.pick(&[25, 60, 200])),
+            stop_ms: is_stopped.then(|| random.pick(&[200, 1_000])),
+            has_rival_capture: !is_calm && random.per_mille(200),
+            has_rival_apply: !is_calm && random.per_mille(200),
+            rewinds: if is_killed && random.per_mille(400) { random.pick(&[1, 2]) } else { 0 },
+            sick: match random.below(10) {
+                0 => Sick::RefusedRow,
+                1 => Sick::Garbage,
+                _ => Sick::Nothing,
+            },
+            has_late_table: random.per_mille(150),
+        }
+    }
+}

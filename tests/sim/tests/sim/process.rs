@@ -1,0 +1,263 @@
+//! A process that can die at any of its calls: the connectors as one process sees them.
+//!
+//! Between two calls to the outside a process does nothing that anybody could see. So dying just before a call, or just
+//! after it had its effect and before the answer, are all the deaths there are. A dead process makes no more calls and gets
+//! no more answers: its futures wait for ever until they are dropped.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tailrace_contract::{
+    Applied, ApplyBatch, BatchEnd, BatchLimits, BoxFuture, Capabilities, ChangeStream, Checkpoint, Log, LogBatch,
+    LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionProgress, Position, Problem, ReadProgress,
+    Result, Sink, SinkWriter, Source, StartAt, TableFilter, TableMapping, TargetState, TargetTable,
+};
+use tailrace_row::{RecordBatch, TableName, TableSchema};
+use tokio::sync::watch;
+
+use crate::{random::Random, world::World};
+
+/// A process; clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Process {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    world: Arc<World>,
+    /// Points that it may still reach; it dies at the last.
+    left: AtomicU64,
+    is_dead: watch::Sender<bool>,
+    random: Mutex<Random>,
+}
+
+impl Process {
+    /// A process that dies after so many points, or never.
+    pub(crate) fn new(world: &Arc<World>, mut random: Random, life_calls: Option<u64>) -> Self {
+        let left = life_calls.map_or(u64::MAX, |average| random.between(1, average * 4));
+        let inner = Inner {
+            world: Arc::clone(world),
+            left: AtomicU64::new(left),
+            is_dead: watch::Sender::new(false),
+            random: Mutex::new(random),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Waits until it dies.
+    pub(crate) async fn died(&self) {
+        self.inner.is_dead.subscribe().wait_for(|is_dead| *is_dead).await.expect("invariant: we hold the sender");
+    }
+
+    /// Makes it die now: for processes whose task was dropped.
+    pub(crate) fn kill(&self) {
+        self.inner.is_dead.send_replace(true);
+    }
+
+    /// A moment before or after a call: it may die, others may run.
+    async fn point(&self, what: &'static str) {
+        let inner = &self.inner;
+        inner.world.count_point(what);
+        let is_last = !inner.world.is_calm() && inner.left.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last {
+            inner.world.trace(|| format!("a process dies at {what}"));
+            self.kill();
+        }
+        if *inner.is_dead.borrow() {
+            return std::future::pending().await;
+        }
+        let draw = inner.random.lock().unwrap_or_else(PoisonError::into_inner).below(8);
+        match draw {
+            0 => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
+            1..=3 => tokio::task::yield_now().await,
+            _ => {}
+        }
+        if *inner.is_dead.borrow() {
+            std::future::pending().await
+        }
+    }
+
+    async fn call<T>(&self, what: &'static str, call: impl Future<Output = T>) -> T {
+        self.point(what).await;
+        let result = call.await;
+        self.point(what).await;
+        result
+    }
+}
+
+/// A connector as one process sees it.
+pub(crate) struct Mortal<T: ?Sized> {
+    process: Process,
+    inner: Box<T>,
+}
+
+impl<T: ?Sized> Mortal<T> {
+    pub(crate) fn new(process: &Process, inner: Box<T>) -> Self {
+        Self { process: process.clone(), inner }
+    }
+}
+
+impl Source for Mortal<dyn Source> {
+    fn check<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(self.process.call("source.check", self.inner.check(filter)))
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String>> {
+        Box::pin(self.process.call("source.identity", self.inner.identity()))
+    }
+
+    fn position<'a>(&'a self, start: &'a StartAt) -> BoxFuture<'a, Result<Position>> {
+        Box::pin(self.process.call("source.position", self.inner.position(start)))
+    }
+
+    fn tables<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Arc<TableSchema>>>> {
+        Box::pin(self.process.call("source.tables", self.inner.tables(filter)))
+    }
+
+    fn has_rows<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.process.call("source.has_rows", self.inner.has_rows(table)))
+    }
+
+    fn open<'a>(
+        &'a self,
+        from: &'a Checkpoint,
+        filter: Arc<TableFilter>,
+    ) -> BoxFuture<'a, Result<Box<dyn ChangeStream>>> {
+        Box::pin(async move {
+            let stream = self.process.call("source.open", self.inner.open(from, filter)).await?;
+            Ok(Box::new(Mortal::new(&self.process, stream)) as Box<dyn ChangeStream>)
+        })
+    }
+}
+
+impl ChangeStream for Mortal<dyn ChangeStream> {
+    fn read_batch<'a>(&'a mut self, out: &'a mut RecordBatch, limits: BatchLimits) -> BoxFuture<'a, Result<BatchEnd>> {
+        Box::pin(self.process.call("stream.read", self.inner.read_batch(out, limits)))
+    }
+}
+
+impl Log for Mortal<dyn Log> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<Vec<Problem>>> {
+        Box::pin(self.process.call("log.check", self.inner.check()))
+    }
+
+    fn prepare<'a>(&'a self, tables: &'a [Arc<TableSchema>]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.process.call("log.prepare", self.inner.prepare(tables)))
+    }
+
+    fn open_writer(&self) -> BoxFuture<'_, Result<OpenedWriter>> {
+        Box::pin(async {
+            let opened = self.process.call("log.open_writer", self.inner.open_writer()).await?;
+            let writer = Box::new(Mortal::new(&self.process, opened.writer));
+            Ok(OpenedWriter { writer, checkpoint: opened.checkpoint })
+        })
+    }
+
+    fn partitions<'a>(&'a self, tables: &'a [TableName]) -> BoxFuture<'a, Result<Vec<LogPartition>>> {
+        Box::pin(self.process.call("log.partitions", self.inner.partitions(tables)))
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<TableName>>> {
+        Box::pin(self.process.call("log.tables", self.inner.tables()))
+    }
+
+    fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>> {
+        Box::pin(async move {
+            let reader = self.process.call("log.open_reader", self.inner.open_reader(from)).await?;
+            Ok(Box::new(Mortal::new(&self.process, reader)) as Box<dyn LogReader>)
+        })
+    }
+}
+
+impl LogWriter for Mortal<dyn LogWriter> {
+    fn append<'a>(&'a mut self, batch: &'a RecordBatch) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.process.call("log.append", self.inner.append(batch)))
+    }
+
+    fn commit<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.process.call("log.commit", self.inner.commit(checkpoint)))
+    }
+}
+
+impl LogReader for Mortal<dyn LogReader> {
+    fn read_batch<'a>(&'a mut self, out: &'a mut LogBatch, limits: BatchLimits) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.process.call("log.read", self.inner.read_batch(out, limits)))
+    }
+
+    fn stop_table(&mut self, table: &TableName) -> Result<()> {
+        self.inner.stop_table(table)
+    }
+
+    fn report_applied(&mut self, applied: &[ReadProgress]) {
+        self.inner.report_applied(applied);
+    }
+}
+
+impl Sink for Mortal<dyn Sink> {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String>> {
+        Box::pin(self.process.call("sink.identity", self.inner.identity()))
+    }
+
+    fn check<'a>(&'a self, tables: &'a [TableMapping]) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(self.process.call("sink.check", self.inner.check(tables)))
+    }
+
+    fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
+        self.inner.create_statements(schema, target)
+    }
+
+    fn create_table<'a>(&'a self, schema: &'a TableSchema, target: &'a TargetTable) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.process.call("sink.create_table", self.inner.create_table(schema, target)))
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.process.call("sink.prepare", self.inner.prepare()))
+    }
+
+    fn table_state<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<TargetState>> {
+        Box::pin(self.process.call("sink.table_state", self.inner.table_state(mapping)))
+    }
+
+    fn adopt_table<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.process.call("sink.adopt_table", self.inner.adopt_table(mapping)))
+    }
+
+    fn claim<'a>(
+        &'a self,
+        log: &'a str,
+        partitions: &'a [LogPartition],
+    ) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
+        Box::pin(self.process.call("sink.claim", self.inner.claim(log, partitions)))
+    }
+
+    fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {
+        Box::pin(async move {
+            let writer = self.process.call("sink.open_writer", self.inner.open_writer(log)).await?;
+            Ok(Box::new(Mortal::new(&self.process, writer)) as Box<dyn SinkWriter>)
+        })
+    }
+}
+
+impl SinkWriter for Mortal<dyn SinkWriter> {
+    fn apply<'a>(&'a mut self, batch: ApplyBatch<'a>) -> BoxFuture<'a, Result<Applied>> {
+        Box::pin(async move {
+            let world = Arc::clone(&self.process.inner.world);
+            let apply = async {
+                let applied = self.inner.apply(batch).await;
+                world.look_at_target();
+                applied
+            };
+            self.process.call("sink.apply", apply).await
+        })
+    }
+}

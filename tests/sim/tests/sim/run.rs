@@ -1,0 +1,136 @@
+//! One run: from its seed to its verdict, in virtual time on one thread.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tailrace::runtime::{retry, tasks};
+
+use crate::{
+    defects::Defect,
+    life::{Kind, supervise},
+    plan::{Plan, Sick},
+    random::Random,
+    script, verdict,
+    world::{Trace, Violation, World, log_name, table_name},
+};
+
+/// How long the run may take to come to rest, in virtual time.
+const REST_MAX: Duration = Duration::from_secs(300);
+
+/// What a run came to.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) verdict: Result<(), Violation>,
+    pub(crate) trace: Option<Trace>,
+    pub(crate) plan: Plan,
+    pub(crate) counts: Counts,
+}
+
+/// What happened in a run, to show that runs do meet what they are about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) runs: u64,
+    pub(crate) kills: u64,
+    pub(crate) faults: u64,
+    pub(crate) records: u64,
+    pub(crate) splits: u64,
+    pub(crate) torn: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) reapplied: u64,
+    pub(crate) sink_commits: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.kills += other.kills;
+        self.faults += other.faults;
+        self.records += other.records;
+        self.splits += other.splits;
+        self.torn += other.torn;
+        self.duplicates += other.duplicates;
+        self.reapplied += other.reapplied;
+        self.sink_commits += other.sink_commits;
+    }
+}
+
+/// Runs a seed.
+pub(crate) fn run_seed(seed: u64, defect: Option<Defect>, trace: Option<Trace>) -> Report {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime without I/O can be made");
+    let report = runtime.block_on(async {
+        let mut random = Random::new(seed);
+        retry::seed_jitter(random.next());
+        let plan = Plan::draw(&mut random);
+        let world = World::new(plan.clone(), &mut random, defect, trace);
+        world.trace(|| format!("{plan:?}"));
+        let verdict = tokio::select! {
+            biased;
+            violation = world.failed() => Err(violation),
+            verdict = play(&world, &mut random) => verdict,
+        };
+        Report { verdict, trace: world.take_trace(), plan, counts: count(&world) }
+    });
+    // Tasks of dead processes wait for ever.
+    runtime.shutdown_background();
+    report
+}
+
+async fn play(world: &Arc<World>, random: &mut Random) -> Result<(), Violation> {
+    let mut supervisors = tasks::Group::new();
+    supervisors.spawn("capture", supervise(Arc::clone(world), Kind::Capture, random.fork()));
+    supervisors.spawn("apply", supervise(Arc::clone(world), Kind::Apply, random.fork()));
+    script::write(Arc::clone(world), random.fork()).await;
+    if random.per_mille(500) {
+        tokio::time::sleep(random.millis(0, 3_000)).await;
+    }
+    world.calm_down();
+    if world.plan.sick == Sick::RefusedRow {
+        world.wait_until("the healthy tables", REST_MAX, || is_at_rest(world, true)).await;
+        world.sink.refuse_nothing();
+        world.restarts.send_modify(|restarts| *restarts += 1);
+    }
+    world.wait_until("rest", REST_MAX, || is_at_rest(world, false)).await;
+    world.look_at_target();
+    world.over.request();
+    while let Some(ended) = supervisors.next().await {
+        ended.expect("a supervisor does not panic");
+    }
+    verdict::judge(world)
+}
+
+/// Whether everything that was committed is in the log and in the target, but for what can't be.
+fn is_at_rest(world: &World, is_sick: bool) -> bool {
+    let executed = world.source.transactions().len().to_string();
+    let is_captured = world
+        .log
+        .checkpoint()
+        .is_some_and(|checkpoint| checkpoint.mark.position.as_str().rsplit(':').next() == Some(executed.as_str()));
+    let progress = world.sink.progress(log_name(world));
+    let is_applied = |(partition, end): (tailrace_contract::LogPartition, i64)| {
+        let is_excused = world.is_lost(&partition.table) || (is_sick && partition.table == table_name(0));
+        let known = progress.iter().find(|progress| progress.partition == partition);
+        is_excused || end == 0 || known.is_some_and(|known| known.next_offset == Some(end))
+    };
+    is_captured && world.log.ends().into_iter().all(is_applied)
+}
+
+fn count(world: &World) -> Counts {
+    let commits = world.log.commits();
+    let is_split = |commit: &&tailrace_memory::LogCommit| {
+        commit.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.split.is_some())
+    };
+    Counts {
+        runs: 1,
+        kills: world.kills.load(Ordering::Relaxed),
+        faults: world.source.faults().struck() + world.log.faults().struck() + world.sink.faults().struck(),
+        records: commits.iter().map(|commit| commit.sequences.len() as u64).sum(),
+        splits: commits.iter().filter(is_split).count() as u64,
+        torn: commits.iter().filter(|commit| commit.checkpoint.is_none()).count() as u64,
+        duplicates: world.metrics.apply.duplicates.get(),
+        reapplied: world.metrics.apply.reapplied.get(),
+        sink_commits: world.sink.commits(),
+    }
+}
