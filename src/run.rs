@@ -12,7 +12,7 @@ use crate::{
     capture::Capture,
     config::Config,
     registry,
-    runtime::{Backoff, Health, Shutdown, tasks},
+    runtime::{Backoff, Health, PartState, Shutdown, tasks},
     telemetry::Metrics,
 };
 
@@ -31,6 +31,7 @@ pub struct RunContext {
 
 /// `tailrace capture`: source to log, until asked to stop.
 pub async fn capture(config: Config, context: RunContext) -> Result<()> {
+    context.health.set(crate::capture::PART, PartState::Starting);
     let source = registry::source(config.source.settings.clone())?;
     let log = registry::log(config.log()?)?;
     let filter = Arc::new(config.rules.filter());
@@ -56,6 +57,7 @@ pub async fn capture(config: Config, context: RunContext) -> Result<()> {
 
 /// `tailrace apply`: log to target, until asked to stop.
 pub async fn apply(config: Config, context: RunContext) -> Result<()> {
+    context.health.set(crate::apply::PART, PartState::Starting);
     let log = registry::log(config.log()?)?;
     let sink = registry::sink(config.target()?)?;
     let capabilities = sink.capabilities();
@@ -147,10 +149,14 @@ async fn patiently<T, F: Future<Output = Result<T>>>(
             answer = call() => answer,
         };
         match answer {
-            Ok(answer) => return Ok(Some(answer)),
+            Ok(answer) => {
+                context.health.set(what, PartState::Running);
+                return Ok(Some(answer));
+            }
             Err(error) if error.kind() == ErrorKind::Transient => {
                 context.metrics.count_error(what, &error);
                 let wait = backoff.next_wait();
+                context.health.set(what, PartState::Waiting(error.to_string()));
                 tracing::warn!(%error, tries = backoff.tries(), ?wait, "waiting for the {what}");
                 if context.shutdown.wait(wait).await {
                     return Ok(None);
