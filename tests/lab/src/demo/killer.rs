@@ -36,6 +36,7 @@ pub(super) struct Killer {
 
 #[derive(Default)]
 struct Flags {
+    is_ready: AtomicBool,
     is_done: AtomicBool,
     must_stop: AtomicBool,
 }
@@ -62,12 +63,13 @@ struct Round<'a> {
 }
 
 impl Killer {
-    /// Starts both processes and waits until they are ready; kills nothing yet.
+    /// Starts both processes and waits until capture follows the source; kills nothing yet. Apply has nothing to read
+    /// before the first change made a topic.
     pub(super) fn start(stage: &Stage, board: Arc<Board>, seed: u64) -> Result<Killer> {
         let launches = [stage.launch(Role::Capture)?, stage.launch(Role::Apply)?];
         let mut running = [launches[0].spawn()?, launches[1].spawn()?];
-        for (role, process) in Role::BOTH.into_iter().zip(&mut running) {
-            process.wait_ready(READY_LIMIT)?;
+        running[0].wait_ready(READY_LIMIT)?;
+        for (role, process) in Role::BOTH.into_iter().zip(&running) {
             board.process(role, Some(process.pid()));
         }
         let processes = Processes { launches, running };
@@ -77,6 +79,11 @@ impl Killer {
         let context = (Arc::clone(&board), Arc::clone(&flags), Dice::new(seed ^ 0xDEAD));
         let thread = std::thread::spawn(move || kill_in_turn(processes, &receiver, &servers, context));
         Ok(Killer { thread: Some(thread), orders, flags, board })
+    }
+
+    /// Whether apply works too.
+    pub(super) fn is_ready(&self) -> bool {
+        self.flags.is_ready.load(Ordering::SeqCst)
     }
 
     /// Lets it kill each process so many times at least.
@@ -140,6 +147,8 @@ fn kill_in_turn(
     (kafka, postgres): &(Kafka, Postgres),
     (board, flags, mut dice): (Arc<Board>, Arc<Flags>, Dice),
 ) -> Result<Processes> {
+    processes.running[Role::Apply as usize].wait_ready(READY_LIMIT)?;
+    flags.is_ready.store(true, Ordering::SeqCst);
     let Some(wanted) = wait_orders(orders, &flags) else { return Ok(processes) };
     for number in 1..=wanted * 5 {
         let missing = |role: Role| {
@@ -159,7 +168,6 @@ fn kill_in_turn(
         wait::until(pause, || flags.must_stop.load(Ordering::SeqCst));
     }
     flags.is_done.store(true, Ordering::SeqCst);
-    // The owner ends the demo; until then the processes must be watched no more.
     Ok(processes)
 }
 

@@ -66,6 +66,10 @@ async fn play(options: &Options, stage: &Stage, board: &Arc<Board>) -> Result<Re
     };
     let mut writer = Writer::start(&settings).await?;
     board.watch(writer.tally());
+    while !killer.is_ready() {
+        wait_writing(&mut writer, Duration::from_millis(50)).await?;
+        killer.check()?;
+    }
     let meter = LagMeter::start(stage, writer.tally(), Arc::clone(board)).await?;
     wait_writing(&mut writer, CALM).await?;
     meter.mark_calm_end();

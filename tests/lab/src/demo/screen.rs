@@ -100,7 +100,7 @@ fn kill_words(all: u32, in_flight: u32) -> String {
 fn lag_words(view: &View) -> String {
     match (percentile(&view.lags, 50), percentile(&view.lags, 99)) {
         (Some(half), Some(most)) => format!("p50 {} ms, p99 {} ms", half.as_millis(), most.as_millis()),
-        _ => "nothing arrived in the last seconds".to_owned(),
+        _ => "-".to_owned(),
     }
 }
 
