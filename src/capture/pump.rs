@@ -1,8 +1,9 @@
 //! The reading half of a session: stream → batches, while the writing half waits for the log.
 //!
-//! Two batches go round. A commit takes milliseconds, and what the source sends meanwhile must fill one big batch rather
-//! than many small ones: so before a batch is handed over, the stream is asked once more, with the same batch. That is how
-//! log transactions grow under load and stay small without it; no timer and no setting is involved.
+//! A commit takes milliseconds, and what the source sends meanwhile must fill one big batch rather than many small ones: so
+//! when a batch had to wait before it could be handed over, the stream is asked once more, with the same batch. That is how
+//! log transactions grow under load and stay small without it; no timer and no setting is involved. A batch that can be
+//! handed over is not held back for a second read: if that one failed, the first would be lost with it, each time anew.
 
 use tailrace_contract::{BatchEnd, ChangeStream, Result};
 use tailrace_row::RecordBatch;
@@ -28,12 +29,14 @@ pub(super) async fn pump(
     while let Some(mut batch) = empty.recv().await {
         batch.clear();
         let mut end = stream.read_batch(&mut batch, READ_LIMITS).await?;
-        if filled.capacity() == 0 && filled.reserve().await.is_err() {
-            break;
-        }
-        let is_full = batch.byte_len() >= READ_LIMITS.bytes_max || batch.len() >= READ_LIMITS.records_max;
-        if !batch.is_empty() && !is_full {
-            end = stream.read_batch(&mut batch, READ_LIMITS).await?;
+        if filled.capacity() == 0 {
+            if filled.reserve().await.is_err() {
+                break;
+            }
+            let is_full = batch.byte_len() >= READ_LIMITS.bytes_max || batch.len() >= READ_LIMITS.records_max;
+            if !batch.is_empty() && !is_full {
+                end = stream.read_batch(&mut batch, READ_LIMITS).await?;
+            }
         }
         if filled.send(Filled { batch, end }).await.is_err() {
             break;

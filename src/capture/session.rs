@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use tailrace_contract::{
-    BatchEnd, Checkpoint, Error, LogWriter, Mark, OpenedWriter, Result, SplitTransaction, StartAt,
+    BatchEnd, ChangeStream, Checkpoint, Error, LogWriter, Mark, OpenedWriter, Result, SplitTransaction, StartAt,
 };
 use tailrace_row::{Epoch, RecordBatch};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Capture, PART,
+    Capture, CommitLimits, PART,
     pump::{BATCHES, Filled, pump},
 };
 use crate::{
@@ -20,6 +20,39 @@ use crate::{
 impl Capture {
     /// Ends with `Ok` only when asked to stop, with everything committed that was read up to a transaction end.
     pub(super) async fn session(&self, backoff: &mut Backoff) -> Result<()> {
+        // A server that hangs must not keep us from stopping; nothing is appended yet that dropping could tear.
+        let opened = tokio::select! {
+            biased;
+            () = self.shutdown.requested() => return Ok(()),
+            opened = self.open() => opened?,
+        };
+        let Opened { writer, checkpoint, stream } = opened;
+        self.health.set(PART, PartState::Running);
+
+        let (filled_sender, filled) = mpsc::channel(1);
+        let (empty, empty_receiver) = mpsc::channel(BATCHES);
+        for _ in 0..BATCHES {
+            empty.try_send(RecordBatch::new()).expect("invariant: the channel has room for all batches");
+        }
+        let mut reader = tasks::Group::new();
+        reader.spawn("capture.read", pump(stream, filled_sender, empty_receiver));
+        let uncommitted = Uncommitted::new(checkpoint);
+        let mut half = WritingHalf { capture: self, writer, filled, empty, uncommitted, backoff };
+        let result = half.run().await;
+        // Dropping our ends of the channels would end the reader at its next batch; it may be waiting for the source.
+        reader.abort();
+        match (result, reader.next().await) {
+            (Err(error), _) => Err(error),
+            (Ok(Stopped::Asked), _) => Ok(()),
+            (Ok(Stopped::ReaderEnded), Some(Ok(Err(error)))) => Err(error),
+            (Ok(Stopped::ReaderEnded), Some(Ok(Ok(()))) | None) => Err(Error::transient("the change stream ended")),
+            (Ok(Stopped::ReaderEnded), Some(Err(join))) => {
+                Err(Error::corrupt("the reading half of capture panicked").caused_by(join))
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Opened> {
         let tables = self.source.tables(&self.filter).await?;
         self.log.prepare(&tables).await?;
         let OpenedWriter { mut writer, checkpoint } = self.log.open_writer().await?;
@@ -30,28 +63,7 @@ impl Capture {
         tracing::info!(position = %checkpoint.mark.position, transactions = checkpoint.mark.transactions,
             is_split = checkpoint.split.is_some(), "capture goes on from the log's checkpoint");
         let stream = self.source.open(&checkpoint, Arc::clone(&self.filter)).await?;
-        self.health.set(PART, PartState::Running);
-
-        let (filled_sender, filled) = mpsc::channel(1);
-        let (empty, empty_receiver) = mpsc::channel(BATCHES);
-        for _ in 0..BATCHES {
-            empty.try_send(RecordBatch::new()).expect("invariant: the channel has room for all batches");
-        }
-        let reader = tasks::spawn("capture.read", pump(stream, filled_sender, empty_receiver));
-        let uncommitted = Uncommitted::new(checkpoint);
-        let mut half = WritingHalf { capture: self, writer, filled, empty, uncommitted, backoff };
-        let result = half.run().await;
-        // Dropping our ends of the channels would end the reader at its next batch; it may be waiting for the source.
-        reader.abort();
-        match (result, reader.await) {
-            (Err(error), _) => Err(error),
-            (Ok(Stopped::Asked), _) => Ok(()),
-            (Ok(Stopped::ReaderEnded), Ok(Err(error))) => Err(error),
-            (Ok(Stopped::ReaderEnded), Ok(Ok(()))) => Err(Error::transient("the change stream ended")),
-            (Ok(Stopped::ReaderEnded), Err(join)) => {
-                Err(Error::corrupt("the reading half of capture panicked").caused_by(join))
-            }
-        }
+        Ok(Opened { writer, checkpoint, stream })
     }
 
     /// Commits the start position, so that it means the same after a crash.
@@ -76,6 +88,13 @@ impl Capture {
         }
         Ok(())
     }
+}
+
+/// What a session works with.
+struct Opened {
+    writer: Box<dyn LogWriter>,
+    checkpoint: Checkpoint,
+    stream: Box<dyn ChangeStream>,
 }
 
 enum Stopped {
@@ -120,6 +139,16 @@ impl Uncommitted {
         }
     }
 
+    /// When it must be committed at the latest; none if there is nothing to commit.
+    fn due_at(&self, limits: &CommitLimits) -> Option<Instant> {
+        if self.records > 0 {
+            return Some(self.since + limits.age_max);
+        }
+        // Inside a split transaction the mark stays, whatever the source says of it.
+        let has_moved = self.split.is_none() && self.mark != self.committed.mark;
+        has_moved.then(|| self.since + limits.idle_interval)
+    }
+
     fn checkpoint(&self) -> Checkpoint {
         Checkpoint { epoch: self.committed.epoch, mark: self.mark.clone(), split: self.split.clone() }
     }
@@ -135,33 +164,60 @@ struct WritingHalf<'a> {
     backoff: &'a mut Backoff,
 }
 
+/// What the writing half does next.
+enum Next {
+    Append(Filled),
+    Commit,
+    Stop,
+    /// The reader has ended, everything that it read is appended.
+    End,
+}
+
 impl WritingHalf<'_> {
     async fn run(&mut self) -> Result<Stopped> {
         loop {
-            // More that is there already joins the open log transaction; when nothing more is there it is committed.
-            let next = match self.filled.try_recv() {
-                Ok(filled) => Some(filled),
-                Err(mpsc::error::TryRecvError::Disconnected) => return Ok(Stopped::ReaderEnded),
-                Err(mpsc::error::TryRecvError::Empty) => {
-                    self.commit_if_due(false).await?;
-                    self.next_batch().await
+            match self.next().await? {
+                Next::Append(filled) => self.append(filled).await?,
+                Next::Commit => self.commit().await?,
+                Next::Stop => {
+                    self.commit_rest().await?;
+                    tracing::info!(position = %self.uncommitted.mark.position, "capture has saved and ends");
+                    return Ok(Stopped::Asked);
                 }
-            };
-            match next {
-                Some(filled) => self.append(filled).await?,
-                None if self.capture.shutdown.is_requested() => return self.stop().await,
-                None => return Ok(Stopped::ReaderEnded),
+                Next::End => {
+                    // A source that fails again and again must not keep us at the same place for ever.
+                    self.commit_rest().await?;
+                    return Ok(Stopped::ReaderEnded);
+                }
             }
         }
     }
 
-    /// Waits for a batch; none when the reader ended or we are asked to stop.
-    async fn next_batch(&mut self) -> Option<Filled> {
-        // Cancel-safe: both branches only wait.
+    /// More that is there already joins the open log transaction; when nothing more is there it is committed.
+    async fn next(&mut self) -> Result<Next> {
+        // Asked first: under a load that never ends there is always more.
+        if self.capture.shutdown.is_requested() {
+            return Ok(Next::Stop);
+        }
+        match self.filled.try_recv() {
+            Ok(filled) => return Ok(Next::Append(filled)),
+            Err(mpsc::error::TryRecvError::Disconnected) => return Ok(Next::End),
+            Err(mpsc::error::TryRecvError::Empty) if self.is_due(false) => return Ok(Next::Commit),
+            Err(mpsc::error::TryRecvError::Empty) => {}
+        }
+        let due_at = self.uncommitted.due_at(&self.capture.limits);
+        let due = async {
+            match due_at {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        // Cancel-safe: all branches only wait. The source may be silent inside a transaction, so age needs a timer.
         tokio::select! {
             biased;
-            () = self.capture.shutdown.requested() => None,
-            filled = self.filled.recv() => filled,
+            () = self.capture.shutdown.requested() => Ok(Next::Stop),
+            filled = self.filled.recv() => Ok(filled.map_or(Next::End, Next::Append)),
+            () = due => Ok(Next::Commit),
         }
     }
 
@@ -177,25 +233,18 @@ impl WritingHalf<'_> {
         self.uncommitted.advance(&batch, end);
         // The reader may be gone; the next receive tells.
         let _ = self.empty.try_send(batch);
-        self.commit_if_due(true).await
+        if self.is_due(true) { self.commit().await } else { Ok(()) }
     }
 
-    async fn commit_if_due(&mut self, has_more: bool) -> Result<()> {
-        if self.is_due(has_more) { self.commit().await } else { Ok(()) }
-    }
-
-    /// Whether to commit now. `has_more` tells that more is waiting, so only the limits count.
+    /// Whether to commit now. `has_more` tells that more may be waiting, so only the limits count.
     fn is_due(&self, has_more: bool) -> bool {
         let (state, limits) = (&self.uncommitted, &self.capture.limits);
+        let is_old = state.due_at(limits).is_some_and(|due| Instant::now() >= due);
         if state.records == 0 {
-            return !has_more
-                && state.split.is_none()
-                && state.mark != state.committed.mark
-                && state.since.elapsed() >= limits.idle_interval;
+            return !has_more && is_old;
         }
         let is_full = state.bytes >= limits.bytes_max || state.records >= limits.records_max;
-        let is_whole = state.split.is_none();
-        is_full || state.since.elapsed() >= limits.age_max || (!has_more && is_whole)
+        is_full || is_old || (!has_more && state.split.is_none())
     }
 
     async fn commit(&mut self) -> Result<()> {
@@ -219,13 +268,9 @@ impl WritingHalf<'_> {
         Ok(())
     }
 
-    /// Commits what is whole. A part of a transaction is committed as a part: the checkpoint says so.
-    async fn stop(&mut self) -> Result<Stopped> {
+    /// Commits what was read. A part of a transaction is committed as a part: the checkpoint says so.
+    async fn commit_rest(&mut self) -> Result<()> {
         let state = &self.uncommitted;
-        if state.records > 0 || state.mark != state.committed.mark {
-            self.commit().await?;
-        }
-        tracing::info!(position = %self.uncommitted.mark.position, "capture has saved and ends");
-        Ok(Stopped::Asked)
+        if state.records > 0 || state.mark != state.committed.mark { self.commit().await } else { Ok(()) }
     }
 }

@@ -26,6 +26,17 @@ impl<T: Send + 'static> Group<T> {
         self.tasks.spawn(future.instrument(tracing::info_span!("task", task = name)));
     }
 
+    /// Ends the tasks wherever they wait. They still are waited for with [`Group::next`].
+    pub fn abort(&mut self) {
+        self.tasks.abort_all();
+    }
+
+    /// Whether no task is left to wait for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
     /// The next task that ends; none if all have. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<T, JoinError>> {
         self.tasks.join_next().await
