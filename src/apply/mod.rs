@@ -21,7 +21,7 @@ mod worker;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -89,8 +89,12 @@ impl Apply {
         loop {
             self.health.set(PART, PartState::Starting);
             let error = match self.session(&mut backoff).await {
-                Ok(()) if self.shutdown.is_requested() => return self.failed.first_error(),
-                Ok(()) => continue,
+                Ok(Ended::NewTable) if !self.shutdown.is_requested() => continue,
+                Ok(Ended::Asked | Ended::NewTable) => return self.failed.first_error(),
+                Ok(Ended::NoTableLeft) => {
+                    self.health.set(PART, PartState::Failed("every table has stopped".into()));
+                    return self.failed.first_error();
+                }
                 Err(error) => error,
             };
             self.metrics.count_error(PART, &error);
@@ -109,15 +113,29 @@ impl Apply {
         }
     }
 
-    /// Stops one table: named in the log, in the metrics and in the health.
+    /// Stops one table: named once in the log, in the metrics and in the health.
     fn fail_table(&self, error: Error) {
         let Some(table) = error.table().cloned() else { return };
+        if self.failed.contains(&table) {
+            return;
+        }
         self.metrics.count_error(PART, &error);
         tracing::error!(%error, "the table stops; the others go on");
         self.health.set(PART, PartState::Degraded(error.to_string()));
         self.metrics.apply.table_failed.get_or_create(&TableLabel { table: table.to_string() }).set(1);
         self.failed.add(table, error);
     }
+}
+
+/// How a session ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Somebody asked.
+    Asked,
+    /// The log has a table that the session does not know.
+    NewTable,
+    /// Every table has stopped.
+    NoTableLeft,
 }
 
 /// Tables that have stopped, until the process is started again.
@@ -128,29 +146,34 @@ pub struct FailedTables {
 
 impl FailedTables {
     fn add(&self, table: TableName, error: Error) {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).entry(table).or_insert(error);
+        self.tables().entry(table).or_insert(error);
     }
 
     fn contains(&self, table: &TableName) -> bool {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).contains_key(table)
+        self.tables().contains_key(table)
     }
 
     fn names(&self) -> Vec<TableName> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.tables().keys().cloned().collect()
     }
 
-    fn len(&self) -> usize {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).len()
+    /// What the health shows while others go on: the first table's error; none if all tables go on.
+    fn first_text(&self) -> Option<String> {
+        self.tables().first_key_value().map(|(_, error)| error.to_string())
     }
 
-    /// The error of the first table, for the exit code and the last line of the log.
+    /// The error of the first table, for the exit code and the last line of the log. Only for the end: it is taken out.
     fn first_error(&self) -> Result<()> {
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = self.tables();
         let count = tables.len();
         match tables.pop_first() {
             None => Ok(()),
             Some((_, error)) if count == 1 => Err(error),
             Some((_, error)) => Err(error.context(format!("{count} tables have stopped, the first"))),
         }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, BTreeMap<TableName, Error>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

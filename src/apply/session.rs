@@ -1,33 +1,56 @@
 //! One session of apply: find the tables, claim their partitions, run workers until the first error, a new table, or the
 //! request to stop.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use tailrace_contract::{Error, LogPartition, LogStart, PartitionProgress, Result, TableMapping, TargetState};
+use tailrace_contract::{
+    Error, ErrorKind, LogPartition, LogStart, PartitionProgress, Result, TableMapping, TargetState,
+};
 use tailrace_row::TableName;
 use tokio::sync::mpsc;
 
 use super::{
-    Apply, PART,
+    Apply, Ended, PART,
     plan::{Lane, Planner},
-    worker::{Quiet, Worker, empty_batches, read_log},
+    worker::{Quiet, Shared, Worker, empty_batches, read_log},
 };
-use crate::runtime::{Backoff, PartState, Shutdown, tasks, tasks::Group};
+use crate::runtime::{Backoff, PartState, Shutdown, tasks::Group};
 
 impl Apply {
-    /// Ends with `Ok` when asked to stop, or when the log has a table that the session does not know.
-    pub(super) async fn session(&self, backoff: &mut Backoff) -> Result<()> {
+    /// Ends with `Ok` when asked to stop, when the log has a table that the session does not know, or when no table is left.
+    pub(super) async fn session(&self, backoff: &mut Backoff) -> Result<Ended> {
+        // A server that hangs must not keep us from stopping; nothing is read yet that could be left half-written.
+        let opened = tokio::select! {
+            biased;
+            () = self.shutdown.requested() => return Ok(Ended::Asked),
+            opened = self.open() => opened?,
+        };
+        let state = self.failed.first_text().map_or(PartState::Running, PartState::Degraded);
+        self.health.set(PART, state);
+        let has_applied = Arc::new(AtomicBool::new(false));
+        let ended = self.work(opened, &has_applied).await;
+        // A target that answers when asked and fails when written to must not be asked ten times a second.
+        if has_applied.load(Ordering::Relaxed) {
+            backoff.reset();
+        }
+        ended
+    }
+
+    async fn open(&self) -> Result<Opened> {
         self.sink.prepare().await?;
-        let Some(mappings) = self.wait_for_tables().await? else { return Ok(()) };
-        for mapping in &mappings {
+        let mappings = self.wait_for_tables().await?;
+        for mapping in mappings.iter().filter(|mapping| !self.failed.contains(&mapping.source)) {
             if let Err(error) = self.admit(mapping).await {
                 self.refuse_table(error)?;
             }
         }
         let tables: Vec<TableName> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
-        if self.failed.len() >= tables.len() {
-            return self.failed.first_error();
-        }
         let partitions = self.log.partitions(&tables).await?;
         let claimed = self.sink.claim(self.log.name(), &partitions).await?;
         let deals = self.deal(&mappings, claimed)?;
@@ -37,28 +60,22 @@ impl Apply {
             workers = deals.len(),
             "apply goes on from the target's offsets"
         );
-        if self.failed.len() == 0 {
-            self.health.set(PART, PartState::Running);
-        }
-        backoff.reset();
-        self.work(deals, &partitions).await
+        Ok(Opened { tables: tables.into(), partitions, deals })
     }
 
-    /// The log's tables that a rule names; waits until there is one. None when asked to stop meanwhile.
-    async fn wait_for_tables(&self) -> Result<Option<Vec<TableMapping>>> {
+    /// The log's tables that a rule names; waits until there is one.
+    async fn wait_for_tables(&self) -> Result<Vec<TableMapping>> {
         let mut has_told = false;
         loop {
             let mappings = self.rules.mappings(&self.log.tables().await?)?;
             if !mappings.is_empty() {
-                return Ok(Some(mappings));
+                return Ok(mappings);
             }
             if !has_told {
                 tracing::info!("the log holds none of the configured tables yet; waiting for capture to make them");
                 has_told = true;
             }
-            if self.shutdown.wait(self.limits.discovery_interval.min(std::time::Duration::from_secs(1))).await {
-                return Ok(None);
-            }
+            tokio::time::sleep(self.limits.discovery_interval.min(Duration::from_secs(1))).await;
         }
     }
 
@@ -79,7 +96,7 @@ impl Apply {
     /// An error of one table stops that table, any other ends the session.
     fn refuse_table(&self, error: Error) -> Result<()> {
         match error.table() {
-            Some(_) if error.kind() == tailrace_contract::ErrorKind::TableFailed => {
+            Some(_) if error.kind() == ErrorKind::TableFailed => {
                 self.fail_table(error);
                 Ok(())
             }
@@ -103,10 +120,12 @@ impl Apply {
         Ok(deals.into_values().collect())
     }
 
-    async fn work(&self, deals: Vec<Vec<Lane>>, known: &[LogPartition]) -> Result<()> {
+    async fn work(&self, opened: Opened, has_applied: &Arc<AtomicBool>) -> Result<Ended> {
+        let Opened { tables, partitions, deals } = opened;
+        if tables.iter().all(|table| self.failed.contains(table)) {
+            return Ok(Ended::NoTableLeft);
+        }
         let stop = self.shutdown.child();
-        let table_count =
-            known.iter().map(|partition| &partition.table).collect::<std::collections::BTreeSet<_>>().len();
         let mut workers = Group::new();
         for lanes in deals {
             let lanes: Vec<Lane> = lanes.into_iter().filter(|lane| !lane.is_stopped).collect();
@@ -114,29 +133,47 @@ impl Apply {
                 continue;
             }
             let worker = self.clone_handles();
-            let stop = stop.clone();
-            workers.spawn("apply.worker", async move { worker.run_worker(lanes, stop, table_count).await });
+            let shared =
+                Shared { stop: stop.clone(), tables: Arc::clone(&tables), has_applied: Arc::clone(has_applied) };
+            workers.spawn("apply.worker", async move { worker.run_worker(lanes, shared).await });
         }
-        let watch = self.watch_for_tables(known, &stop);
-        let ended = first_end(workers, watch, &stop).await;
+        let ended = first_end(workers, self.watch_for_tables(&partitions, &stop), &stop).await;
         stop.request();
         ended
     }
 
-    /// Ends when the log has a partition that the session does not know.
-    async fn watch_for_tables(&self, known: &[LogPartition], stop: &Shutdown) -> Result<()> {
+    /// Ends when the log has a partition that the session does not know, or when the session stops.
+    async fn watch_for_tables(&self, known: &[LogPartition], stop: &Shutdown) -> Result<Ended> {
         while !stop.wait(self.limits.discovery_interval).await {
-            let tables: Vec<TableName> =
-                self.rules.mappings(&self.log.tables().await?)?.into_iter().map(|mapping| mapping.source).collect();
-            if self.log.partitions(&tables).await?.iter().any(|partition| !known.contains(partition)) {
-                tracing::info!("the log has a new table; apply takes it up");
-                return Ok(());
+            let found = tokio::select! {
+                biased;
+                () = stop.requested() => break,
+                found = self.has_new_partition(known) => found,
+            };
+            match found {
+                Ok(true) => {
+                    tracing::info!("the log has a new table; apply takes it up");
+                    return Ok(Ended::NewTable);
+                }
+                Ok(false) => {}
+                Err(error) if error.kind() == ErrorKind::Transient => {
+                    // The workers have connections of their own: as long as these work, nobody needs to stop.
+                    self.metrics.count_error(PART, &error);
+                    tracing::warn!(%error, "the log could not be asked for new tables; it is asked again");
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(Ended::Asked)
     }
 
-    async fn run_worker(&self, lanes: Vec<Lane>, stop: Shutdown, table_count: usize) -> Result<()> {
+    async fn has_new_partition(&self, known: &[LogPartition]) -> Result<bool> {
+        let mappings = self.rules.mappings(&self.log.tables().await?)?;
+        let tables: Vec<TableName> = mappings.into_iter().map(|mapping| mapping.source).collect();
+        Ok(self.log.partitions(&tables).await?.iter().any(|partition| !known.contains(partition)))
+    }
+
+    async fn run_worker(&self, lanes: Vec<Lane>, shared: Shared) -> Result<Ended> {
         let from: Vec<(LogPartition, LogStart)> = lanes
             .iter()
             .map(|lane| {
@@ -144,29 +181,37 @@ impl Apply {
                 (lane.partition().clone(), start)
             })
             .collect();
-        let reader = self.log.open_reader(&from).await?;
-        let writer = self.sink.open_writer(self.log.name()).await?;
+        let open = async { Ok((self.log.open_reader(&from).await?, self.sink.open_writer(self.log.name()).await?)) };
+        let (reader, writer) = tokio::select! {
+            biased;
+            () = shared.stop.requested() => return Ok(Ended::Asked),
+            opened = open => opened?,
+        };
         let (filled_sender, filled) = mpsc::channel(1);
         let (empty, empty_receiver) = empty_batches();
-        let reading = read_log(reader, self.limits.batch(), self.failed.clone(), filled_sender, empty_receiver);
-        let reading = tasks::spawn("apply.read", reading);
+        let mut reading = Group::new();
+        reading.spawn(
+            "apply.read",
+            read_log(reader, self.limits.batch(), self.failed.clone(), filled_sender, empty_receiver),
+        );
         let mut worker = Worker {
             apply: self,
             writer,
             lanes,
             filled,
             empty,
-            stop,
+            shared,
             planner: Planner::default(),
             quiet: Quiet::default(),
-            table_count,
         };
         let result = worker.run().await;
         drop(worker);
         reading.abort();
-        match reading.await {
-            Err(join) if join.is_panic() => Err(Error::corrupt("the reading half of apply panicked").caused_by(join)),
-            Ok(()) | Err(_) => result,
+        match reading.next().await {
+            Some(Err(join)) if join.is_panic() => {
+                Err(Error::corrupt("the reading half of apply panicked").caused_by(join))
+            }
+            Some(Ok(()) | Err(_)) | None => result,
         }
     }
 
@@ -186,33 +231,37 @@ impl Apply {
     }
 }
 
-/// Waits for the first worker to fail, or for the watch to end; then asks all to stop and waits for them, so that each has
-/// finished its batch. The first error counts.
+/// What a session works with.
+struct Opened {
+    tables: Arc<[TableName]>,
+    partitions: Vec<LogPartition>,
+    deals: Vec<Vec<Lane>>,
+}
+
+/// Waits for the first worker to end, or for the watch; then asks all to stop and waits for them, so that each has finished
+/// its batch. The first end counts.
 async fn first_end(
-    mut workers: Group<Result<()>>,
-    watch: impl Future<Output = Result<()>>,
+    mut workers: Group<Result<Ended>>,
+    watch: impl Future<Output = Result<Ended>>,
     stop: &Shutdown,
-) -> Result<()> {
+) -> Result<Ended> {
     let mut watch = std::pin::pin!(watch);
-    let mut first = Ok(());
-    let mut is_watching = true;
+    if workers.is_empty() {
+        return watch.await;
+    }
+    let mut first = None;
     loop {
         // Cancel-safe: the watch is pinned and kept, waiting for a task loses nothing.
         let ended = tokio::select! {
             biased;
             ended = workers.next() => match ended {
-                None => return first,
+                None => return first.unwrap_or(Ok(Ended::Asked)),
                 Some(Ok(ended)) => ended,
                 Some(Err(join)) => Err(Error::corrupt("a worker of apply panicked").caused_by(join)),
             },
-            ended = watch.as_mut(), if is_watching => {
-                is_watching = false;
-                ended
-            }
+            ended = watch.as_mut(), if first.is_none() => ended,
         };
         stop.request();
-        if first.is_ok() {
-            first = ended;
-        }
+        first.get_or_insert(ended);
     }
 }

@@ -2,7 +2,13 @@
 //!
 //! Reading and writing overlap: while the target writes a batch, the next one is read and decoded.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tailrace_contract::{
     Applied, ApplyBatch, BatchLimits, Error, ErrorKind, LogBatch, LogReader, ReadProgress, Result, SinkWriter,
@@ -11,7 +17,7 @@ use tailrace_row::{RecordBatch, TableName};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Apply, FailedTables,
+    Apply, Ended, FailedTables,
     plan::{Lane, Plan, Planner},
 };
 use crate::{
@@ -38,6 +44,10 @@ pub(super) async fn read_log(
 ) {
     let mut stopped: Vec<TableName> = Vec::new();
     while let Some(mut batch) = empty.recv().await {
+        // A batch comes back when it was applied.
+        if !batch.progress.is_empty() {
+            reader.report_applied(&batch.progress);
+        }
         batch.clear();
         let mut result = stop_failed(reader.as_mut(), &failed, &mut stopped);
         if result.is_ok() {
@@ -99,11 +109,19 @@ pub(super) struct Worker<'a> {
     pub(super) lanes: Vec<Lane>,
     pub(super) filled: mpsc::Receiver<Filled>,
     pub(super) empty: mpsc::Sender<LogBatch>,
-    pub(super) stop: Shutdown,
+    pub(super) shared: Shared,
     pub(super) planner: Planner,
     pub(super) quiet: Quiet,
-    /// Tables of the whole session: when all have stopped there is nothing left to do.
-    pub(super) table_count: usize,
+}
+
+/// What the workers of a session share.
+pub(super) struct Shared {
+    /// Who asks to stop.
+    pub(super) stop: Shutdown,
+    /// Tables of the session: when all have stopped there is nothing left to do.
+    pub(super) tables: Arc<[TableName]>,
+    /// Whether any worker has brought anything into the target.
+    pub(super) has_applied: Arc<AtomicBool>,
 }
 
 /// Progress without rows that is not stored yet.
@@ -130,38 +148,43 @@ impl Quiet {
 }
 
 impl Worker<'_> {
-    /// Works until asked to stop, or until the first error that ends the session.
-    pub(super) async fn run(&mut self) -> Result<()> {
+    /// Works until asked to stop, until every table has stopped, or until the first error that ends the session.
+    pub(super) async fn run(&mut self) -> Result<Ended> {
         loop {
             // Cancel-safe: both branches only wait.
             let filled = tokio::select! {
                 biased;
-                () = self.stop.requested() => return self.store_quiet().await,
+                () = self.shared.stop.requested() => return self.store_quiet().await.map(|()| Ended::Asked),
                 filled = self.filled.recv() => filled,
             };
             match filled {
                 None => return Err(Error::corrupt("the reading half of apply ended without an error")),
-                Some(Ok(batch)) => {
-                    self.apply_batch(&batch).await?;
-                    // The reader may be gone; the next receive tells.
-                    let _ = self.empty.try_send(batch);
-                }
+                Some(Ok(batch)) => self.take(batch).await?,
                 Some(Err(error)) if error.kind() == ErrorKind::TableFailed && error.table().is_some() => {
                     self.fail_unreadable(error)?;
                 }
                 Some(Err(error)) => return Err(error),
             }
+            if self.shared.tables.iter().all(|table| self.apply.failed.contains(table)) {
+                return Ok(Ended::NoTableLeft);
+            }
         }
+    }
+
+    /// Applies a batch and gives it back, with what the log may hear of.
+    async fn take(&mut self, mut batch: LogBatch) -> Result<()> {
+        self.apply_batch(&batch).await?;
+        batch.progress.retain(|read| !self.lanes[read.lane as usize].is_stopped);
+        // The reader may be gone; the next receive tells.
+        let _ = self.empty.try_send(batch);
+        Ok(())
     }
 
     /// The log can't be read: the table stops, unless it has stopped for another reason while the error was on its way.
     fn fail_unreadable(&mut self, error: Error) -> Result<()> {
         self.stop_failed_lanes();
-        if error.table().is_some_and(|table| self.apply.failed.contains(table)) {
-            Ok(())
-        } else {
-            self.fail_table(error)
-        }
+        let is_known = error.table().is_some_and(|table| self.apply.failed.contains(table));
+        if is_known { Ok(()) } else { self.fail_table(error) }
     }
 
     async fn apply_batch(&mut self, batch: &LogBatch) -> Result<()> {
@@ -223,6 +246,7 @@ impl Worker<'_> {
         metrics.duplicates.inc_by(plan.duplicates);
         metrics.reapplied.inc_by(plan.reapplied);
         metrics.commits.inc();
+        self.shared.has_applied.store(true, Ordering::Relaxed);
         if !records.is_empty() {
             metrics.commit_records.observe(records.len());
             metrics.commit_seconds.observe(took.as_secs_f64());
@@ -255,7 +279,7 @@ impl Worker<'_> {
         }
         self.apply.fail_table(error);
         self.stop_failed_lanes();
-        if self.apply.failed.len() >= self.table_count { self.apply.failed.first_error() } else { Ok(()) }
+        Ok(())
     }
 
     fn stop_failed_lanes(&mut self) {

@@ -81,6 +81,8 @@ pub(crate) struct LogState {
     pub(crate) writer: u64,
     /// What the writer has appended since its last commit.
     pub(crate) open: RecordBatch,
+    /// How far readers told that they have applied.
+    pub(crate) reported: BTreeMap<LogPartition, i64>,
     /// Commits that are done later, after so many calls.
     pub(crate) late: Vec<(u32, LateCommit)>,
 }
@@ -273,6 +275,12 @@ impl MemoryLog {
             }
         };
         (from.max(lane.first)..lane.end()).filter_map(entry).collect()
+    }
+
+    /// How far readers told that they have applied: what the log's lag tools would show.
+    #[must_use]
+    pub fn reported(&self) -> BTreeMap<LogPartition, i64> {
+        self.server.lock().reported.clone()
     }
 
     /// Forgets the records of a partition below an offset.

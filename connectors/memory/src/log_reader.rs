@@ -150,5 +150,11 @@ impl LogReader for MemoryLogReader {
         Ok(())
     }
 
-    fn report_applied(&mut self, _applied: &[ReadProgress]) {}
+    fn report_applied(&mut self, applied: &[ReadProgress]) {
+        let mut state = self.server.state();
+        for applied in applied {
+            let partition = self.lanes[applied.lane as usize].partition.clone();
+            state.reported.insert(partition, applied.next_offset);
+        }
+    }
 }

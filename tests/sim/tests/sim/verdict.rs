@@ -72,11 +72,9 @@ fn judge_commits(world: &World, expected: &BTreeMap<Sequence, Expected>) -> Resu
     for commit in world.log.commits() {
         let rest = &order[done..];
         if !rest.starts_with(&commit.sequences) {
-            return failed(format!(
-                "after {:?} came {:?}",
-                done.checked_sub(1).map(|last| order[last]),
-                commit.sequences
-            ));
+            let last = done.checked_sub(1).map(|last| order[last].to_string());
+            let (first, count) = (commit.sequences[0], commit.sequences.len());
+            return failed(format!("behind {last:?} came {count} records from {first} on"));
         }
         let Some(checkpoint) = commit.checkpoint else { continue };
         done += commit.sequences.len();
