@@ -10,8 +10,8 @@ use crate::protocol::{Cursor, Malformed};
 
 const BAD: Malformed = Malformed::new("DECIMAL");
 
-/// Bytes of 65 digits in the least favourable split.
-const BYTES_MAX: usize = 32;
+/// Bytes of 72 digits.
+const BYTES_MAX: usize = 36;
 
 /// Bytes of 0 to 9 digits.
 const GROUP_BYTES: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
@@ -31,9 +31,14 @@ pub(crate) struct DecimalForm {
 
 impl DecimalForm {
     /// `None` if no column can have them.
-    #[expect(clippy::cast_possible_truncation, reason = "65 digits take 30 bytes")]
     pub(crate) fn new(precision: u8, scale: u8) -> Option<Self> {
-        if !(1..=65).contains(&precision) || scale > 30 || scale > precision {
+        if precision > 65 { None } else { Self::in_json(precision, scale) }
+    }
+
+    /// The form inside JSON, where the server rounds the digits before the point up to whole groups: 65 become 72.
+    #[expect(clippy::cast_possible_truncation, reason = "72 digits take 36 bytes at most")]
+    pub(crate) fn in_json(precision: u8, scale: u8) -> Option<Self> {
+        if !(1..=72).contains(&precision) || scale > 30 || scale > precision {
             return None;
         }
         let integral = precision - scale;
@@ -233,6 +238,17 @@ mod tests {
 
     fn from_hex(text: &str) -> Vec<u8> {
         (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    }
+
+    /// `CAST(REPEAT('9', 65) AS DECIMAL(65))` inside JSON_ARRAY.
+    #[test]
+    fn json_counts_whole_groups() {
+        let form = DecimalForm::in_json(72, 0).unwrap();
+        let nines = "9".repeat(65);
+        let mut text = Vec::new();
+        form.write_text(&pack(72, 0, &nines), &mut text).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), nines);
+        assert_eq!(DecimalForm::in_json(73, 0), None);
     }
 
     #[test]
