@@ -3,7 +3,12 @@
 use std::time::{Duration, Instant};
 
 /// Asks `done` in short steps until it says yes; `false` when the deadline passed first.
-pub fn until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+pub fn until(limit: Duration, done: impl FnMut() -> bool) -> bool {
+    until_in_steps(limit, Duration::from_millis(20), done)
+}
+
+/// The same with steps of another length.
+pub fn until_in_steps(limit: Duration, step: Duration, mut done: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     loop {
         if done() {
@@ -12,7 +17,7 @@ pub fn until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
         if Instant::now() >= deadline {
             return false;
         }
-        pause(Duration::from_millis(20));
+        pause(step);
     }
 }
 

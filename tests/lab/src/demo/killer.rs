@@ -241,7 +241,6 @@ fn aim(role: Role, process: &Tailrace) {
     let metric = format!("tailrace_{}_in_flight_records", role.name());
     let is_busy =
         || process.metrics().ok().and_then(|metrics| metrics.sum(&metric)).is_some_and(|records| records > 0.0);
-    let deadline = Instant::now() + AIM_LIMIT;
-    // Without a pause between two looks: the moment is short.
-    while Instant::now() < deadline && !is_busy() {}
+    // The moment is short: look often.
+    wait::until_in_steps(AIM_LIMIT, Duration::from_millis(1), is_busy);
 }

@@ -31,12 +31,12 @@ impl Report {
     pub(super) fn print(&self, stage: &Stage) {
         let mut text = self.table();
         text.push_str(&self.summary());
+        if self.writer_rate() < 1000.0 && self.rate >= 1000 {
+            text.push_str("\nThis machine was too slow for 1,000 transactions a second.");
+        }
         let failures = self.failures();
         for failure in &failures {
             text.push_str(&format!("\nFAILED: {failure}"));
-        }
-        if self.writer_rate() < 1000.0 && self.rate >= 1000 {
-            text.push_str("\nThis machine was too slow for 1,000 transactions a second.");
         }
         if failures.is_empty() {
             text.push_str("\nEvery row of the source is in the target, and nothing else is.");

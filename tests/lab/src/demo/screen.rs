@@ -66,7 +66,7 @@ fn lines(view: &View, last: &mut Last) -> Vec<String> {
         ),
     ];
     for role in Role::BOTH {
-        let state = view.processes[role as usize].map_or("dead".to_owned(), |pid| format!("process {pid}"));
+        let state = view.processes[role as usize].map_or("not running".to_owned(), |pid| format!("process {pid}"));
         let kills = view.kills[role as usize];
         lines.push(format!("{:<14} {state:<16} {}", role.name(), kill_words(kills.all, kills.in_flight)));
     }
