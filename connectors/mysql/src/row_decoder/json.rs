@@ -219,7 +219,11 @@ impl Printer<'_> {
             DATETIME | TIMESTAMP => self.date_time(value, true),
             _ => {
                 write!(self.out, "\"base64:type{column_type}:").expect("invariant: writing to a Vec can't fail");
-                self.out.extend_from_slice(STANDARD.encode(value).as_bytes());
+                // The server breaks the line after 76 characters, and JSON escapes the break.
+                for (line, bytes) in value.chunks(57).enumerate() {
+                    self.out.extend_from_slice(if line > 0 { b"\\n" } else { b"" });
+                    self.out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+                }
                 self.out.push(b'"');
                 self.check_size()
             }
@@ -228,7 +232,7 @@ impl Printer<'_> {
 
     fn decimal(&mut self, value: &[u8]) -> Result<(), Malformed> {
         let mut cursor = Cursor::new(value);
-        let form = DecimalForm::new(cursor.u8()?, cursor.u8()?).ok_or(BAD)?;
+        let form = DecimalForm::in_json(cursor.u8()?, cursor.u8()?).ok_or(BAD)?;
         form.write_text(cursor.take(form.bytes())?, self.out)?;
         self.check_size()
     }

@@ -11,23 +11,23 @@ use tailrace_contract::{
 use tailrace_mysql::MysqlSource;
 use tailrace_row::{Epoch, RecordBatch, TableName};
 
-pub const LIMITS: BatchLimits =
+pub(crate) const LIMITS: BatchLimits =
     BatchLimits { bytes_max: 1 << 20, records_max: 10_000, wait_max: Duration::from_millis(500) };
 
 /// A database on a server of the laboratory.
-pub struct Database {
-    pub server: Mysql,
-    pub name: String,
-    pub conn: Conn,
+pub(crate) struct Database {
+    pub(crate) server: Mysql,
+    pub(crate) name: String,
+    pub(crate) conn: Conn,
 }
 
 impl Database {
     /// A new, empty database on the server that all ordinary tests share.
-    pub async fn new(name: &str) -> Database {
+    pub(crate) async fn new(name: &str) -> Database {
         Database::on(server("source"), name).await
     }
 
-    pub async fn on(server: Mysql, name: &str) -> Database {
+    pub(crate) async fn on(server: Mysql, name: &str) -> Database {
         let mut conn = Conn::new(admin(&server)).await.unwrap();
         conn.query_drop(format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
         conn.query_drop(format!("CREATE DATABASE {name}")).await.unwrap();
@@ -36,62 +36,62 @@ impl Database {
         Database { server, name: name.to_owned(), conn }
     }
 
-    pub async fn run(&mut self, sql: &str) {
+    pub(crate) async fn run(&mut self, sql: &str) {
         self.conn.query_drop(sql).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
     }
 
-    pub async fn run_all(&mut self, statements: &[&str]) {
+    pub(crate) async fn run_all(&mut self, statements: &[&str]) {
         for statement in statements {
             self.run(statement).await;
         }
     }
 
     /// One value as the server prints it.
-    pub async fn text(&mut self, sql: &str) -> String {
+    pub(crate) async fn text(&mut self, sql: &str) -> String {
         self.conn.query_first::<String, _>(sql).await.unwrap().unwrap()
     }
 
-    pub fn table(&self, table: &str) -> TableName {
+    pub(crate) fn table(&self, table: &str) -> TableName {
         TableName::new(&self.name, table)
     }
 
     /// Captures the named tables.
-    pub fn filter(&self, tables: &[&str]) -> Arc<TableFilter> {
+    pub(crate) fn filter(&self, tables: &[&str]) -> Arc<TableFilter> {
         let patterns = tables.iter().map(|table| TablePattern::Table(self.table(table))).collect();
         Arc::new(TableFilter { patterns })
     }
 
-    pub fn source(&self) -> MysqlSource {
+    pub(crate) fn source(&self) -> MysqlSource {
         MysqlSource::new(settings(&self.server)).unwrap()
     }
 
     /// A checkpoint at the place that the words mean now.
-    pub async fn checkpoint(&self, start: &StartAt) -> Checkpoint {
+    pub(crate) async fn checkpoint(&self, start: &StartAt) -> Checkpoint {
         checkpoint(&self.source(), start).await.unwrap()
     }
 
     /// A stream of the named tables from now on.
-    pub async fn follow(&self, tables: &[&str]) -> Stream {
+    pub(crate) async fn follow(&self, tables: &[&str]) -> Stream {
         let from = self.checkpoint(&StartAt::Now).await;
         self.follow_from(&from, tables).await.unwrap()
     }
 
-    pub async fn follow_from(&self, from: &Checkpoint, tables: &[&str]) -> Result<Stream, Error> {
+    pub(crate) async fn follow_from(&self, from: &Checkpoint, tables: &[&str]) -> Result<Stream, Error> {
         Ok(Stream { inner: self.source().open(from, self.filter(tables)).await?, batch: RecordBatch::new() })
     }
 }
 
 /// A server that tests share, by name.
-pub fn server(name: &str) -> Mysql {
+pub(crate) fn server(name: &str) -> Mysql {
     Mysql::up(name).unwrap()
 }
 
-pub fn admin(server: &Mysql) -> Opts {
+pub(crate) fn admin(server: &Mysql) -> Opts {
     Opts::from_url(&server.admin_url().unwrap()).unwrap()
 }
 
 /// Each caller gets a server id of its own.
-pub fn settings(server: &Mysql) -> SourceSettings {
+pub(crate) fn settings(server: &Mysql) -> SourceSettings {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let endpoint = Endpoint {
@@ -108,24 +108,24 @@ pub fn settings(server: &Mysql) -> SourceSettings {
     SourceSettings { endpoint, server_id, heartbeat: Duration::from_millis(500) }
 }
 
-pub async fn checkpoint(source: &MysqlSource, start: &StartAt) -> Result<Checkpoint, Error> {
+pub(crate) async fn checkpoint(source: &MysqlSource, start: &StartAt) -> Result<Checkpoint, Error> {
     let position = source.position(start).await?;
     Ok(Checkpoint { epoch: Epoch(3), mark: Mark { position, transactions: 100 }, split: None })
 }
 
 /// A stream with the batch it fills.
-pub struct Stream {
-    pub inner: Box<dyn ChangeStream>,
-    pub batch: RecordBatch,
+pub(crate) struct Stream {
+    pub(crate) inner: Box<dyn ChangeStream>,
+    pub(crate) batch: RecordBatch,
 }
 
 impl Stream {
     /// The next batch with records, or the error that ends the stream.
-    pub async fn next(&mut self) -> Result<BatchEnd, Error> {
+    pub(crate) async fn next(&mut self) -> Result<BatchEnd, Error> {
         self.next_within(LIMITS).await
     }
 
-    pub async fn next_within(&mut self, limits: BatchLimits) -> Result<BatchEnd, Error> {
+    pub(crate) async fn next_within(&mut self, limits: BatchLimits) -> Result<BatchEnd, Error> {
         self.batch.clear();
         for _ in 0..40 {
             let end = self.inner.read_batch(&mut self.batch, limits).await?;
@@ -137,7 +137,7 @@ impl Stream {
     }
 
     /// The error that must end the stream.
-    pub async fn error(&mut self) -> Error {
+    pub(crate) async fn error(&mut self) -> Error {
         for _ in 0..40 {
             self.batch.clear();
             if let Err(error) = self.inner.read_batch(&mut self.batch, LIMITS).await {

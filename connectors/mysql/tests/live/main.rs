@@ -1,4 +1,8 @@
 //! The source against real servers. The oracle is what the server itself prints.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't set up its server has failed")]
+
 mod flow;
 mod harness;
+mod json;
+mod types;
