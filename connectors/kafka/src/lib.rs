@@ -30,7 +30,7 @@ mod writer;
 use std::sync::Arc;
 
 use tailrace_contract::{
-    BoxFuture, Error, Log, LogPartition, LogReader, LogSettings, LogStart, OpenedWriter, Problem, Result,
+    BoxFuture, Error, ErrorKind, Log, LogPartition, LogReader, LogSettings, LogStart, OpenedWriter, Problem, Result,
 };
 use tailrace_row::{TableName, TableSchema};
 
@@ -38,8 +38,10 @@ use crate::{
     blocking::block,
     config::ClientSettings,
     debezium::RecordStyle,
+    schemas::SchemaBook,
     small_topic::{ReadTo, SmallTopic},
     topics::{TopicKeeper, TopicNames, TopicOwners},
+    transaction::{Outgoing, Transaction},
 };
 
 /// The log of one prefix.
@@ -124,12 +126,36 @@ impl Shared {
         }
         let keeper = TopicKeeper::new(&self.settings)?;
         keeper.ensure(&keeper.wanted(&self.names, topics)).await?;
-        // Also the tables that are in the log already must not share a topic with these.
-        for table in block(|| self.tables())? {
-            owners.claim(&self.names, &table)?;
+        block(|| {
+            drop(keeper);
+            let book = self.schema_book(ReadTo::Everything)?;
+            // Also the tables that are in the log already must not share a topic with these.
+            for table in book.tables()? {
+                owners.claim(&self.names, &table)?;
+            }
+            self.write_schemas(tables.iter().filter(|schema| !book.ids().contains(&schema.id())))
+        })
+    }
+
+    /// Makes tables known before their first record. A schema is named by its content, so it does no harm that this is not
+    /// the log's one writer. Blocks.
+    fn write_schemas<'a>(&self, schemas: impl Iterator<Item = &'a Arc<TableSchema>>) -> Result<()> {
+        let mut schemas = schemas.peekable();
+        if schemas.peek().is_none() {
+            return Ok(());
         }
-        block(|| drop(keeper));
-        Ok(())
+        let mut transaction = Transaction::open(&self.clients, &format!("{}.prepare", self.settings.prefix))?;
+        let topic = self.names.schemas();
+        for schema in schemas {
+            let (key, value) = (schema.id().to_string(), schemas::schema_value(schema));
+            let (key, value) = (key.as_bytes(), Some(value.as_slice()));
+            transaction.send(Outgoing { topic: &topic, partition: 0, key, value, headers: None })?;
+        }
+        transaction.drain().and_then(|()| transaction.commit()).map_err(|error| match error.kind() {
+            // Two processes prepare at once: what one wrote the other finds.
+            ErrorKind::Fenced => Error::transient("another process is preparing the same log"),
+            _ => error,
+        })
     }
 
     fn partitions(&self, tables: &[TableName]) -> Result<Vec<LogPartition>> {
@@ -150,9 +176,15 @@ impl Shared {
         if TopicKeeper::new(&self.settings)?.partition_count(&topic)?.is_none() {
             return Ok(Vec::new());
         }
-        let mut book = schemas::SchemaBook::default();
-        book.refresh(&topic, &SmallTopic::open(&self.clients, &topic)?, ReadTo::Committed)?;
-        book.tables()
+        self.schema_book(ReadTo::Committed)?.tables()
+    }
+
+    /// Blocks.
+    fn schema_book(&self, to: ReadTo) -> Result<SchemaBook> {
+        let topic = self.names.schemas();
+        let mut book = SchemaBook::default();
+        book.refresh(&topic, &SmallTopic::open(&self.clients, &topic)?, to)?;
+        Ok(book)
     }
 
     /// Keys with and without their schema are different bytes, and lie in different partitions.

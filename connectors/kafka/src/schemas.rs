@@ -3,7 +3,7 @@
 //! Key: the schema's name (its content's hash). Value: `{"format":1,"schema":{…}}`. The writer puts a schema into the same
 //! transaction as the first record that names it, and never again. A reader reads the topic at its start, and on once it
 //! meets a name that it does not know: the records may have become visible a moment before the schema, because commit
-//! markers reach partitions one after the other.
+//! markers reach partitions one after the other. `prepare` writes the schemas of tables that have no record yet.
 //!
 //! A schema that can't be read does no harm until a record names it.
 

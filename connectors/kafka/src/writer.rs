@@ -29,7 +29,7 @@ use crate::{
     checkpoint,
     config::RECORD_BYTES_MAX,
     debezium::{Encoded, Encoder, RecordForm, RecordSink, TableForm, header},
-    schemas::{SchemaBook, schema_value},
+    schemas::schema_value,
     small_topic::{ReadTo, SmallTopic},
     topics::{TopicFacts, TopicKeeper, TopicOwners},
     transaction::{Outgoing, Transaction},
@@ -96,9 +96,7 @@ fn open_blocking(shared: &Arc<Shared>) -> Result<OpenedWriter> {
     if let Some(stored) = &stored {
         shared.check_key_style(stored.has_inline_schemas)?;
     }
-    let schemas_topic = shared.names.schemas();
-    let mut book = SchemaBook::default();
-    book.refresh(&schemas_topic, &SmallTopic::open(&shared.clients, &schemas_topic)?, ReadTo::Everything)?;
+    let book = shared.schema_book(ReadTo::Everything)?;
     writer.known_schemas = book.ids();
     for table in book.tables()? {
         writer.topic_owners.claim(&shared.names, &table)?;

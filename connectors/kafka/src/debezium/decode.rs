@@ -53,7 +53,9 @@ pub(crate) fn decode(
         None => Truths::default(),
     };
     let trouble = Trouble::default();
-    let mut json = serde_json::Deserializer::from_slice(raw.value);
+    // One check of the whole is several times faster than one of each string.
+    let value = std::str::from_utf8(raw.value).map_err(|_| Unreadable("the record's value is not UTF-8".to_owned()))?;
+    let mut json = serde_json::Deserializer::from_str(value);
     let seed = EnvelopeSeed {
         table,
         truths: &truths,

@@ -11,10 +11,18 @@ mod decode;
 mod encode;
 mod field;
 mod form;
+#[cfg(test)]
+mod golden;
 mod inline_schema;
 mod java_float;
 mod json_text;
+#[cfg(test)]
+mod mutation;
 mod read_field;
+#[cfg(test)]
+mod round_trip;
+#[cfg(test)]
+mod sample;
 mod source_block;
 mod time_text;
 mod truth;

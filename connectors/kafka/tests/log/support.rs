@@ -177,3 +177,135 @@ pub(crate) async fn read_all(reader: &mut dyn LogReader, count: usize) -> Vec<Se
         assert!(std::time::Instant::now() < deadline, "{} of {count} records came", all.len());
     }
 }
+
+/// A client that is not ours.
+pub(crate) mod raw {
+    use std::time::{Duration, Instant};
+
+    use lab::Kafka;
+    use rdkafka::{
+        ClientConfig, Message, Offset, TopicPartitionList,
+        admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+        client::DefaultClientContext,
+        consumer::{BaseConsumer, Consumer},
+        message::{Header, OwnedHeaders},
+        producer::{BaseProducer, BaseRecord, Producer},
+    };
+
+    const TIMEOUT: Duration = Duration::from_secs(20);
+
+    fn config(kafka: &Kafka) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", kafka.address().expect("an address")).set("group.id", "raw");
+        config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+        config
+    }
+
+    /// Sends one record outside of any transaction.
+    pub(crate) fn send(
+        kafka: &Kafka,
+        topic: &str,
+        partition: i32,
+        key: &str,
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) {
+        let producer: BaseProducer = config(kafka).create().expect("a producer");
+        let mut owned = OwnedHeaders::new();
+        for (key, value) in headers {
+            owned = owned.insert(Header { key, value: Some(*value) });
+        }
+        let record = BaseRecord::to(topic).partition(partition).key(key).headers(owned);
+        let record = BaseRecord { payload: value, ..record };
+        producer.send(record).map_err(|(error, _)| error).expect("sent");
+        producer.flush(TIMEOUT).expect("acknowledged");
+    }
+
+    /// Becomes the producer of a transactional id, and does nothing with it.
+    pub(crate) fn fence(kafka: &Kafka, transactional_id: &str) {
+        let producer: BaseProducer =
+            config(kafka).set("transactional.id", transactional_id).create().expect("a producer");
+        producer.init_transactions(TIMEOUT).expect("fenced");
+    }
+
+    /// A committed record.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub(crate) struct Record {
+        pub(crate) offset: i64,
+        pub(crate) key: Option<String>,
+        pub(crate) value: Option<String>,
+    }
+
+    /// All committed records of a partition.
+    pub(crate) fn read(kafka: &Kafka, topic: &str, partition: i32) -> Vec<Record> {
+        let consumer: BaseConsumer = config(kafka).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
+        consumer.assign(&list).expect("assigned");
+        let deadline = Instant::now() + TIMEOUT;
+        let mut records = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        loop {
+            assert!(Instant::now() < deadline, "the end of {topic} does not come");
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => records.push(Record {
+                    offset: message.offset(),
+                    key: message.key().map(text),
+                    value: message.payload().map(text),
+                }),
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return records,
+                Some(Err(error)) => panic!("reading {topic}: {error}"),
+                None => {}
+            }
+        }
+    }
+
+    /// Low and high watermark: with open transactions, or up to the first of them.
+    pub(crate) fn watermarks(kafka: &Kafka, topic: &str, partition: i32, isolation: &str) -> (i64, i64) {
+        let consumer: BaseConsumer = config(kafka).set("isolation.level", isolation).create().expect("a consumer");
+        consumer.fetch_watermarks(topic, partition, TIMEOUT).expect("watermarks")
+    }
+
+    /// What a group has committed for a partition.
+    pub(crate) fn group_offset(kafka: &Kafka, group: &str, topic: &str, partition: i32) -> Option<i64> {
+        let consumer: BaseConsumer = config(kafka).set("group.id", group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        let committed = consumer.committed_offsets(list, TIMEOUT).expect("offsets");
+        match committed.elements()[0].offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    }
+
+    fn admin(kafka: &Kafka) -> AdminClient<DefaultClientContext> {
+        config(kafka).create().expect("an admin client")
+    }
+
+    pub(crate) async fn create_topic(kafka: &Kafka, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+        let made = admin(kafka).create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
+        assert!(made[0].is_ok(), "{made:?}");
+    }
+
+    pub(crate) async fn delete_topic(kafka: &Kafka, name: &str) {
+        let gone = admin(kafka).delete_topics(&[name], &AdminOptions::new()).await.expect("an answer");
+        assert!(gone[0].is_ok(), "{gone:?}");
+    }
+
+    /// Deletes the records before an offset, as retention does.
+    pub(crate) async fn delete_records(kafka: &Kafka, topic: &str, partition: i32, before: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before)).expect("a partition");
+        admin(kafka).delete_records(&list, &AdminOptions::new()).await.expect("deleted");
+    }
+
+    /// Settings of a topic.
+    pub(crate) async fn topic_settings(kafka: &Kafka, topic: &str) -> std::collections::HashMap<String, String> {
+        let wanted = rdkafka::admin::ResourceSpecifier::Topic(topic);
+        let found = admin(kafka).describe_configs([&wanted], &AdminOptions::new()).await.expect("an answer").remove(0);
+        let entries = found.expect("settings").entries;
+        entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()
+    }
+}
