@@ -1,7 +1,7 @@
 //! The target: tables by name and key, and progress that moves with their rows.
 //!
-//! It checks what it is promised: progress only forward, a key at most once in a batch. A caller that breaks a promise gets
-//! an error of kind `Corrupt`, which no engine takes for a fault of the world.
+//! It checks what it is promised: a key at most once in a batch, no use of a writer after an unknown outcome. A caller that
+//! breaks a promise gets an error of kind `Corrupt`, which no engine takes for a fault of the world.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -17,7 +17,10 @@ use tailrace_contract::{
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 use tokio::sync::watch;
 
-use crate::{random::Random, world::World};
+use crate::{
+    random::Random,
+    world::{Property, World},
+};
 
 /// A process; clones are the same one.
 #[derive(Clone)]
@@ -252,6 +255,11 @@ impl SinkWriter for Mortal<dyn SinkWriter> {
     fn apply<'a>(&'a mut self, batch: ApplyBatch<'a>) -> BoxFuture<'a, Result<Applied>> {
         Box::pin(async move {
             let world = Arc::clone(&self.process.inner.world);
+            for step in batch.progress {
+                if step.from.next_offset.is_some_and(|from| step.next_offset <= from) {
+                    world.fail(Property::RowsMatchProgress, format!("a step that does not go forward: {step:?}"));
+                }
+            }
             let apply = async {
                 let applied = self.inner.apply(batch).await;
                 world.look_at_target();
