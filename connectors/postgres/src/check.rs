@@ -153,21 +153,24 @@ impl Table<'_> {
         let wanted = TargetType::holding(&source.column_type);
         let unknown = Fit::Refused("Tailrace does not write that type");
         let fit = target.target_type.map_or(unknown, |held| fit(&source.column_type, held));
-        let problem = match fit {
-            Fit::Full => return None,
+        let (name, sql) = (ddl::quoted_or_bare(&source.name), wanted.sql());
+        let widen = format!("ALTER COLUMN {name} TYPE {sql}");
+        match fit {
+            Fit::Full => None,
             Fit::Partial(what) => {
                 let found = format!("type {}, which does not hold {what}", target.type_name);
-                let needed = format!("{}, or no such values: they stop the table", wanted.sql());
+                let needed = format!("{sql}, or no such values: they stop the table");
                 let problem = self.column(&source.name, "target_column_narrow", found, &needed);
-                Problem { severity: Severity::Warning, ..problem }
+                Some(Problem { severity: Severity::Warning, mend: self.alter(&widen), ..problem })
             }
             Fit::Refused(why) => {
                 let found = format!("type {}: {why}", target.type_name);
-                self.column(&source.name, "target_column_type", found, &wanted.sql())
+                let problem = self.column(&source.name, "target_column_type", found, &sql);
+                // Between many types there is no cast but by way of text.
+                let mend = self.alter(&format!("{widen} USING {name}::text::{sql}"));
+                Some(Problem { mend, ..problem })
             }
-        };
-        let alter = format!("ALTER COLUMN {} TYPE {}", ddl::quoted_or_bare(&source.name), wanted.sql());
-        Some(Problem { mend: self.alter(&alter), ..problem })
+        }
     }
 
     fn judge_key(&self, schema: &TableSchema) -> Vec<Problem> {

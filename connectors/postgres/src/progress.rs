@@ -157,8 +157,14 @@ impl OwnTables {
         Ok(moved == steps.len() as u64)
     }
 
-    /// Why a step did not move: called after the rollback.
-    pub(crate) async fn explain(&self, session: &mut Session, log: &str, steps: &[ProgressStep]) -> Result<Error> {
+    /// Who moved or took the progress when a step did not hold, asked after the rollback. None: nobody, so that a table
+    /// was altered.
+    pub(crate) async fn find_rival(
+        &self,
+        session: &mut Session,
+        log: &str,
+        steps: &[ProgressStep],
+    ) -> Result<Option<Error>> {
         let mut arguments = PgArguments::default();
         add(&mut arguments, log);
         let sql = sqlx::AssertSqlSafe(Arc::clone(&self.read_offsets));
@@ -167,16 +173,17 @@ impl OwnTables {
         for step in steps {
             let partition = &step.from.partition;
             let Some(now) = found.iter().find(|progress| progress.partition == *partition) else {
-                return Ok(fenced(partition, "has no progress in the target any more"));
+                return Ok(Some(fenced(partition, "has no progress in the target any more")));
             };
             if now.owner != step.from.owner {
-                return Ok(fenced(partition, "was claimed by another process"));
+                return Ok(Some(fenced(partition, "was claimed by another process")));
             }
             if now.next_offset != step.from.next_offset || now.sequence != step.from.sequence {
-                return Ok(fenced(partition, "had its progress changed by somebody else while it was being applied"));
+                let what = "had its progress changed by somebody else while it was being applied";
+                return Ok(Some(fenced(partition, what)));
             }
         }
-        Ok(Error::transient("a target table was altered while a batch was written to it"))
+        Ok(None)
     }
 
     /// Remembers a table as written by us.

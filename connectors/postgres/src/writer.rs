@@ -73,6 +73,13 @@ enum BatchFailure {
     Other(Error),
 }
 
+/// What a try came to.
+enum Outcome {
+    Applied(Applied),
+    /// The plans don't fit the tables any more; the error that stands if new ones don't either.
+    Outdated(Error),
+}
+
 impl From<Error> for BatchFailure {
     fn from(error: Error) -> Self {
         Self::Other(error)
@@ -144,7 +151,18 @@ impl Writer {
         result
     }
 
+    /// A table that was altered since its plan was made gets a new one, once.
     async fn apply_with(&mut self, session: &mut Session, batch: ApplyBatch<'_>) -> Result<Applied> {
+        match self.try_apply(session, batch).await? {
+            Outcome::Applied(applied) => Ok(applied),
+            Outcome::Outdated(_) => match self.try_apply(session, batch).await? {
+                Outcome::Applied(applied) => Ok(applied),
+                Outcome::Outdated(error) => Err(error),
+            },
+        }
+    }
+
+    async fn try_apply(&mut self, session: &mut Session, batch: ApplyBatch<'_>) -> Result<Outcome> {
         let plans = self.plan(session, batch.changes).await?;
         self.make_stages(session, batch, &plans).await?;
         let mut result = self.apply_in_bulk(session, batch, &plans).await;
@@ -154,8 +172,12 @@ impl Writer {
             session.roll_back().await;
         }
         match result {
-            Ok(applied) => Ok(applied),
-            Err(failure) => Err(self.explain(session, failure, batch, &plans).await),
+            Ok(applied) => Ok(Outcome::Applied(applied)),
+            Err(failure) => {
+                // A table is not what its plan was made for, or somebody will alter it now.
+                self.plans.clear();
+                self.judge(session, failure, batch, &plans).await
+            }
         }
     }
 
@@ -277,35 +299,35 @@ impl Writer {
         Ok(())
     }
 
-    /// The error that tells why a batch failed; the transaction is rolled back.
-    async fn explain(
+    /// What a failure means; the transaction is rolled back.
+    async fn judge(
         &mut self,
         session: &mut Session,
         failure: BatchFailure,
         batch: ApplyBatch<'_>,
         plans: &[Arc<Planned>],
-    ) -> Error {
-        // A table is not what its plan was made for, or somebody will alter it now.
-        self.plans.clear();
+    ) -> Result<Outcome> {
         match failure {
             BatchFailure::Refused(place, refusal) => {
-                let named = || {
-                    batch
-                        .changes
-                        .iter()
-                        .find(|changes| refusal.table.as_deref() == Some(&*changes.mapping.target.table))
-                };
-                match place.and_then(|place| batch.changes.get(place)).or_else(named) {
-                    Some(changes) => Error::table_failed(changes.schema.name().clone(), refusal.to_string()),
-                    None => Error::refused(refusal.to_string()),
-                }
+                let error = blame_table(batch, place, &refusal);
+                if refusal.is_about_rows() { Err(error) } else { Ok(Outcome::Outdated(error)) }
             }
-            BatchFailure::Unencodable(place) => row_order::find_unencodable(batch, place, &plans[place].plan),
-            BatchFailure::Moved => {
-                let explained = self.target.own_tables.explain(session, &self.log, batch.progress).await;
-                explained.unwrap_or_else(|error| error)
-            }
-            BatchFailure::Other(error) => error,
+            BatchFailure::Unencodable(place) => Err(row_order::find_unencodable(batch, place, &plans[place].plan)),
+            BatchFailure::Moved => match self.target.own_tables.find_rival(session, &self.log, batch.progress).await? {
+                Some(rival) => Err(rival),
+                None => Ok(Outcome::Outdated(Error::transient("a target table is being altered"))),
+            },
+            BatchFailure::Other(error) => Err(error),
         }
+    }
+}
+
+/// The error where no record is known to be the one.
+fn blame_table(batch: ApplyBatch<'_>, place: Option<usize>, refusal: &TableRefusal) -> Error {
+    let is_named = |changes: &&TableChanges| refusal.table.as_deref() == Some(&*changes.mapping.target.table);
+    let by_place = place.and_then(|place| batch.changes.get(place));
+    match by_place.or_else(|| batch.changes.iter().find(is_named)) {
+        Some(changes) => Error::table_failed(changes.schema.name().clone(), refusal.to_string()),
+        None => Error::refused(refusal.to_string()),
     }
 }

@@ -6,7 +6,10 @@
 mod bench;
 mod checks;
 mod collisions;
+mod failures;
 mod keys;
 mod kit;
+#[cfg(feature = "faults")]
+mod points;
 mod refusals;
 mod values;
