@@ -1,4 +1,4 @@
-//! The fakes pass the conformance tests that every connector runs; what simulations rest on is checked beside them.
+//! The fakes pass the conformance tests that every connector runs.
 
 use std::sync::Arc;
 

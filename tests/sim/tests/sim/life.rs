@@ -99,7 +99,6 @@ async fn live(world: Arc<World>, kind: Kind, mut random: Random) {
             }
         }
     }
-    world.kills.fetch_add(1, Ordering::Relaxed);
     process.kill();
     task.abort();
 }

@@ -22,12 +22,16 @@ use std::sync::{
 
 use crate::{
     defects::Defect,
-    run::{Counts, Report, run_seed},
+    process::Moment,
+    run::{Counts, Report, run_on_threads, run_seed},
     world::{Property, Trace},
 };
 
 /// Seeds of the property test, unless `SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 1_500;
+
+/// Seeds that also run on threads and by the clock; all at once, they mostly wait.
+const REAL_TIME_SEEDS: u64 = 24;
 
 fn number_from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
@@ -60,7 +64,7 @@ fn run_seeds(seeds: std::ops::Range<u64>) -> Result<Counts, (u64, Report)> {
             let report = run_seed(seed, None, None);
             let mut total = total.lock().expect("no run panics while it holds the total");
             match (total.as_mut(), &report.verdict) {
-                (Ok(counts), Ok(())) => counts.add(report.counts),
+                (Ok(counts), Ok(())) => counts.add(&report.counts),
                 (Ok(_), Err(_)) => {
                     next.store(seeds.end, Ordering::Relaxed);
                     *total = Err((seed, report));
@@ -85,21 +89,40 @@ fn every_run_moves_every_change_exactly_once() {
         None => 0..number_from_environment("SIM_SEEDS").unwrap_or(SEEDS),
     };
     let count = seeds.end - seeds.start;
-    match run_seeds(seeds) {
+    let counts = match run_seeds(seeds) {
         Err((seed, report)) => panic!("{}", describe(&report, seed, None)),
-        Ok(counts) => {
-            println!("{counts:?}");
-            let met = [
-                counts.kills,
-                counts.faults,
-                counts.records,
-                counts.splits,
-                counts.torn,
-                counts.duplicates,
-                counts.reapplied,
-            ];
-            assert!(count < 500 || met.iter().all(|count| *count > 100), "the runs met too little: {counts:?}");
+        Ok(counts) => counts,
+    };
+    println!("{counts:#?}");
+    if count >= 1_000 {
+        check_met(&counts);
+    }
+}
+
+/// Runs that meet nothing prove nothing.
+fn check_met(counts: &Counts) {
+    let met = [counts.faults, counts.records, counts.splits, counts.torn, counts.duplicates, counts.reapplied];
+    assert!(met.iter().all(|count| *count > 100), "the runs met too little: {counts:?}");
+    for call in [
+        "stream.read",
+        "log.open_writer",
+        "log.append",
+        "log.commit",
+        "log.read",
+        "sink.claim",
+        "sink.open_writer",
+        "sink.apply",
+    ] {
+        for moment in [Moment::Before, Moment::After] {
+            assert!(counts.deaths.contains_key(&(call, moment)), "nobody died {moment:?} {call}: {counts:?}");
         }
+    }
+}
+
+#[test]
+fn runs_on_real_threads_end_alike() {
+    for (seed, report) in run_on_threads(0..REAL_TIME_SEEDS) {
+        assert!(report.verdict.is_ok(), "seed {seed}: {report:?}");
     }
 }
 

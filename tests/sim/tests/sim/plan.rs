@@ -60,6 +60,17 @@ pub(crate) enum Sick {
 }
 
 impl Plan {
+    /// The same without long waits.
+    pub(crate) fn for_real_time(self) -> Self {
+        Self {
+            transactions: self.transactions.min(30),
+            pause_max_ms: self.pause_max_ms.min(10),
+            fault_per_mille: self.fault_per_mille.min(10),
+            life_calls: self.life_calls.map(|calls| calls.max(60)),
+            ..self
+        }
+    }
+
     pub(crate) fn draw(random: &mut Random) -> Self {
         let is_calm = random.per_mille(100);
         let rate = |random: &mut Random, rates: &[u64]| if is_calm { 0 } else { random.pick(rates) };

@@ -22,6 +22,15 @@ use crate::{
     world::{Property, World},
 };
 
+/// Where in a call a process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Moment {
+    /// The call is not made.
+    Before,
+    /// It was made, had its effect, and nobody hears the answer.
+    After,
+}
+
 /// A process; clones are the same one.
 #[derive(Clone)]
 pub(crate) struct Process {
@@ -60,12 +69,12 @@ impl Process {
     }
 
     /// A moment before or after a call: it may die, others may run.
-    async fn point(&self, what: &'static str) {
+    async fn point(&self, what: &'static str, moment: Moment) {
         let inner = &self.inner;
         inner.world.count_point(what);
         let is_last = !inner.world.is_calm() && inner.left.fetch_sub(1, Ordering::Relaxed) == 1;
-        if is_last {
-            inner.world.trace(|| format!("a process dies at {what}"));
+        if is_last && !*inner.is_dead.borrow() {
+            inner.world.count_death(what, moment);
             self.kill();
         }
         if *inner.is_dead.borrow() {
@@ -83,9 +92,9 @@ impl Process {
     }
 
     async fn call<T>(&self, what: &'static str, call: impl Future<Output = T>) -> T {
-        self.point(what).await;
+        self.point(what, Moment::Before).await;
         let result = call.await;
-        self.point(what).await;
+        self.point(what, Moment::After).await;
         result
     }
 }

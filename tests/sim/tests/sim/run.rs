@@ -1,9 +1,6 @@
 //! One run: from its seed to its verdict, in virtual time on one thread.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tailrace::runtime::{retry, tasks};
 
@@ -13,7 +10,7 @@ use crate::{
     plan::{Plan, Sick},
     random::Random,
     script, verdict,
-    world::{Trace, Violation, World, log_name, table_name},
+    world::{Deaths, Trace, Violation, World, log_name, table_name},
 };
 
 /// How long the run may take to come to rest, in virtual time.
@@ -29,10 +26,10 @@ pub(crate) struct Report {
 }
 
 /// What happened in a run, to show that runs do meet what they are about.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) runs: u64,
-    pub(crate) kills: u64,
+    pub(crate) deaths: Deaths,
     pub(crate) faults: u64,
     pub(crate) records: u64,
     pub(crate) splits: u64,
@@ -43,9 +40,11 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.runs += other.runs;
-        self.kills += other.kills;
+        for (place, count) in &other.deaths {
+            *self.deaths.entry(*place).or_default() += count;
+        }
         self.faults += other.faults;
         self.records += other.records;
         self.splits += other.splits;
@@ -56,26 +55,49 @@ impl Counts {
     }
 }
 
-/// Runs a seed.
+/// Runs a seed in virtual time on one thread.
 pub(crate) fn run_seed(seed: u64, defect: Option<Defect>, trace: Option<Trace>) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without I/O can be made");
-    let report = runtime.block_on(async {
-        let mut random = Random::new(seed);
-        retry::seed_jitter(random.next());
-        let plan = Plan::draw(&mut random);
-        let world = World::new(plan.clone(), &mut random, defect, trace);
-        world.trace(|| format!("{plan:?}"));
-        let verdict = tokio::select! {
-            biased;
-            violation = world.failed() => Err(violation),
-            verdict = play(&world, &mut random) => verdict,
-        };
-        Report { verdict, trace: world.take_trace(), plan, counts: count(&world) }
-    });
+    let mut random = Random::new(seed);
+    retry::seed_jitter(random.next());
+    let plan = Plan::draw(&mut random);
+    let report = runtime.block_on(run_plan(plan, random, defect, trace));
     // Tasks of dead processes wait for ever.
     runtime.shutdown_background();
     report
+}
+
+/// Runs seeds side by side on real threads and by the real clock. Only that they succeed is repeatable.
+pub(crate) fn run_on_threads(seeds: std::ops::Range<u64>) -> Vec<(u64, Report)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build();
+    let runtime = runtime.expect("a runtime without I/O can be made");
+    let reports = runtime.block_on(async {
+        let mut runs = tasks::Group::new();
+        for seed in seeds {
+            let mut random = Random::new(seed);
+            let plan = Plan::draw(&mut random).for_real_time();
+            runs.spawn("run", async move { (seed, run_plan(plan, random, None, None).await) });
+        }
+        let mut reports = Vec::new();
+        while let Some(report) = runs.next().await {
+            reports.push(report.expect("a run does not panic"));
+        }
+        reports
+    });
+    runtime.shutdown_background();
+    reports
+}
+
+async fn run_plan(plan: Plan, mut random: Random, defect: Option<Defect>, trace: Option<Trace>) -> Report {
+    let world = World::new(plan.clone(), &mut random, defect, trace);
+    world.trace(|| format!("{plan:?}"));
+    let verdict = tokio::select! {
+        biased;
+        violation = world.failed() => Err(violation),
+        verdict = play(&world, &mut random) => verdict,
+    };
+    Report { verdict, trace: world.take_trace(), plan, counts: count(&world) }
 }
 
 async fn play(world: &Arc<World>, random: &mut Random) -> Result<(), Violation> {
@@ -124,7 +146,7 @@ fn count(world: &World) -> Counts {
     };
     Counts {
         runs: 1,
-        kills: world.kills.load(Ordering::Relaxed),
+        deaths: world.deaths.lock().expect("nobody panics with it").clone(),
         faults: world.source.faults().struck() + world.log.faults().struck() + world.sink.faults().struck(),
         records: commits.iter().map(|commit| commit.sequences.len() as u64).sum(),
         splits: commits.iter().filter(is_split).count() as u64,

@@ -1,7 +1,7 @@
 //! Everything that outlives a process: the servers, what is expected of them, and what went wrong.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc, Mutex, PoisonError,
@@ -20,7 +20,7 @@ use tailrace_memory::{Call, Fault, MemoryLog, MemorySink, MemorySource};
 use tailrace_row::{Charset, Column, ColumnType, TableName, TableSchema, TextForm};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{defects::Defect, oracle::Oracle, plan::Plan, random::Random};
+use crate::{defects::Defect, oracle::Oracle, plan::Plan, process::Moment, random::Random};
 
 pub(crate) const DATABASE: &str = "shop";
 
@@ -48,6 +48,9 @@ pub(crate) enum Property {
     NoHang,
 }
 
+/// Number of deaths by call and moment.
+pub(crate) type Deaths = BTreeMap<(&'static str, Moment), u64>;
+
 /// One run's servers and state.
 pub(crate) struct World {
     pub(crate) plan: Plan,
@@ -67,7 +70,8 @@ pub(crate) struct World {
     trace: Mutex<Option<Trace>>,
     began: Instant,
     pub(crate) has_rewound: AtomicBool,
-    pub(crate) kills: AtomicU64,
+    /// How many processes have died where.
+    pub(crate) deaths: Mutex<Deaths>,
     /// Tables whose partitions nobody can read to the end.
     pub(crate) lost: Mutex<BTreeSet<TableName>>,
 }
@@ -107,7 +111,7 @@ impl World {
             trace: Mutex::new(trace),
             began: Instant::now(),
             has_rewound: AtomicBool::new(false),
-            kills: AtomicU64::new(0),
+            deaths: Mutex::default(),
             lost: Mutex::default(),
             plan,
         });
@@ -190,6 +194,11 @@ impl World {
         if self.points.fetch_add(1, Ordering::Relaxed) > POINTS_MAX {
             self.fail(Property::NoHang, format!("calls without end, now {what}"));
         }
+    }
+
+    pub(crate) fn count_death(&self, what: &'static str, moment: Moment) {
+        self.trace(|| format!("a process dies: {moment:?} {what}"));
+        *self.deaths.lock().unwrap_or_else(PoisonError::into_inner).entry((what, moment)).or_default() += 1;
     }
 
     pub(crate) fn trace(&self, line: impl FnOnce() -> String) {
