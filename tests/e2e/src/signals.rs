@@ -44,14 +44,11 @@ fn sigterm_ends_both_halves_of_run() -> Result<()> {
     scene.make_shop()?;
     scene.make_target()?;
     let start = scene.history_start()?;
-    let launch = scene.launch(&["run"])?;
-    let mut both = launch.spawn()?;
-    both.wait_ready(READY_LIMIT)?;
+    let mut both = scene.run()?;
     let mut shop = scene.open_shop(RATE, seed)?;
     wait_until("the writer writes", READY_LIMIT, || Ok(shop.transactions()? > 500))?;
     end(&mut both)?;
-    both = launch.spawn()?;
-    both.wait_ready(READY_LIMIT)?;
+    let _both = scene.run()?;
     shop.close()?;
     scene.wait_drained()?;
     scene.ensure_equal()?;

@@ -12,6 +12,18 @@ use super::{DRAIN_LIMIT, Scene, wait_until};
 pub(super) const MARKERS: &str = "e2e_markers";
 
 impl Scene {
+    /// Writes a marker row if there is a table for it.
+    pub(super) fn mark_if_possible(&self) -> Result<()> {
+        let query = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ";
+        let has_table = self.source_number(&format!("{query}'{MARKERS}'"))? == 1;
+        if has_table { self.source(&format!("INSERT INTO {MARKERS} () VALUES ()")) } else { Ok(()) }
+    }
+
+    /// How many markers were written: changes of the scene's history that its test did not make.
+    pub(crate) fn markers(&self) -> Result<i64> {
+        self.source_number(&format!("SELECT COUNT(*) FROM {MARKERS}"))
+    }
+
     /// Waits until all that was written before has arrived. Nobody else may write; capture and apply must run.
     pub(crate) fn wait_drained(&self) -> Result<()> {
         self.source(&format!("INSERT INTO {MARKERS} () VALUES ()"))?;

@@ -191,9 +191,24 @@ impl Scene {
         ready(self.launch(&["capture"])?)
     }
 
-    /// `tailrace apply`, ready. Needs a table in the log: start capture first.
+    /// `tailrace apply`, ready. Capture must run or have run: apply is ready once the log holds a record, so a marker row is
+    /// written if [`Scene::make_target`] made the table for it.
     pub(crate) fn apply(&self) -> Result<Tailrace> {
+        self.mark_if_possible()?;
         ready(self.launch(&["apply"])?)
+    }
+
+    /// `tailrace run`, ready.
+    pub(crate) fn run(&self) -> Result<Tailrace> {
+        let mut process = self.launch(&["run"])?.spawn()?;
+        wait_until("the capturing half runs", READY_LIMIT, || {
+            ensure!(process.is_running(), "tailrace run ended: {}", process.log_text());
+            let health = process.health().map(|answer| answer.body).unwrap_or_default();
+            Ok(health.replace(' ', "").contains("\"capture\":{\"state\":\"running\""))
+        })?;
+        self.mark_if_possible()?;
+        process.wait_ready(READY_LIMIT)?;
+        Ok(process)
     }
 
     /// The last call of a test that passed: removes databases and topics. What a failed test leaves may tell why; the next
