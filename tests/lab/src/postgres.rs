@@ -105,8 +105,14 @@ impl server::Program for Program {
         template::copy(&data, folder, user)
     }
 
+    /// The server itself deals with the file of a predecessor that is gone, and sees to it that no process of it still
+    /// works on the data. Only if the number in it belongs to somebody else by now does it refuse to start.
     fn clear_leftovers(&self, folder: &Path) -> Result<()> {
-        template::remove_files(&folder.join("data"), &["postmaster.pid"])
+        let data = folder.join("data");
+        let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+        let pid: Option<u32> = text.lines().next().and_then(|line| line.trim().parse().ok());
+        let is_taken = pid.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists());
+        if is_taken { template::remove_files(&data, &["postmaster.pid"]) } else { Ok(()) }
     }
 
     fn command(&self, _home: &Home, folder: &Path, ports: &[u16], options: &[String]) -> Result<Command> {

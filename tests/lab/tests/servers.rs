@@ -23,10 +23,22 @@ fn check_life(up: impl Fn() -> Result<Server>) -> Result<()> {
     server.stop()?;
     assert!(lab::ports::is_free(port));
     server.start()?;
+    server.kill()?;
+    assert_eq!(up()?.port()?, port, "up after a kill starts the same instance again");
     server.remove()?;
     assert!(!server.folder().exists());
     assert!(lab::ports::is_free(port));
     server.remove().context("removing what is gone is no error")
+}
+
+#[test]
+fn whoever_comes_at_the_same_time_gets_the_same_server() {
+    Postgres::fresh("lab-crowd", &[]).unwrap().remove().unwrap();
+    let crowd: Vec<_> =
+        (0..4).map(|_| std::thread::spawn(|| Postgres::up("lab-crowd").unwrap().pid().unwrap())).collect();
+    let pids: Vec<_> = crowd.into_iter().map(|one| one.join().unwrap()).collect();
+    assert!(pids.windows(2).all(|pair| pair[0] == pair[1]), "{pids:?}");
+    Postgres::up("lab-crowd").unwrap().remove().unwrap();
 }
 
 #[test]
@@ -37,8 +49,10 @@ fn mysql_survives_kills() {
 
 #[test]
 fn kafka_survives_kills() {
-    Kafka::fresh("lab-life", &[]).unwrap();
-    check_life(|| Ok(Server::clone(&*Kafka::up("lab-life")?))).unwrap();
+    // A killed broker is let in again only when its old session has run out: nine seconds unless told otherwise.
+    let options = ["broker.session.timeout.ms=4000", "broker.heartbeat.interval.ms=1000"];
+    Kafka::fresh("lab-life", &options).unwrap();
+    check_life(|| Ok(Server::clone(&*Kafka::up_with("lab-life", &options)?))).unwrap();
 }
 
 #[test]
