@@ -27,8 +27,13 @@ impl Engine {
     pub fn choose() -> Engine {
         static CHOICE: OnceLock<Engine> = OnceLock::new();
         *CHOICE.get_or_init(|| {
-            let wish = std::env::var("TAILRACE_LAB_ENGINE").ok();
-            wish.as_deref().and_then(Engine::parse).unwrap_or_else(Engine::find)
+            let Ok(wish) = std::env::var("TAILRACE_LAB_ENGINE") else { return Engine::find() };
+            Engine::parse(&wish).unwrap_or_else(|| {
+                crate::say(&format!(
+                    "TAILRACE_LAB_ENGINE={wish} is neither native nor compose: what is found is taken"
+                ));
+                Engine::find()
+            })
         })
     }
 

@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     if !is_fast {
         lab::install::build_tools()?;
         steps.run("clippy", || tools::clippy(&root));
+        steps.run("the engine without Kafka", || tools::without_kafka(&root));
         steps.run("documentation", || tools::documentation(&root));
         steps.run("licences, bans, sources", || tools::deny(&root));
         steps.run("advisories", || tools::advisories(&root));

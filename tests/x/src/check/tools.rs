@@ -29,6 +29,12 @@ pub(super) fn clippy(root: &Path) -> Result<String> {
     Ok(String::new())
 }
 
+/// Simulation and fuzzing build the engine without librdkafka.
+pub(super) fn without_kafka(root: &Path) -> Result<String> {
+    pass(cargo(root).args(["check", "-p", "tailrace", "--no-default-features", "--quiet"]))?;
+    Ok(String::new())
+}
+
 pub(super) fn documentation(root: &Path) -> Result<String> {
     let mut command = cargo(root);
     command.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings");
