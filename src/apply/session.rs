@@ -181,7 +181,9 @@ impl Apply {
                 (lane.partition().clone(), start)
             })
             .collect();
-        let open = async { Ok((self.log.open_reader(&from).await?, self.sink.open_writer(self.log.name()).await?)) };
+        let open = async {
+            Ok::<_, Error>((self.log.open_reader(&from).await?, self.sink.open_writer(self.log.name()).await?))
+        };
         let (reader, writer) = tokio::select! {
             biased;
             () = shared.stop.requested() => return Ok(Ended::Asked),
