@@ -5,6 +5,7 @@
 //! binary with its fault points first; one alone with `cargo x test -p e2e NAME`.
 #![cfg(test)]
 
+mod bad_input;
 mod every_type;
 mod fencing;
 mod flow;

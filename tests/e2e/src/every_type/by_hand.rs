@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 
+use super::begin_apply;
 use super::rules::Rule;
 use super::tables::{Asked, Compared, mysql_name, postgres_name, wait_equal};
 use crate::harness::Scene;
@@ -88,7 +89,7 @@ fn other_types_orders_and_extra_columns_serve() -> Result<()> {
     let asked = |row: &HandRow| Asked { name: row.name.to_owned(), rule: row.rule, target_form: row.target_form };
     let compared = [Compared { name: "by_hand".to_owned(), columns: HAND_ROWS.iter().map(asked).collect() }];
     let _capture = scene.capture()?;
-    let _apply = scene.apply()?;
+    let _apply = begin_apply(&scene, &scene.config())?;
     let rows = HAND_ROWS.iter().map(|row| row.values.len() + 1).max().unwrap_or(0);
     let value = |row: &HandRow, place: usize| row.values.get(place % (row.values.len() + 1)).copied().unwrap_or("NULL");
     let inserts = (0..rows).map(|id| {
@@ -168,7 +169,7 @@ fn odd_names_are_only_names() -> Result<()> {
     }
     scene.make_target()?;
     let _capture = scene.capture()?;
-    let _apply = scene.apply()?;
+    let _apply = begin_apply(&scene, &scene.config())?;
     let numbers: Vec<String> = (0..ODD_COLUMNS.len()).map(|number| number.to_string()).collect();
     for table in ODD_TABLES {
         let (table, numbers) = (mysql_name(table), numbers.join(", "));
@@ -186,19 +187,20 @@ fn odd_names_are_only_names() -> Result<()> {
 fn generated_and_invisible_columns_and_other_schemas_serve() -> Result<()> {
     let scene = Scene::new("generated")?;
     scene.source(
-        "CREATE TABLE made (id INT PRIMARY KEY, a INT, stored INT GENERATED ALWAYS AS (a * 2) STORED,
+        "CREATE TABLE made (id INT PRIMARY KEY, a INT, kept INT GENERATED ALWAYS AS (a * 2) STORED,
            computed VARCHAR(20) GENERATED ALWAYS AS (CONCAT('v', a)) VIRTUAL, after_it VARCHAR(10), hidden INT INVISIBLE DEFAULT 7);
-         CREATE TABLE unkeyed (id INT NOT NULL, a INT, UNIQUE KEY (id))",
+         CREATE TABLE plain (id INT NOT NULL PRIMARY KEY, a INT)",
     )?;
     // The table that is named goes where it is told, the other where its rule says.
     let database = &scene.database;
     let whole = format!("[[table]]\nsource = \"{database}.*\"\n");
     let named = format!(
-        "[[table]]\nsource = \"{database}.made\"\ntarget = '{}.{}'\n[[table]]\nsource = \"{database}.unkeyed\"\n",
+        "[[table]]\nsource = \"{database}.made\"\ntarget = '{}.{}'\n[[table]]\nsource = \"{database}.plain\"\n",
         postgres_name("odd.schema \" x"),
         postgres_name("o.dd")
     );
-    scene.write_config(&scene.config().replace(&whole, &named))?;
+    let config = scene.config().replace(&whole, &named);
+    scene.write_config(&config)?;
     scene.make_target()?;
     scene.target(&format!(
         "CREATE VIEW made AS SELECT * FROM {}.{}",
@@ -206,18 +208,18 @@ fn generated_and_invisible_columns_and_other_schemas_serve() -> Result<()> {
         postgres_name("o.dd")
     ))?;
     let _capture = scene.capture()?;
-    let _apply = scene.apply()?;
+    let _apply = begin_apply(&scene, &config)?;
     scene.source(
         "INSERT INTO made (id, a, after_it) VALUES (1, 21, 'x'), (2, NULL, NULL), (3, 5, 'z');
          INSERT INTO made (id, a, after_it, hidden) VALUES (4, 1, 'y', 99);
          UPDATE made SET a = a + 1, hidden = NULL WHERE id = 1; DELETE FROM made WHERE id = 3;
-         INSERT INTO unkeyed VALUES (1, 1), (2, 2); UPDATE unkeyed SET id = 10 WHERE id = 1; DELETE FROM unkeyed WHERE id = 2",
+         INSERT INTO plain VALUES (1, 1), (2, 2); UPDATE plain SET id = 10 WHERE id = 1; DELETE FROM plain WHERE id = 2",
     )?;
-    let made = ["a", "stored", "hidden"].map(|name| Asked::plain(name, Rule::Whole));
+    let made = ["a", "kept", "hidden"].map(|name| Asked::plain(name, Rule::Whole));
     let made = made.into_iter().chain(["computed", "after_it"].map(|name| Asked::plain(name, Rule::Text)));
     let compared = [
         Compared { name: "made".to_owned(), columns: made.collect() },
-        Compared { name: "unkeyed".to_owned(), columns: vec![Asked::plain("a", Rule::Whole)] },
+        Compared { name: "plain".to_owned(), columns: vec![Asked::plain("a", Rule::Whole)] },
     ];
     wait_equal(&scene, "with generated columns", &compared)?;
     scene.finish()

@@ -13,6 +13,7 @@ mod rules;
 mod tables;
 
 use anyhow::{Context, Result, ensure};
+use lab::process::Tailrace;
 
 use self::catalog::{Group, TypeRow, groups};
 use self::rules::Rule;
@@ -38,7 +39,7 @@ fn every_value_of_every_type_arrives() -> Result<()> {
     scene.make_target()?;
     check_target_types(&scene, &groups)?;
     let mut capture = scene.capture()?;
-    let mut apply = scene.apply()?;
+    let mut apply = begin_apply(&scene, &scene.config())?;
     for (stage, statements) in [
         ("after INSERT", insert as fn(&Group) -> String),
         ("after UPDATE", update),
@@ -61,6 +62,12 @@ fn every_value_of_every_type_arrives() -> Result<()> {
         ensure!(status.code() == Some(0), "a process ended with {status}");
     }
     scene.finish()
+}
+
+/// Apply that soon sees a table which comes into the log while it runs.
+fn begin_apply(scene: &Scene, config: &str) -> Result<Tailrace> {
+    scene.write_config(&format!("{config}\n[apply]\ndiscovery_interval = \"100ms\"\n"))?;
+    scene.launch(&["apply"])?.spawn()
 }
 
 fn types_of(groups: &[Group]) -> usize {
