@@ -52,8 +52,13 @@ impl MysqlSource {
         let Server { mut connection, facts } = server;
         let collations = Arc::new(Collations::load(&mut connection).await?);
         let start = replication::request(&mut connection, &self.settings, &position).await?;
-        let settings =
-            ReaderSettings { filter, collations, ignores_case: facts.ignores_case, has_lead_in: start.has_lead_in };
+        let settings = ReaderSettings {
+            filter,
+            collations,
+            ignores_case: facts.ignores_case,
+            has_lead_in: start.has_lead_in,
+            server: facts.uuid.into(),
+        };
         let reader = BinlogReader::new(from, position, settings);
         let silence_max = self.settings.heartbeat * HEARTBEATS_MISSED_MAX;
         MysqlChangeStream::begin(connection, reader, silence_max).await.map_err(|error| error.at(&from.mark.position))

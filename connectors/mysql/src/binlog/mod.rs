@@ -78,6 +78,8 @@ pub(crate) struct BinlogReader {
     lead_in: Option<u64>,
     /// Where rows go that the log has already.
     discarded: RecordBatch,
+    /// Whose binlog it is.
+    server: Arc<str>,
 }
 
 /// What the reader must know beside the checkpoint.
@@ -87,6 +89,8 @@ pub(crate) struct ReaderSettings {
     pub(crate) ignores_case: bool,
     /// The stream begins at the begin of the position's file, although the position is further on.
     pub(crate) has_lead_in: bool,
+    /// The server's UUID.
+    pub(crate) server: Arc<str>,
 }
 
 impl BinlogReader {
@@ -108,6 +112,7 @@ impl BinlogReader {
             counts: Counts::default(),
             lead_in,
             discarded: RecordBatch::new(),
+            server: settings.server,
         }
     }
 
@@ -147,7 +152,7 @@ impl BinlogReader {
     /// The transaction in progress up to its last record, if it has any.
     pub(crate) fn split(&self) -> Option<SplitTransaction> {
         let (Phase::Open(transaction) | Phase::Named(transaction)) = &self.phase else { return None };
-        Some(SplitTransaction { name: transaction.name(), last: transaction.last? })
+        Some(SplitTransaction { name: transaction.name(&self.server), last: transaction.last? })
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -164,7 +169,20 @@ impl BinlogReader {
         if span.start == wanted {
             return Ok(false);
         }
-        Err(Error::position_lost(format!("no event begins at offset {wanted} of {}", self.place.file)).at(self.here()))
+        Err(self.no_such_place(wanted))
+    }
+
+    /// Another file begins. A file that ended without a last event of its own may have ended just at the position; if it
+    /// ended before, the position is nowhere, and what follows must not be passed for it.
+    fn end_lead_in(&mut self) -> Result<()> {
+        match self.lead_in.take() {
+            Some(wanted) if wanted != self.place.offset => Err(self.no_such_place(wanted)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn no_such_place(&self, wanted: u64) -> Error {
+        Error::position_lost(format!("no event begins at offset {wanted} of {}", self.place.file)).at(self.here())
     }
 
     fn dispatch(&mut self, header: Header, body: &[u8], span: Option<Span>) -> Result<Step> {
@@ -268,7 +286,7 @@ impl BinlogReader {
         started_at.offset = span.map_or(started_at.offset, |span| span.start);
         let mut transaction = Transaction::new(&event, self.transactions + 1, started_at, header.timestamp);
         if let Some(resumption) = &self.resumption {
-            resumption.begin(&mut transaction)?;
+            resumption.begin(&mut transaction, &self.server)?;
         }
         self.phase = Phase::Named(transaction);
         Ok(Step::Continue)
@@ -328,6 +346,9 @@ impl BinlogReader {
     fn rotate(&mut self, body: &[u8]) -> Result<Step> {
         let rotate = Rotate::parse(body).map_err(|malformed| self.corrupt(malformed))?;
         let is_new_file = self.has_begun() && rotate.file != &*self.place.file;
+        if is_new_file {
+            self.end_lead_in()?;
+        }
         self.place.rotate(rotate.file, rotate.offset);
         if is_new_file && self.is_between() {
             self.place.pass_file_end();
@@ -395,3 +416,6 @@ fn without_in_use_flag(event: &[u8]) -> Vec<u8> {
     }
     event
 }
+
+#[cfg(test)]
+mod lead_in_tests;

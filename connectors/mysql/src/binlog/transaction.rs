@@ -59,11 +59,12 @@ impl Transaction {
         Some(Arc::clone(self.name.get_or_insert_with(|| gtid.to_string().into())))
     }
 
-    /// The name that proves which transaction it is.
-    pub(super) fn name(&self) -> Arc<str> {
+    /// The name that proves which transaction it is, and in whose words: another server that has it too may have put its rows
+    /// into other events, where event and row numbers mean other rows.
+    pub(super) fn name(&self, server: &str) -> Arc<str> {
         match &self.gtid {
-            Some(gtid) => gtid.to_string().into(),
-            None => self.started_at.to_string().into(),
+            Some(gtid) => format!("{gtid} on {server}").into(),
+            None => format!("{} on {server}", self.started_at).into(),
         }
     }
 }
@@ -91,14 +92,14 @@ impl Resumption {
     }
 
     /// The first transaction of the stream must be the one that was split.
-    pub(super) fn begin(&self, transaction: &mut Transaction) -> Result<()> {
-        let (name, number) = (transaction.name(), transaction.number);
+    pub(super) fn begin(&self, transaction: &mut Transaction, server: &str) -> Result<()> {
+        let (name, number) = (transaction.name(server), transaction.number);
         if name != self.split.name || number != self.split.last.transaction {
             return Err(Error::position_lost(format!(
                 "the transaction that comes next is {name} (number {number}), and the log holds a part of {} (number {})",
                 self.split.name, self.split.last.transaction
             ))
-            .hint("the server's history is not the one that was captured: start anew"));
+            .hint("go back to the server whose binlog was being read; if its history is lost, start anew"));
         }
         transaction.last = Some(self.split.last);
         Ok(())
@@ -124,5 +125,38 @@ impl Resumption {
         }
         Err(Error::position_lost(format!("transaction {} has fewer rows than the log holds of it", self.split.name))
             .hint("the server's history is not the one that was captured: start anew"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tailrace_contract::ErrorKind;
+    use tailrace_row::Epoch;
+
+    use super::*;
+
+    const GTID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:7";
+
+    fn transaction() -> Transaction {
+        let (uuid, number) = GTID.split_once(':').unwrap();
+        let origin = crate::gtid::Origin { uuid: uuid.parse().unwrap(), tag: crate::gtid::Tag::default() };
+        let gtid = Gtid { origin, number: number.parse().unwrap() };
+        let event = GtidEvent { gtid: Some(gtid), committed_at_micros: None };
+        Transaction::new(&event, 3, FileOffset { file: "b.1".into(), offset: 200 }, 0)
+    }
+
+    /// A replica logs the same transaction in events of its own size: the numbers of the part that is in the log would skip
+    /// other rows there.
+    #[test]
+    fn a_part_is_resumed_only_on_the_server_that_numbered_it() {
+        let name = transaction().name("server-a");
+        let last = Sequence { epoch: Epoch(1), transaction: 3, event: 5, row: 8 };
+        let resumption = Resumption::new(SplitTransaction { name, last });
+        let mut again = transaction();
+        resumption.begin(&mut again, "server-a").unwrap();
+        assert_eq!(again.last, Some(last));
+        let error = resumption.begin(&mut transaction(), "server-b").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PositionLost);
+        assert!(error.to_string().contains(GTID), "{error}");
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn control(query: &QueryEvent<'_>) -> Control {
             Some(word) if word.is("COMMIT") || word.is("ROLLBACK") => Control::XaFinish,
             _ => Control::XaEnd,
         }
-    } else if first.is("CREATE") && ends_with_start_transaction(query.text) {
+    } else if first.is("CREATE") && second_is("TABLE") && ends_with_start_transaction(query.text) {
         Control::CreateWithRows
     } else {
         Control::None

@@ -148,6 +148,8 @@ fn transaction_control() {
         ("CREATE TABLE `t` (\n  `a` int NOT NULL\n) START TRANSACTION", Control::CreateWithRows),
         ("CREATE TABLE t (a INT)", Control::None),
         ("INSERT INTO t VALUES ('START TRANSACTION')", Control::None),
+        ("CREATE DEFINER=`root`@`%` PROCEDURE `p`()\nSTART TRANSACTION", Control::None),
+        ("CREATE DEFINER=`root`@`%` EVENT e ON SCHEDULE EVERY 1 DAY DO START TRANSACTION", Control::None),
     ] {
         assert_eq!(control(&query("shop", text)), expect, "{text}");
     }
