@@ -30,6 +30,22 @@ fn a_second_apply_fences_the_first() -> Result<()> {
     check("fenced_apply", "apply", |config| config)
 }
 
+/// Nothing is written meanwhile: the first has nothing to commit and hears of the newcomer from MySQL alone.
+#[test]
+fn a_second_capture_fences_an_idle_first() -> Result<()> {
+    let scene = Scene::new("fenced_idle")?;
+    scene.make_ledger()?;
+    scene.make_target()?;
+    let mut first = scene.capture()?;
+    let mut second = newcomer(&scene, "capture", |config| config)?.spawn()?;
+    second.wait_ready(READY_LIMIT)?;
+    let status = first.wait_exit(END_LIMIT)?;
+    ensure!(status.code() == Some(FENCED), "the first ended with {status}: {}", first.log_text());
+    ensure!(second.is_running(), "the newcomer ended: {}", second.log_text());
+    end(&mut second)?;
+    scene.finish()
+}
+
 fn check(name: &str, who: &str, newcomers_config: impl FnOnce(String) -> String) -> Result<()> {
     let seed = seed(name);
     let scene = Scene::new(name)?;
@@ -38,12 +54,13 @@ fn check(name: &str, who: &str, newcomers_config: impl FnOnce(String) -> String)
     let start = scene.history_start()?;
     let (capture, apply) = (scene.capture()?, scene.apply()?);
     let ledger = scene.open_ledger(PAUSE, seed)?;
+    scene.wait_ledger_applied()?;
     let (mut first, other) = if who == "capture" { (capture, apply) } else { (apply, capture) };
 
     let mut second = newcomer(&scene, who, newcomers_config)?.spawn()?;
+    second.wait_ready(READY_LIMIT)?;
     let status = first.wait_exit(END_LIMIT)?;
     ensure!(status.code() == Some(FENCED), "the first ended with {status}: {}", first.log_text());
-    second.wait_ready(READY_LIMIT)?;
     let transactions = ledger.close()?;
     scene.wait_drained()?;
     let rows = scene.ensure_equal()?;
@@ -65,12 +82,12 @@ fn end(process: &mut Tailrace) -> Result<()> {
 
 /// The same command with ports of its own.
 fn newcomer(scene: &Scene, who: &str, change: impl FnOnce(String) -> String) -> Result<Launch> {
-    let port = free_port()?;
+    let (capture, apply) = (free_port()?, free_port()?);
     let config = scene
         .config()
-        .replace(&format!("127.0.0.1:{}", scene.capture_port), &format!("127.0.0.1:{port}"))
-        .replace(&format!("127.0.0.1:{}", scene.apply_port), &format!("127.0.0.1:{port}"));
+        .replace(&format!("127.0.0.1:{}", scene.capture_port), &format!("127.0.0.1:{capture}"))
+        .replace(&format!("127.0.0.1:{}", scene.apply_port), &format!("127.0.0.1:{apply}"));
     // The first one has read its own long ago.
     scene.write_config(&change(config))?;
-    Ok(scene.launch(&[who])?.http_port(port))
+    Ok(scene.launch(&[who])?.http_port(if who == "capture" { capture } else { apply }))
 }

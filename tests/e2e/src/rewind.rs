@@ -26,6 +26,7 @@ fn progress_set_back_by_hand_is_applied_again() -> Result<()> {
     scene.make_target()?;
     let (_capture, mut apply) = (scene.capture()?, scene.apply()?);
     let ledger = scene.open_ledger(PAUSE, seed)?;
+    scene.wait_ledger_applied()?;
     scene.target("CREATE TABLE public.snapshots AS SELECT 0 AS number, * FROM tailrace.offsets WITH NO DATA")?;
     for number in 0..SNAPSHOTS {
         scene.target(&format!("INSERT INTO public.snapshots SELECT {number}, * FROM tailrace.offsets"))?;

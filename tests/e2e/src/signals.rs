@@ -75,8 +75,10 @@ fn a_second_sigterm_ends_at_once() -> Result<()> {
     let through = Addresses { postgres: format!("127.0.0.1:{}", proxy.port()), ..scene.addresses() };
     scene.write_config(&scene.config_for(&through))?;
     let (_capture, mut apply) = (scene.capture()?, scene.apply()?);
+    scene.source("INSERT INTO ledger VALUES (1, 1, 'first')")?;
+    scene.wait_drained()?;
     proxy.stall_both();
-    scene.source("INSERT INTO ledger VALUES (1, 1, 'held up')")?;
+    scene.source("UPDATE ledger SET note = 'held up'")?;
     wait_until("apply works on the row", READY_LIMIT, || {
         Ok(apply.metrics()?.sum("tailrace_apply_in_flight_records") > Some(0.0))
     })?;

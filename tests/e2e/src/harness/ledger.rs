@@ -11,7 +11,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::task::JoinHandle;
 
-use super::Scene;
+use super::{PARTITIONS, READY_LIMIT, Scene, wait_until};
 
 /// The table's name.
 pub(crate) const LEDGER: &str = "ledger";
@@ -33,6 +33,13 @@ impl Scene {
         self.source(&format!(
             "CREATE TABLE {LEDGER} (id BIGINT PRIMARY KEY, version BIGINT NOT NULL, note VARCHAR(60) NOT NULL)"
         ))
+    }
+
+    /// Waits until apply has taken up all partitions of the table. They must have records.
+    pub(crate) fn wait_ledger_applied(&self) -> Result<()> {
+        let query = format!("SELECT count(next_offset) FROM tailrace.offsets WHERE \"table\" = '{LEDGER}'");
+        let partitions = i64::from(PARTITIONS);
+        wait_until("the ledger is applied", READY_LIMIT, || Ok(self.target_number(&query)? == partitions))
     }
 
     /// Begins to write as fast as one connection can, but for a pause of `pause` between transactions.
