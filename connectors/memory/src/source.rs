@@ -1,7 +1,7 @@
 //! The source: tables and a binlog that a test writes and streams follow.
 //!
-//! A position is `name:count`, the number of transactions executed. A position beyond the binlog, or before what was purged,
-//! or of another name, is lost.
+//! A position is `name:count`, the number of transactions executed; `/n` behind it counts heartbeats, which mean nothing, as
+//! a rotation of files means nothing. A position beyond the binlog, or before what was purged, or of another name, is lost.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -45,9 +45,18 @@ impl SourceServer {
         Position::new(&format!("{}:{transactions}", self.name))
     }
 
+    /// The same place after so many heartbeats.
+    pub(crate) fn position_after(&self, transactions: usize, heartbeats: u64) -> Position {
+        match heartbeats {
+            0 => self.position(transactions),
+            _ => Position::new(&format!("{}:{transactions}/{heartbeats}", self.name)),
+        }
+    }
+
     /// How many transactions were executed at the position; an error if the binlog does not continue it.
     pub(crate) fn transactions_at(&self, position: &Position) -> Result<usize> {
-        let count = position.as_str().strip_prefix(&self.name).and_then(|rest| rest.strip_prefix(':')?.parse().ok());
+        let counts = position.as_str().strip_prefix(&self.name).and_then(|rest| rest.strip_prefix(':'));
+        let count = counts.and_then(|counts| counts.split('/').next()?.parse().ok());
         let lost = |why: &str| Err(Error::position_lost(format!("{}: {why}", self.name)).at(position));
         let Some(count) = count else { return lost("the position is of another source") };
         let binlog = self.binlog();

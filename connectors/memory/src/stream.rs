@@ -24,6 +24,8 @@ pub(crate) struct MemoryStream {
     last: Option<Sequence>,
     /// Whether this stream has delivered something of the transaction in progress.
     has_begun: bool,
+    /// Silent waits since the last transaction.
+    heartbeats: u64,
     has_failed: bool,
 }
 
@@ -47,12 +49,13 @@ impl MemoryStream {
             record: 0,
             last: from.split.as_ref().map(|split| split.last),
             has_begun: false,
+            heartbeats: 0,
             has_failed: false,
         })
     }
 
     fn mark(&self) -> Mark {
-        Mark { position: self.server.position(self.next), transactions: self.complete }
+        Mark { position: self.server.position_after(self.next, self.heartbeats), transactions: self.complete }
     }
 
     async fn read(&mut self, out: &mut RecordBatch, limits: BatchLimits) -> Result<BatchEnd> {
@@ -73,6 +76,7 @@ impl MemoryStream {
                 }
             });
             if news.await.is_err() {
+                self.heartbeats += 1;
                 return Ok(self.end(out));
             }
         }
@@ -89,6 +93,7 @@ impl MemoryStream {
             self.fill_from(&transaction, out, limits)?;
             self.next += 1;
             self.complete += 1;
+            self.heartbeats = 0;
             (self.record, self.last, self.has_begun) = (0, None, false);
             if is_full(out, limits) {
                 return ControlFlow::Break(());

@@ -6,13 +6,13 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tailrace_contract::{
-    Applied, ApplyBatch, BatchEnd, BatchLimits, BoxFuture, Capabilities, ChangeStream, Checkpoint, Log, LogBatch,
-    LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionProgress, Position, Problem, ReadProgress,
-    Result, Sink, SinkWriter, Source, StartAt, TableFilter, TableMapping, TargetState, TargetTable,
+    Applied, ApplyBatch, BatchEnd, BatchLimits, BoxFuture, Capabilities, ChangeStream, Checkpoint, ErrorKind, Log,
+    LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionProgress, Position, Problem,
+    ReadProgress, Result, Sink, SinkWriter, Source, StartAt, TableFilter, TableMapping, TargetState, TargetTable,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 use tokio::sync::watch;
@@ -42,6 +42,7 @@ struct Inner {
     /// Points that it may still reach; it dies at the last.
     left: AtomicU64,
     is_dead: watch::Sender<bool>,
+    is_fenced: AtomicBool,
     random: Mutex<Random>,
 }
 
@@ -53,6 +54,7 @@ impl Process {
             world: Arc::clone(world),
             left: AtomicU64::new(left),
             is_dead: watch::Sender::new(false),
+            is_fenced: AtomicBool::new(false),
             random: Mutex::new(random),
         };
         Self { inner: Arc::new(inner) }
@@ -88,6 +90,20 @@ impl Process {
         }
         if *inner.is_dead.borrow() {
             std::future::pending().await
+        }
+    }
+
+    /// A call of a writer: it tells whether the process is fenced.
+    fn note_fence<T>(&self, result: &Result<T>) {
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Fenced) {
+            self.inner.is_fenced.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A call that makes the process an owner.
+    fn check_not_fenced(&self, what: &str) {
+        if self.inner.is_fenced.load(Ordering::Relaxed) {
+            self.inner.world.fail(Property::FencedProcessEnds, format!("a fenced process calls {what}"));
         }
     }
 
@@ -165,6 +181,7 @@ impl Log for Mortal<dyn Log> {
 
     fn open_writer(&self) -> BoxFuture<'_, Result<OpenedWriter>> {
         Box::pin(async {
+            self.process.check_not_fenced("log.open_writer");
             let opened = self.process.call("log.open_writer", self.inner.open_writer()).await?;
             let writer = Box::new(Mortal::new(&self.process, opened.writer));
             Ok(OpenedWriter { writer, checkpoint: opened.checkpoint })
@@ -189,11 +206,19 @@ impl Log for Mortal<dyn Log> {
 
 impl LogWriter for Mortal<dyn LogWriter> {
     fn append<'a>(&'a mut self, batch: &'a RecordBatch) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.process.call("log.append", self.inner.append(batch)))
+        Box::pin(async move {
+            let appended = self.process.call("log.append", self.inner.append(batch)).await;
+            self.process.note_fence(&appended);
+            appended
+        })
     }
 
     fn commit<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.process.call("log.commit", self.inner.commit(checkpoint)))
+        Box::pin(async move {
+            let committed = self.process.call("log.commit", self.inner.commit(checkpoint)).await;
+            self.process.note_fence(&committed);
+            committed
+        })
     }
 }
 
@@ -249,7 +274,10 @@ impl Sink for Mortal<dyn Sink> {
         log: &'a str,
         partitions: &'a [LogPartition],
     ) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
-        Box::pin(self.process.call("sink.claim", self.inner.claim(log, partitions)))
+        Box::pin(async move {
+            self.process.check_not_fenced("sink.claim");
+            self.process.call("sink.claim", self.inner.claim(log, partitions)).await
+        })
     }
 
     fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {
@@ -274,7 +302,9 @@ impl SinkWriter for Mortal<dyn SinkWriter> {
                 world.look_at_target();
                 applied
             };
-            self.process.call("sink.apply", apply).await
+            let applied = self.process.call("sink.apply", apply).await;
+            self.process.note_fence(&applied);
+            applied
         })
     }
 }

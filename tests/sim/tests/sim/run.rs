@@ -10,7 +10,7 @@ use crate::{
     plan::{Plan, Sick},
     random::Random,
     script, verdict,
-    world::{Deaths, Trace, Violation, World, log_name, table_name},
+    world::{Deaths, Trace, Violation, World, executed, log_name, table_name},
 };
 
 /// How long the run may take to come to rest, in virtual time.
@@ -125,11 +125,8 @@ async fn play(world: &Arc<World>, random: &mut Random) -> Result<(), Violation> 
 
 /// Whether everything that was committed is in the log and in the target, but for what can't be.
 fn is_at_rest(world: &World, is_sick: bool) -> bool {
-    let executed = world.source.transactions().len().to_string();
-    let is_captured = world
-        .log
-        .checkpoint()
-        .is_some_and(|checkpoint| checkpoint.mark.position.as_str().rsplit(':').next() == Some(executed.as_str()));
+    let written = world.source.transactions().len() as u64;
+    let is_captured = world.log.checkpoint().is_some_and(|checkpoint| executed(&checkpoint.mark.position) == written);
     let progress = world.sink.progress(log_name(world));
     let is_applied = |(partition, end): (tailrace_contract::LogPartition, i64)| {
         let is_excused = world.is_lost(&partition.table) || (is_sick && partition.table == table_name(0));

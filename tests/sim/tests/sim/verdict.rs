@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use tailrace_contract::{Checkpoint, LogPartition};
 use tailrace_memory::Row;
-use tailrace_row::{Epoch, Operation, Sequence};
+use tailrace_row::{Operation, Sequence};
 
-use crate::world::{DATABASE, Property, Violation, World, target_of};
+use crate::world::{DATABASE, Property, Violation, World, executed, target_of};
 
 /// A record as it must stand in the log.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,8 +25,7 @@ pub(crate) fn judge(world: &World) -> Result<(), Violation> {
 
 /// Position and counted transactions of a checkpoint.
 fn counts(checkpoint: &Checkpoint) -> (u64, u64) {
-    let executed = checkpoint.mark.position.as_str().rsplit(':').next().and_then(|count| count.parse().ok());
-    (executed.expect("invariant: positions end with a number"), checkpoint.mark.transactions)
+    (executed(&checkpoint.mark.position), checkpoint.mark.transactions)
 }
 
 /// Every change of the captured tables since the first checkpoint, a key change as two.
@@ -45,7 +44,7 @@ fn expected_records(world: &World) -> Result<BTreeMap<Sequence, Expected>, Viola
             if &*row.schema().name().database != DATABASE {
                 continue;
             }
-            let sequence = Sequence { epoch: Epoch(1), transaction: number, event: change.event, row: change.row };
+            let sequence = Sequence { epoch: first.epoch, transaction: number, event: change.event, row: change.row };
             let has_moved =
                 matches!((&change.before, &change.after), (Some(before), Some(after)) if before.key() != after.key());
             if has_moved {

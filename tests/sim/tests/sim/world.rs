@@ -15,7 +15,7 @@ use tailrace::{
     runtime::Shutdown,
     telemetry::Metrics,
 };
-use tailrace_contract::{ErrorKind, Log as _, TablePattern, TargetTable};
+use tailrace_contract::{ErrorKind, Log as _, Position, TablePattern, TargetTable};
 use tailrace_memory::{Call, Fault, MemoryLog, MemorySink, MemorySource};
 use tailrace_row::{Charset, Column, ColumnType, TableName, TableSchema, TextForm};
 use tokio::{sync::watch, time::Instant};
@@ -44,6 +44,8 @@ pub(crate) enum Property {
     CheckpointMatchesRecords,
     /// No error but those that the run provokes; no panic.
     NoUnexpectedError,
+    /// A process that was fenced does not come back: two of them would fence each other for ever.
+    FencedProcessEnds,
     /// It comes to an end, and stops when asked to, in time.
     NoHang,
 }
@@ -237,6 +239,12 @@ impl World {
         }
         true
     }
+}
+
+/// How many transactions the source had executed at the position.
+pub(crate) fn executed(position: &Position) -> u64 {
+    let counts = position.as_str().rsplit(':').next().and_then(|counts| counts.split('/').next());
+    counts.and_then(|count| count.parse().ok()).expect("positions of the source end with a number")
 }
 
 pub(crate) fn rules() -> TableRules {
