@@ -81,6 +81,8 @@ fn consumer(kafka: &Kafka) -> Result<BaseConsumer> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", kafka.address()?).set("group.id", "e2e").set("enable.auto.commit", "false");
     config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+    // The end of a partition is told by an answer without records, which the broker would hold back for half a second.
+    config.set("fetch.wait.max.ms", "10");
     config.create().context("making a consumer")
 }
 
