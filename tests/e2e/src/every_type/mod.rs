@@ -55,7 +55,9 @@ fn every_value_of_every_type_arrives() -> Result<()> {
     for table in &compared {
         changes += befores::check(&scene, &scene.topic(&table.name))?;
     }
-    println!("{} types in {} tables, {changes} changes", types_of(&groups), compared.len());
+    let rows = groups.iter().flat_map(|group| &group.rows);
+    let values: usize = rows.clone().map(|row| row.values.len()).sum();
+    println!("{} types, {values} values, {} tables, {changes} changes", rows.count(), compared.len());
     for process in [&mut capture, &mut apply] {
         process.terminate()?;
         let status = process.wait_exit(crate::harness::READY_LIMIT)?;
@@ -68,10 +70,6 @@ fn every_value_of_every_type_arrives() -> Result<()> {
 fn begin_apply(scene: &Scene, config: &str) -> Result<Tailrace> {
     scene.write_config(&format!("{config}\n[apply]\ndiscovery_interval = \"100ms\"\n"))?;
     scene.launch(&["apply"])?.spawn()
-}
-
-fn types_of(groups: &[Group]) -> usize {
-    groups.iter().map(|group| group.rows.len()).sum()
 }
 
 /// The three columns of a type.
