@@ -1,5 +1,7 @@
 //! The preflight of a source: every problem at once, each with the statement that mends it. It changes nothing.
 
+mod unlogged;
+
 use tailrace_contract::{Error, ErrorKind, Problem, Result, Severity, SourceSettings, TableFilter, TablePattern};
 
 use crate::{
@@ -21,7 +23,8 @@ pub(crate) async fn check(settings: &SourceSettings, filter: &TableFilter) -> Re
     let mut problems = Vec::new();
     check_variables(&mut server.connection, &mut problems).await?;
     check_identity(&mut server, settings, &mut problems).await?;
-    check_privileges(&mut server, &mut problems).await?;
+    check_binlog(&mut server, filter, &mut problems).await?;
+    unlogged::check(&mut server, filter, &mut problems).await?;
     check_tables(&mut server.connection, filter, &mut problems).await?;
     Ok(problems)
 }
@@ -35,7 +38,7 @@ struct Wanted {
     mend: &'static str,
 }
 
-const WANTED: [Wanted; 8] = [
+const WANTED: [Wanted; 10] = [
     Wanted {
         variable: "log_bin",
         is_good: |value| value == "1",
@@ -92,6 +95,20 @@ const WANTED: [Wanted; 8] = [
         severity: Severity::Warning,
         mend: "SET PERSIST binlog_checksum = 'CRC32'",
     },
+    Wanted {
+        variable: "sync_binlog",
+        is_good: |value| value == "1",
+        needed: "1: else a crash of its machine may take transactions back that were captured, and give their GTIDs to others",
+        severity: Severity::Warning,
+        mend: "SET PERSIST sync_binlog = 1",
+    },
+    Wanted {
+        variable: "innodb_flush_log_at_trx_commit",
+        is_good: |value| value == "1",
+        needed: "1: else a crash of its machine may take rows back that were captured",
+        severity: Severity::Warning,
+        mend: "SET PERSIST innodb_flush_log_at_trx_commit = 1",
+    },
 ];
 
 async fn check_variables(connection: &mut Connection, problems: &mut Vec<Problem>) -> Result<()> {
@@ -147,12 +164,16 @@ async fn check_identity(server: &mut Server, settings: &SourceSettings, problems
     Ok(())
 }
 
-async fn check_privileges(server: &mut Server, problems: &mut Vec<Problem>) -> Result<()> {
+/// Whether we may ask for the binlog, and whether the server keeps captured databases out of it.
+async fn check_binlog(server: &mut Server, filter: &TableFilter, problems: &mut Vec<Problem>) -> Result<()> {
     if !server.facts.has_binlog {
         return Ok(());
     }
     match server.binlog_end().await {
-        Ok(_) => Ok(()),
+        Ok(status) => {
+            problems.extend(unlogged::left_out(filter, status.text(2), status.text(3)));
+            Ok(())
+        }
         Err(error) if error.kind() == ErrorKind::Refused => {
             problems.push(privilege("REPLICATION CLIENT", &error));
             Ok(())
