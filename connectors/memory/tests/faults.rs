@@ -17,7 +17,7 @@ fn schema() -> Arc<TableSchema> {
     let number = ColumnType::Integer { bits: 64, unsigned: false };
     let column = |name: &str, nullable| Column { name: name.into(), column_type: number.clone(), nullable };
     let columns = [column("id", false), column("total", true)];
-    Arc::new(TableSchema::new(TableName::new("shop", "orders"), columns, [0]).unwrap())
+    Arc::new(TableSchema::new(TableName::new("shop", "orders"), columns, [0]).expect("the columns are distinct"))
 }
 
 fn lane() -> LogPartition {
@@ -161,7 +161,7 @@ impl Target {
     }
 
     async fn step(&self, next_offset: i64) -> ProgressStep {
-        let from = self.sink.claim("log", &[lane()]).await.unwrap().remove(0);
+        let from = self.sink.claim("log", &[lane()]).await.expect("a claim").remove(0);
         ProgressStep { from, next_offset, sequence: None }
     }
 
@@ -170,7 +170,7 @@ impl Target {
         let upserts = (0..).zip(rows).map(|(id, _)| RowRef::After(id)).collect();
         let mapping = Arc::clone(&self.mapping);
         let changes = [TableChanges { mapping, schema: schema(), deletes: Vec::new(), upserts }];
-        let mut writer = self.sink.open_writer("log").await.unwrap();
+        let mut writer = self.sink.open_writer("log").await.expect("a writer");
         let progress = std::slice::from_ref(step);
         writer.apply(ApplyBatch { records: &records, changes: &changes, progress }).await.map(|_| ())
     }

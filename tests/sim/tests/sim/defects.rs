@@ -247,6 +247,15 @@ impl BrokenSinkWriter {
         self.world.sink.progress(&self.log).into_iter().find(|stored| stored.partition == step.from.partition)
     }
 
+    /// It shows only if a claim falls between the halves of what a torn transaction doubled: so claims are made often.
+    fn lose_every_other(&mut self, applied: Applied) -> Result<Applied> {
+        self.applied += 1;
+        if self.applied.is_multiple_of(2) {
+            return Err(Error::transient("the connection is lost after every other batch"));
+        }
+        Ok(applied)
+    }
+
     /// The steps as if nobody compared: each from what is stored, those that would go back left out.
     fn steps_from_stored(&self, steps: &[ProgressStep]) -> Vec<ProgressStep> {
         let patch = |step: &ProgressStep| {
@@ -282,10 +291,7 @@ impl SinkWriter for BrokenSinkWriter {
                 Defect::SequenceIsForgotten => {
                     let steps = self.steps_with_sequence(batch.progress);
                     let applied = self.inner.apply(ApplyBatch { progress: &steps, ..batch }).await?;
-                    self.applied += 1;
-                    // It shows only if a claim falls between the halves of what a torn transaction doubled.
-                    let lost = Error::transient("the connection is lost after every other batch");
-                    if self.applied.is_multiple_of(2) { Err(lost) } else { Ok(applied) }
+                    self.lose_every_other(applied)
                 }
                 Defect::RowIsLost => {
                     let mut changes: Vec<TableChanges> = batch.changes.to_vec();

@@ -82,12 +82,10 @@ impl Oracle {
         let mut count = 0;
         for (partition, folded) in of_table {
             count += folded.rows.len();
-            for (key, row) in &folded.rows {
-                if rows.get(key) != Some(row) {
-                    let state = if rows.contains_key(key) { "differs" } else { "is missing" };
-                    let what = format!("{target}: the row {row:?} of {partition}@{} {state}", folded.next_offset);
-                    return Err(violation(what));
-                }
+            let wrong = folded.rows.iter().find(|(key, row)| rows.get(*key) != Some(*row));
+            if let Some((key, row)) = wrong {
+                let (place, is_there) = (format!("{partition}@{}", folded.next_offset), rows.contains_key(key));
+                return Err(violation(format!("{target}: {row:?} of {place} is wrong; a row there: {is_there}")));
             }
         }
         if count == rows.len() {

@@ -12,7 +12,8 @@ use std::sync::{
 use tailrace_contract::{
     Applied, ApplyBatch, BatchEnd, BatchLimits, BoxFuture, Capabilities, ChangeStream, Checkpoint, ErrorKind, Log,
     LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionProgress, Position, Problem,
-    ReadProgress, Result, Sink, SinkWriter, Source, StartAt, TableFilter, TableMapping, TargetState, TargetTable,
+    ProgressStep, ReadProgress, Result, Sink, SinkWriter, Source, StartAt, TableFilter, TableMapping, TargetState,
+    TargetTable,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 use tokio::sync::watch;
@@ -292,10 +293,9 @@ impl SinkWriter for Mortal<dyn SinkWriter> {
     fn apply<'a>(&'a mut self, batch: ApplyBatch<'a>) -> BoxFuture<'a, Result<Applied>> {
         Box::pin(async move {
             let world = Arc::clone(&self.process.inner.world);
-            for step in batch.progress {
-                if step.from.next_offset.is_some_and(|from| step.next_offset <= from) {
-                    world.fail(Property::RowsMatchProgress, format!("a step that does not go forward: {step:?}"));
-                }
+            let is_backward = |step: &&ProgressStep| step.from.next_offset.is_some_and(|from| step.next_offset <= from);
+            if let Some(step) = batch.progress.iter().find(is_backward) {
+                world.fail(Property::RowsMatchProgress, format!("a step that does not go forward: {step:?}"));
             }
             let apply = async {
                 let applied = self.inner.apply(batch).await;

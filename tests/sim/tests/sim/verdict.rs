@@ -140,7 +140,7 @@ fn judge_target(world: &World) -> Result<(), Violation> {
     let tables: Vec<_> = world.log.ends().into_keys().map(|partition| partition.table).collect();
     for table in tables.iter().filter(|table| !world.is_lost(table)) {
         if world.source.rows(table) != world.sink.rows(&target_of(table)) {
-            return Err(violation(Property::TargetEqualsSource, &format!("the rows of {table} differ")));
+            return Err(violation(Property::TargetEqualsSource, format!("the rows of {table} differ")));
         }
     }
     Ok(())
