@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tailrace_contract::{Error, ErrorKind, Problem, Result, Severity, Sink, Source};
+use tailrace_contract::{Error, ErrorKind, Log, Problem, Result, Severity, Sink, Source, TableFilter, TablePattern};
 use tailrace_row::TableSchema;
 
 use crate::{
@@ -40,7 +40,7 @@ pub async fn capture(config: Config, context: RunContext) -> Result<()> {
     tracing::info!(source = %config.source.settings.endpoint, %identity, "the source answers");
     let Some(problems) = patiently(&context, "source", || source.check(&filter)).await? else { return Ok(()) };
     refuse_problems("the source can't be captured", &problems)?;
-    let Some(problems) = patiently(&context, "log", || log.check()).await? else { return Ok(()) };
+    let Some(problems) = check_log(&context, log.as_ref()).await? else { return Ok(()) };
     refuse_problems("the log can't be used", &problems)?;
     let capture = Capture {
         source,
@@ -64,8 +64,11 @@ pub async fn apply(config: Config, context: RunContext) -> Result<()> {
     if !capabilities.has_atomic_progress && !capabilities.has_versioned_writes {
         return Err(Error::refused("the target can store neither progress with rows nor versions of rows"));
     }
-    let Some(problems) = patiently(&context, "log", || log.check()).await? else { return Ok(()) };
+    let Some(problems) = check_log(&context, log.as_ref()).await? else { return Ok(()) };
     refuse_problems("the log can't be used", &problems)?;
+    // To a check a server that is away is a problem; asked a plain question it is an error that passes.
+    let Some(identity) = patiently(&context, "target", || sink.identity()).await? else { return Ok(()) };
+    tracing::info!(%identity, "the target answers");
     let Some(problems) = patiently(&context, "target", || sink.check(&[])).await? else { return Ok(()) };
     refuse_problems("the target can't be used", &problems)?;
     let apply = Apply {
@@ -118,11 +121,9 @@ pub struct TableStatements {
 pub async fn schema(config: Config, is_applied: bool) -> Result<Vec<TableStatements>> {
     let source = registry::source(config.source.settings.clone())?;
     let sink = registry::sink(config.target()?)?;
-    let schemas: Vec<Arc<TableSchema>> = source.tables(&config.rules.filter()).await?;
-    if schemas.is_empty() {
-        return Err(Error::refused("no table of the source matches a [[table]] section")
-            .hint("compare the names with SHOW TABLES; the account may also lack SELECT on them"));
-    }
+    let filter = config.rules.filter();
+    let schemas: Vec<Arc<TableSchema>> = source.tables(&filter).await?;
+    refuse_unmatched(&filter, &schemas)?;
     let names: Vec<_> = schemas.iter().map(|schema| schema.name().clone()).collect();
     let mappings = config.rules.mappings(&names)?;
     let mut tables = Vec::new();
@@ -133,6 +134,20 @@ pub async fn schema(config: Config, is_applied: bool) -> Result<Vec<TableStateme
         tables.push(TableStatements { source, target, statements, created });
     }
     Ok(tables)
+}
+
+/// A rule without a table is a mistake in the name, or a table that the account can't see.
+fn refuse_unmatched(filter: &TableFilter, schemas: &[Arc<TableSchema>]) -> Result<()> {
+    let has_table = |pattern: &&TablePattern| {
+        schemas.iter().any(|schema| pattern.matches(&schema.name().database, &schema.name().table))
+    };
+    let unmatched: Vec<String> =
+        filter.patterns.iter().filter(|pattern| !has_table(pattern)).map(ToString::to_string).collect();
+    if unmatched.is_empty() {
+        return Ok(());
+    }
+    Err(Error::refused(format!("the source has no table {}", unmatched.join(" and none ")))
+        .hint("compare the names in [[table]] with SHOW TABLES; the account may also lack SELECT on them"))
 }
 
 /// Tries until the server answers: a daemon may be started before its servers. None when asked to stop meanwhile.
@@ -165,6 +180,15 @@ async fn patiently<T, F: Future<Output = Result<T>>>(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The log's problems, once it answers. To a check a log that is away is a problem; asked a plain question it is an error
+/// that passes.
+async fn check_log(context: &RunContext, log: &dyn Log) -> Result<Option<Vec<Problem>>> {
+    if patiently(context, "log", || log.tables()).await?.is_none() {
+        return Ok(None);
+    }
+    patiently(context, "log", || log.check()).await
 }
 
 /// Warnings are told, errors refuse the start, all of them at once.
