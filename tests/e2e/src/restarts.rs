@@ -76,6 +76,9 @@ fn check(scene: Scene, server: &Server, stage: Stage) -> Result<()> {
         server.start()?;
         for process in &mut affected {
             process.wait_ready(RETURN_LIMIT)?;
+            let metrics = process.metrics()?;
+            let reconnects = ["capture", "apply"].map(|part| metrics.sum(&format!("tailrace_{part}_reconnects_total")));
+            ensure!(reconnects.iter().any(|count| *count > Some(0.0)), "no reconnect was counted: {reconnects:?}");
         }
     }
     wait_flowing(&scene, &ledger)?;

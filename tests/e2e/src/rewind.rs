@@ -64,7 +64,7 @@ fn end(apply: &mut Tailrace) -> Result<()> {
 /// moment of its own.
 fn rewind(scene: &Scene, dice: &mut Dice, number: usize) -> Result<()> {
     let partitions = scene.topic_ends(&scene.topic(LEDGER))?;
-    let together = dice.below(SNAPSHOTS);
+    let together = 1 + dice.below(SNAPSHOTS - 1);
     for (partition, _) in partitions {
         let moment = match number {
             0 => 0,

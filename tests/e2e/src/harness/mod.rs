@@ -26,7 +26,7 @@ pub(crate) use config::Addresses;
 pub(crate) use ledger::{KEYS, LEDGER, Ledger};
 pub(crate) use memory::{Sampler, Samples};
 pub(crate) use sql::Texts;
-pub(crate) use topics::Record;
+pub(crate) use topics::{Isolation, Record};
 
 /// How long a process may take until its health says 200.
 pub(crate) const READY_LIMIT: Duration = Duration::from_secs(60);

@@ -15,6 +15,15 @@ use super::Scene;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Which records a consumer sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// Those of committed transactions.
+    Committed,
+    /// Those of aborted ones too.
+    Uncommitted,
+}
+
 /// One record of a topic.
 pub(crate) struct Record<'a> {
     pub(crate) partition: i32,
@@ -40,8 +49,18 @@ impl Scene {
     }
 
     /// Calls `each` for every record of the topic that is committed now, partition by partition in their order.
-    pub(crate) fn read_topic(&self, topic: &str, mut each: impl FnMut(&Record<'_>) -> Result<()>) -> Result<()> {
-        let consumer = consumer(&self.servers.kafka)?;
+    pub(crate) fn read_topic(&self, topic: &str, each: impl FnMut(&Record<'_>) -> Result<()>) -> Result<()> {
+        self.read_topic_with(topic, Isolation::Committed, each)
+    }
+
+    /// The same with the choice of what is seen.
+    pub(crate) fn read_topic_with(
+        &self,
+        topic: &str,
+        isolation: Isolation,
+        mut each: impl FnMut(&Record<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let consumer = consumer(&self.servers.kafka, isolation)?;
         let ends = ends(&consumer, topic)?;
         let mut from = TopicPartitionList::new();
         for (partition, _) in ends.iter().filter(|(_, end)| *end > 0) {
@@ -68,7 +87,7 @@ impl Scene {
 
     /// Where committed records end: (partition, offset behind the last).
     pub(crate) fn topic_ends(&self, topic: &str) -> Result<Vec<(i32, i64)>> {
-        ends(&consumer(&self.servers.kafka)?, topic)
+        ends(&consumer(&self.servers.kafka, Isolation::Committed)?, topic)
     }
 
     /// Names of the scene's topics that hold tables.
@@ -77,10 +96,17 @@ impl Scene {
     }
 }
 
-fn consumer(kafka: &Kafka) -> Result<BaseConsumer> {
+fn consumer(kafka: &Kafka, isolation: Isolation) -> Result<BaseConsumer> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", kafka.address()?).set("group.id", "e2e").set("enable.auto.commit", "false");
-    config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+    config.set("enable.partition.eof", "true");
+    config.set(
+        "isolation.level",
+        match isolation {
+            Isolation::Committed => "read_committed",
+            Isolation::Uncommitted => "read_uncommitted",
+        },
+    );
     // The end of a partition is told by an answer without records, which the broker would hold back for half a second.
     config.set("fetch.wait.max.ms", "10");
     config.create().context("making a consumer")

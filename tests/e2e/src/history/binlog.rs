@@ -1,5 +1,6 @@
 //! What happened, from the output of `mysqlbinlog --verbose`. No value is read: only tables, operations and places.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -34,14 +35,22 @@ pub(super) fn read(scene: &Scene, start: &Start) -> Result<Vec<Statement>> {
         if file == start.file {
             command.arg(format!("--start-position={}", start.position));
         }
-        let mut child = command.arg(&file).stdout(Stdio::piped()).spawn().context("starting mysqlbinlog")?;
+        // It warns of what it was told to do.
+        let said = scene.folder().join("mysqlbinlog.log");
+        let said = File::create(&said).with_context(|| format!("creating {}", said.display()))?;
+        let mut child =
+            command.arg(&file).stdout(Stdio::piped()).stderr(said).spawn().context("starting mysqlbinlog")?;
         let output = BufReader::with_capacity(1 << 20, child.stdout.take().context("its output")?);
         let mut parser = Parser::new(&scene.database, file_number(&file)?);
         for line in output.split(b'\n') {
             parser.line(&line.context("reading mysqlbinlog")?)?;
         }
         let status = child.wait().context("waiting for mysqlbinlog")?;
-        ensure!(status.success(), "mysqlbinlog failed on {file}: {status}");
+        ensure!(
+            status.success(),
+            "mysqlbinlog failed on {file}: {status}; see its log in {}",
+            scene.folder().display()
+        );
         statements.extend(parser.end()?);
     }
     Ok(statements)

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Result, ensure};
 
-use crate::harness::Scene;
+use crate::harness::{Isolation, Scene};
 pub(crate) use binlog::Start;
 
 /// Where a row of the binlog stands: file number, begin of its rows event, number in the event.
@@ -74,11 +74,29 @@ impl Scene {
         binlog::end(self)
     }
 
-    /// Judges everything that happened to the scene's tables since `start`. The topics must be complete.
-    pub(crate) fn judge_history(&self, start: &Start) -> Result<Judged> {
+    /// Everything that happened to the scene's tables since then.
+    pub(crate) fn history_since(&self, start: &Start) -> Result<History<'_>> {
         let statements = binlog::read(self, start)?;
         ensure!(!statements.is_empty(), "mysqlbinlog printed no change of {}: nothing to judge", self.database);
-        judge(&statements, seen::read(self)?)
+        Ok(History { scene: self, statements })
+    }
+
+    /// Judges everything that happened to the scene's tables since then. The topics must be complete.
+    pub(crate) fn judge_history(&self, start: &Start) -> Result<Judged> {
+        self.history_since(start)?.judge(Isolation::Committed)
+    }
+}
+
+/// What happened.
+pub(crate) struct History<'a> {
+    scene: &'a Scene,
+    statements: Vec<Statement>,
+}
+
+impl History<'_> {
+    /// Holds what a consumer sees against it.
+    pub(crate) fn judge(&self, isolation: Isolation) -> Result<Judged> {
+        judge(&self.statements, seen::read(self.scene, isolation)?)
     }
 }
 

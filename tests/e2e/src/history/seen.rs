@@ -5,13 +5,13 @@ use serde_json::Value;
 
 use super::binlog::file_number;
 use super::{Operation, Place, Seen};
-use crate::harness::{Record, Scene};
+use crate::harness::{Isolation, Record, Scene};
 
-pub(super) fn read(scene: &Scene) -> Result<Vec<Seen>> {
+pub(super) fn read(scene: &Scene, isolation: Isolation) -> Result<Vec<Seen>> {
     let mut seen = Vec::new();
     for topic in scene.table_topics()? {
         let table = topic.rsplit('.').next().unwrap_or_default();
-        scene.read_topic(&topic, |record| {
+        scene.read_topic_with(&topic, isolation, |record| {
             let parsed = parse(table, record);
             seen.push(parsed.with_context(|| format!("{topic}[{}]@{}", record.partition, record.offset))?);
             Ok(())
