@@ -241,7 +241,8 @@ struct Opened {
 }
 
 /// Waits for the first worker to end, or for the watch; then asks all to stop and waits for them, so that each has finished
-/// its batch. The first end counts.
+/// its batch. The first end counts, unless a later one is an error that does not pass: who lost a connection and was fenced
+/// meanwhile must not come back.
 async fn first_end(
     mut workers: Group<Result<Ended>>,
     watch: impl Future<Output = Result<Ended>>,
@@ -264,6 +265,9 @@ async fn first_end(
             ended = watch.as_mut(), if first.is_none() => ended,
         };
         stop.request();
-        first.get_or_insert(ended);
+        let is_grave = |end: &Result<Ended>| matches!(end, Err(error) if error.kind() != ErrorKind::Transient);
+        if first.as_ref().is_none_or(|first| is_grave(&ended) && !is_grave(first)) {
+            first = Some(ended);
+        }
     }
 }

@@ -379,3 +379,19 @@ async fn the_log_hears_how_far_it_is_applied() {
     assert!(ended(apply).await.is_err());
     ended(capture).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_worker_outranks_a_sibling_that_only_lost_its_connection() {
+    let scene = Scene::new(4);
+    scene.insert(0, 0..40);
+    let mut kinds = vec![ErrorKind::Fenced, ErrorKind::Transient];
+    let fails = move |call| if call == Call::SinkApply { kinds.pop().map(Fault::Fail) } else { None };
+    scene.sink.faults().decide_by(fails);
+    let capture = scene.capture(CommitLimits::default());
+    until("records in the log", MINUTE, || scene.log.commits().len() > 1).await;
+    let apply = scene.apply(ApplyLimits { workers: 2, ..APPLY });
+    assert_eq!(ended(apply).await.unwrap_err().kind(), ErrorKind::Fenced);
+    assert_eq!(scene.sink.faults().calls(Call::SinkClaim), 1, "it does not claim again what another process owns");
+    scene.stop.request();
+    ended(capture).await.unwrap();
+}
