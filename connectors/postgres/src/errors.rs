@@ -57,9 +57,14 @@ impl TableRefusal {
         !self.sqlstate.starts_with("42")
     }
 
+    /// Whether two rows claim one unique value.
+    pub(crate) fn is_unique_collision(&self) -> bool {
+        matches!(self.sqlstate.as_str(), "23505" | "23P01")
+    }
+
     /// Whether another row, written earlier or later, may be what it collides with.
     pub(crate) fn is_collision(&self) -> bool {
-        matches!(self.sqlstate.as_str(), "23505" | "23503" | "23P01")
+        self.is_unique_collision() || self.sqlstate == "23503"
     }
 }
 

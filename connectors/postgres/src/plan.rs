@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) stage: Stage,
     /// Whether every row of an upsert counts as written: not where an existing row is left alone.
     pub(crate) counts_all: bool,
+    /// Whether a row may be deleted and written again in one transaction: nothing hangs on the delete.
+    pub(crate) may_clear: bool,
 }
 
 /// The temporary table through which big batches go; made when the first one comes.
@@ -74,6 +76,7 @@ impl Plan {
             upsert_arrays: statements.upsert_arrays().into(),
             delete_arrays: statements.delete_arrays().into(),
             stage: statements.stage(),
+            may_clear: shape.foreign_keys.is_empty() && shape.triggers.is_empty() && shape.rules.is_empty(),
             counts_all: has_rest || !statements.forms.is_empty(),
             columns,
             key,

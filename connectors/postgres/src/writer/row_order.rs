@@ -2,7 +2,9 @@
 //!
 //! A bulk batch deletes first and then writes in key order; two rows that hand a unique value on may collide by that. In the
 //! source's order they don't, unless the batch has collapsed several changes of one row: what still collides is tried again
-//! after the rest, until nothing moves any more. Then the first record that can't be written is named and nothing is kept.
+//! after the rest, until nothing moves any more. Rows that swapped a unique value by way of a third then still stand in each
+//! other's way: what the target has of them is deleted once, in the same transaction. Then the first record that can't be
+//! written is named and nothing is kept.
 //!
 //! Runs of rows share a statement as long as that works; around a refused row the runs shrink to one. So a batch with one
 //! bad row costs a few statements more, not one per row.
@@ -50,10 +52,16 @@ impl Writer {
         session.begin().await?;
         let mut attempt = Attempt { session, batch, plans, applied: Applied::default() };
         let mut steps = in_order(batch);
+        let mut may_clear = true;
         loop {
             let before = steps.len();
             let (left, refusal) = attempt.write_steps(&steps).await?;
             match (left.first(), refusal) {
+                (Some(_), Some(refusal)) if left.len() == before && may_clear && attempt.may_clear(&left, &refusal) => {
+                    may_clear = false;
+                    attempt.clear(&left).await?;
+                    steps = left;
+                }
                 (Some(first), Some(refusal)) if left.len() == before || !refusal.is_collision() => {
                     return Err(BatchFailure::Other(blame(*first, batch, &refusal)));
                 }
@@ -101,6 +109,26 @@ impl Attempt<'_> {
             }
         }
         Ok((left, first_refusal))
+    }
+
+    /// Whether the steps may stand in each other's way, and deleting a row to write it again at once concerns nobody else.
+    fn may_clear(&self, steps: &[Step], refusal: &TableRefusal) -> bool {
+        let is_own = |step: &Step| matches!(step.row, RowRef::After(_)) && self.plans[step.place].plan.may_clear;
+        steps.len() > 1 && refusal.is_unique_collision() && steps.iter().all(is_own)
+    }
+
+    /// Deletes what the target has of rows that are about to be written again.
+    async fn clear(&mut self, steps: &[Step]) -> Result<(), BatchFailure> {
+        let mut at = 0;
+        while at < steps.len() {
+            let run = &steps[at..at + run_len(&steps[at..], RUN_MAX)];
+            let refs: Vec<RowRef> = run.iter().map(|step| step.row).collect();
+            let place = run[0].place;
+            let rows = Rows { plan: &self.plans[place].plan, batch: self.batch.records, rows: &refs };
+            rows.delete(self.session).await.map_err(|failure| BatchFailure::of_rows(place, failure))?;
+            at += run.len();
+        }
+        Ok(())
     }
 
     async fn write_run(&mut self, run: &[Step]) -> Result<RunOutcome, BatchFailure> {

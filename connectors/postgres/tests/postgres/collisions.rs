@@ -48,6 +48,31 @@ async fn a_chain_of_values_goes_in_the_sources_order() {
     }
 }
 
+/// In the source one of them had a third value for a moment; the batch has only where they ended.
+#[tokio::test]
+async fn rows_that_swapped_their_values_go_through() {
+    let bench = bench("swapped_values").await;
+    let schema = schema(&[("id", BIGINT), ("code", INT)], &[0]);
+    let mut changes = Changes::new(&schema);
+    changes.upsert(&row(1, 2)).upsert(&row(2, 1)).upsert(&row(11, 12)).upsert(&row(12, 13)).upsert(&row(13, 11));
+    bench.apply(&changes).await.unwrap();
+    let sql = "SELECT id, code FROM shop.things WHERE id <> code ORDER BY id";
+    assert_eq!(bench.ask(sql).await, ["1|2", "2|1", "11|12", "12|13", "13|11"]);
+    assert_eq!(bench.ask("SELECT count(*) FROM shop.things").await, ["2000"]);
+}
+
+/// Where a delete would reach rows of another table, a swap stops the table and touches nothing.
+#[tokio::test]
+async fn a_swap_is_not_bought_with_other_rows() {
+    let bench = bench("swap_with_children").await;
+    bench.run("CREATE TABLE shop.parts (thing bigint REFERENCES shop.things ON DELETE CASCADE)").await;
+    bench.run("INSERT INTO shop.parts VALUES (1), (2)").await;
+    let schema = schema(&[("id", BIGINT), ("code", INT)], &[0]);
+    let error = bench.apply(Changes::new(&schema).upsert(&row(1, 2)).upsert(&row(2, 1))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TableFailed);
+    assert_eq!(bench.ask("SELECT count(*) FROM shop.parts").await, ["2"]);
+}
+
 /// A collision that no order resolves names the record and keeps nothing.
 #[tokio::test]
 async fn a_real_collision_is_named() {
