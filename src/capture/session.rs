@@ -72,7 +72,8 @@ impl Capture {
         if self.start == StartAt::Now {
             self.warn_of_history().await?;
         }
-        let checkpoint = Checkpoint { epoch: Epoch(1), mark: Mark { position, transactions: 0 }, split: None };
+        let mark = Mark { position, transactions: 0 };
+        let checkpoint = Checkpoint { epoch: new_epoch(seconds_now()), mark, split: None };
         writer.commit(&checkpoint).await?;
         tracing::info!(position = %checkpoint.mark.position, start = ?self.start, "capture begins; there was no checkpoint");
         Ok(checkpoint)
@@ -88,6 +89,14 @@ impl Capture {
         }
         Ok(())
     }
+}
+
+/// The epoch of a log that has no checkpoint: the second in which it begins. Transactions are counted from zero again, and
+/// a target may hold sequences of an earlier checkpoint that was lost or deleted. Were the new ones not above them, apply
+/// would take every record for one that it has, and drop it.
+fn new_epoch(seconds_since_1970: f64) -> Epoch {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to an integer stops at its limits")]
+    Epoch((seconds_since_1970 as u32).max(1))
 }
 
 /// What a session works with.
@@ -272,5 +281,22 @@ impl WritingHalf<'_> {
     async fn commit_rest(&mut self) -> Result<()> {
         let state = &self.uncommitted;
         if state.records > 0 || state.mark != state.committed.mark { self.commit().await } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tailrace_row::Sequence;
+
+    use super::*;
+
+    #[test]
+    fn e15_a_log_without_checkpoint_begins_above_all_that_went_before() {
+        let first = |epoch| Sequence { epoch, transaction: 1, event: 0, row: 0 };
+        let last = |epoch| Sequence { epoch, transaction: u64::MAX, event: u32::MAX, row: u32::MAX };
+        let now = seconds_now();
+        assert!(first(new_epoch(now)) > last(Epoch(1)), "above what was counted from a fixed epoch");
+        assert!(first(new_epoch(now + 1.0)) > last(new_epoch(now)));
+        assert_eq!(new_epoch(0.0), Epoch(1), "a clock that was never set");
     }
 }
