@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 use tailrace_contract::{Checkpoint, Error, Result};
 
-use crate::small_topic::{SmallRecord, SmallTopic, not_understood};
+use crate::small_topic::{SmallRecord, SmallTopicReader, not_understood};
 
 /// The newest format that this version reads, and the one that it writes.
 const FORMAT: u32 = 1;
@@ -67,15 +67,15 @@ pub(crate) fn capture_value(owner: &str, has_inline_schemas: bool, checkpoint: &
 }
 
 /// The last committed checkpoint, if there is one. Blocks.
-pub(crate) fn last_checkpoint(topic_name: &str, topic: &SmallTopic) -> Result<Option<StoredCheckpoint>> {
-    let last = topic.last(|record| record.key != OWNER_KEY.as_bytes())?;
-    last.map(|record| read_capture(topic_name, &record)).transpose()
+pub(crate) fn last_checkpoint(topic: &str, reader: &SmallTopicReader) -> Result<Option<StoredCheckpoint>> {
+    let last = reader.last(topic, |record| record.key != OWNER_KEY.as_bytes())?;
+    last.map(|record| read_capture(topic, &record)).transpose()
 }
 
 /// The owner named by the last committed record, if there is any. Blocks.
-pub(crate) fn last_owner(topic_name: &str, topic: &SmallTopic) -> Result<Option<String>> {
-    let last = topic.last(|_| true)?;
-    last.map(|record| read_owner(topic_name, &record)).transpose()
+pub(crate) fn last_owner(topic: &str, reader: &SmallTopicReader) -> Result<Option<String>> {
+    let last = reader.last(topic, |_| true)?;
+    last.map(|record| read_owner(topic, &record)).transpose()
 }
 
 fn read_capture(topic: &str, record: &SmallRecord) -> Result<StoredCheckpoint> {

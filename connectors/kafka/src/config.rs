@@ -98,7 +98,8 @@ impl ClientSettings {
             },
         );
         config.set("auto.offset.reset", "error").set("enable.partition.eof", "true").set("check.crcs", "true");
-        config.set("fetch.wait.max.ms", "100").set("fetch.error.backoff.ms", "50");
+        // A question on the connection of a fetch waits behind it, and so does the end of a partition.
+        config.set("fetch.wait.max.ms", "10").set("fetch.error.backoff.ms", "50");
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         // Needed for assigning partitions; nothing is ever committed under it.
         config.set("group.id", format!("{}.look", self.settings.prefix));

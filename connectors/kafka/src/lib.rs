@@ -39,7 +39,7 @@ use crate::{
     config::ClientSettings,
     debezium::RecordStyle,
     schemas::SchemaBook,
-    small_topic::{ReadTo, SmallTopic},
+    small_topic::{ReadTo, SmallTopicReader},
     topics::{TopicKeeper, TopicNames, TopicOwners},
     transaction::{Outgoing, Transaction},
 };
@@ -183,7 +183,7 @@ impl Shared {
     fn schema_book(&self, to: ReadTo) -> Result<SchemaBook> {
         let topic = self.names.schemas();
         let mut book = SchemaBook::default();
-        book.refresh(&topic, &SmallTopic::open(&self.clients, &topic)?, to)?;
+        book.refresh(&topic, &SmallTopicReader::open(&self.clients)?, to)?;
         Ok(book)
     }
 

@@ -40,8 +40,8 @@ use crate::{
     errors,
     record_headers::{RecordHeaders, read_headers},
     schemas::SchemaBook,
-    small_topic::{ReadTo, SmallTopic},
-    watch::BrokerWatch,
+    small_topic::{ReadTo, SmallTopicReader},
+    watch::{BrokerWatch, hear},
 };
 
 /// How long a step of waiting blocks the task.
@@ -396,12 +396,12 @@ fn unknown_schema(shared: &Shared, schema: tailrace_row::SchemaId) -> String {
 
 fn refresh_schemas(shared: &Shared, book: &mut SchemaBook, to: ReadTo) -> Result<()> {
     let topic = shared.names.schemas();
-    book.refresh(&topic, &SmallTopic::open(&shared.clients, &topic)?, to)
+    book.refresh(&topic, &SmallTopicReader::open(&shared.clients)?, to)
 }
 
 fn watermarks(consumer: &BaseConsumer<BrokerWatch>, topic: &str, partition: &LogPartition) -> Result<(i64, i64)> {
     consumer.fetch_watermarks(topic, kafka_partition(partition), ANSWER_TIMEOUT).map_err(|error| {
-        while consumer.poll(Duration::ZERO).is_some() {}
+        hear(consumer);
         let doing = format!("asking for the offsets of {topic}[{}]", partition.index);
         match error.rdkafka_error_code() {
             Some(

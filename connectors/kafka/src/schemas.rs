@@ -19,7 +19,7 @@ use tailrace_row::{SchemaId, TableName, TableSchema};
 use crate::{
     checkpoint::check_format,
     debezium::TableForm,
-    small_topic::{ReadTo, SmallRecord, SmallTopic, not_understood},
+    small_topic::{ReadTo, SmallRecord, SmallTopicReader, not_understood},
 };
 
 const FORMAT: u32 = 1;
@@ -55,14 +55,14 @@ enum Entry {
 
 impl SchemaBook {
     /// Reads on in the topic. Blocks.
-    pub(crate) fn refresh(&mut self, topic_name: &str, topic: &SmallTopic, to: ReadTo) -> Result<()> {
-        let (records, next_offset) = topic.read_on(self.next_offset, to)?;
+    pub(crate) fn refresh(&mut self, topic: &str, reader: &SmallTopicReader, to: ReadTo) -> Result<()> {
+        let (records, next_offset) = reader.read_on(topic, self.next_offset, to)?;
         for record in records {
             let Some(id) = std::str::from_utf8(&record.key).ok().and_then(|key| key.parse().ok()) else {
-                return Err(not_understood(topic_name, &record, "has a key that is no schema's name")
+                return Err(not_understood(topic, &record, "has a key that is no schema's name")
                     .hint("something else writes into this topic: use another prefix"));
             };
-            let entry = match read_schema(topic_name, id, &record) {
+            let entry = match read_schema(topic, id, &record) {
                 Ok(form) => Entry::Known(Arc::new(form)),
                 Err(error) => Entry::Broken(error.to_string()),
             };

@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
-    config::FromClientConfigAndContext,
+    config::{ClientConfig, FromClientConfigAndContext},
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
+    topic_partition_list::TopicPartitionListElem,
 };
-use tailrace_contract::{Error, Result};
+use tailrace_contract::{Error, ErrorKind, Result};
 
 use crate::{
     config::{ANSWER_TIMEOUT, ClientSettings, Isolation},
     errors,
-    watch::BrokerWatch,
+    watch::{BrokerWatch, hear},
 };
 
 /// How long one poll waits for something to come.
@@ -43,74 +44,38 @@ pub(crate) enum ReadTo {
     Everything,
 }
 
-/// A consumer of one small topic. Its calls block.
-pub(crate) struct SmallTopic {
-    topic: String,
-    clients: ClientSettings,
+/// Reads one small topic: the client takes a second to change to another. Its calls block.
+pub(crate) struct SmallTopicReader {
+    /// Reads committed records.
     consumer: BaseConsumer<BrokerWatch>,
+    /// Asks where everything ends, undecided transactions included.
+    asker: BaseConsumer<BrokerWatch>,
 }
 
-impl SmallTopic {
-    pub(crate) fn open(clients: &ClientSettings, topic: &str) -> Result<Self> {
-        let consumer = connect(clients, Isolation::Committed)?;
-        Ok(Self { topic: topic.to_owned(), clients: clients.clone(), consumer })
+impl SmallTopicReader {
+    pub(crate) fn open(clients: &ClientSettings) -> Result<Self> {
+        let consumer = connect(&clients.looker(Isolation::Committed)?)?;
+        let mut config = clients.looker(Isolation::Uncommitted)?;
+        // Without a group it only asks; a consumer with one takes a tenth of a second to close.
+        config.remove("group.id");
+        Ok(Self { consumer, asker: connect(&config)? })
     }
 
-    /// The offsets between which records may lie.
-    pub(crate) fn bounds(&self, to: ReadTo) -> Result<(i64, i64)> {
-        match to {
-            ReadTo::Committed => self.watermarks(&self.consumer),
-            ReadTo::Everything => self.watermarks(&connect(&self.clients, Isolation::Uncommitted)?),
-        }
-    }
-
-    /// The committed records with offsets from `from` to before `end`, in order.
-    pub(crate) fn read(&self, from: i64, end: i64) -> Result<Vec<SmallRecord>> {
-        let mut records = Vec::new();
-        if from >= end {
-            return Ok(records);
-        }
-        self.assign(from)?;
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
-        while self.position()? < end {
-            match self.consumer.poll(POLL_INTERVAL) {
-                Some(Ok(message)) if message.offset() < end => records.push(small_record(&message)),
-                Some(Ok(_)) => break,
-                None | Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(error)) => {
-                    let error = errors::from_wait(&error, &self.doing(), self.consumer.context());
-                    // Brokers that are away come back; what else is wrong stays wrong.
-                    if error.kind() != tailrace_contract::ErrorKind::Transient {
-                        return Err(error);
-                    }
-                }
-            }
-            if Instant::now() > deadline {
-                return Err(errors::from_wait(&timed_out(), &self.doing(), self.consumer.context()).at(format!(
-                    "{}[0]@{}, before {end}",
-                    self.topic,
-                    self.position()?
-                )));
-            }
-        }
-        Ok(records)
-    }
-
-    /// All committed records from `from` on, and where the next read begins.
-    pub(crate) fn read_on(&self, from: i64, to: ReadTo) -> Result<(Vec<SmallRecord>, i64)> {
-        let (low, end) = self.bounds(to)?;
-        let records = self.read(from.max(low), end)?;
+    /// The committed records from `from` on, and where the next read begins.
+    pub(crate) fn read_on(&self, topic: &str, from: i64, to: ReadTo) -> Result<(Vec<SmallRecord>, i64)> {
+        let (low, end) = self.bounds(topic, to)?;
+        let records = self.read(topic, from.max(low), end)?;
         Ok((records, end.max(from)))
     }
 
     /// The last committed record that `is_wanted`, searched from the end of everything backwards in growing steps.
-    pub(crate) fn last(&self, is_wanted: impl Fn(&SmallRecord) -> bool) -> Result<Option<SmallRecord>> {
+    pub(crate) fn last(&self, topic: &str, is_wanted: impl Fn(&SmallRecord) -> bool) -> Result<Option<SmallRecord>> {
         const FIRST_STEP: i64 = 500;
-        let (low, mut end) = self.bounds(ReadTo::Everything)?;
+        let (low, mut end) = self.bounds(topic, ReadTo::Everything)?;
         let mut step = FIRST_STEP;
         while end > low {
             let from = (end - step).max(low);
-            let found = self.read(from, end)?.into_iter().rev().find(|record| is_wanted(record));
+            let found = self.read(topic, from, end)?.into_iter().rev().find(|record| is_wanted(record));
             if found.is_some() {
                 return Ok(found);
             }
@@ -120,36 +85,70 @@ impl SmallTopic {
         Ok(None)
     }
 
-    fn watermarks(&self, consumer: &BaseConsumer<BrokerWatch>) -> Result<(i64, i64)> {
-        consumer.fetch_watermarks(&self.topic, 0, ANSWER_TIMEOUT).map_err(|error| {
-            while consumer.poll(Duration::ZERO).is_some() {}
-            errors::from_wait(&error, &self.doing(), consumer.context())
+    /// The offsets between which records may lie.
+    fn bounds(&self, topic: &str, to: ReadTo) -> Result<(i64, i64)> {
+        let asker = match to {
+            ReadTo::Committed => &self.consumer,
+            ReadTo::Everything => &self.asker,
+        };
+        asker.fetch_watermarks(topic, 0, ANSWER_TIMEOUT).map_err(|error| {
+            hear(asker);
+            errors::from_wait(&error, &doing(topic), asker.context())
         })
     }
 
-    fn assign(&self, from: i64) -> Result<()> {
+    /// The committed records with offsets from `from` to before `end`, in order.
+    fn read(&self, topic: &str, from: i64, end: i64) -> Result<Vec<SmallRecord>> {
+        let mut records = Vec::new();
+        if from >= end {
+            return Ok(records);
+        }
+        self.assign(topic, from)?;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        while self.position(topic)? < end {
+            match self.consumer.poll(POLL_INTERVAL) {
+                Some(Ok(message)) if message.offset() < end => records.push(small_record(&message)),
+                Some(Ok(_)) => break,
+                None | Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) => self.judge(topic, &error)?,
+            }
+            if Instant::now() > deadline {
+                let place = format!("{topic}[0]@{}, before {end}", self.position(topic)?);
+                return Err(errors::from_wait(&timed_out(), &doing(topic), self.consumer.context()).at(place));
+            }
+        }
+        Ok(records)
+    }
+
+    /// Brokers that are away come back; what else is wrong stays wrong.
+    fn judge(&self, topic: &str, error: &KafkaError) -> Result<()> {
+        let error = errors::from_wait(error, &doing(topic), self.consumer.context());
+        if error.kind() == ErrorKind::Transient { Ok(()) } else { Err(error) }
+    }
+
+    fn assign(&self, topic: &str, from: i64) -> Result<()> {
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.topic, 0, Offset::Offset(from))
+        list.add_partition_offset(topic, 0, Offset::Offset(from))
             .and_then(|()| self.consumer.assign(&list))
-            .map_err(|error| errors::from_kafka(&error, &self.doing()))
+            .map_err(|error| errors::from_kafka(&error, &doing(topic)))
     }
 
     /// Behind the last record or marker that was passed; -1 before the first.
-    fn position(&self) -> Result<i64> {
-        let positions = self.consumer.position().map_err(|error| errors::from_kafka(&error, &self.doing()))?;
-        Ok(match positions.elements().first().map(rdkafka::topic_partition_list::TopicPartitionListElem::offset) {
+    fn position(&self, topic: &str) -> Result<i64> {
+        let positions = self.consumer.position().map_err(|error| errors::from_kafka(&error, &doing(topic)))?;
+        Ok(match positions.elements().first().map(TopicPartitionListElem::offset) {
             Some(Offset::Offset(offset)) => offset,
             _ => -1,
         })
     }
-
-    fn doing(&self) -> String {
-        format!("reading topic {}", self.topic)
-    }
 }
 
-fn connect(clients: &ClientSettings, isolation: Isolation) -> Result<BaseConsumer<BrokerWatch>> {
-    BaseConsumer::from_config_and_context(&clients.looker(isolation)?, BrokerWatch::default())
+fn doing(topic: &str) -> String {
+    format!("reading topic {topic}")
+}
+
+fn connect(config: &ClientConfig) -> Result<BaseConsumer<BrokerWatch>> {
+    BaseConsumer::from_config_and_context(config, BrokerWatch::default())
         .map_err(|error| errors::from_kafka(&error, "connecting to Kafka"))
 }
 

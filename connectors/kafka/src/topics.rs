@@ -33,7 +33,7 @@ use crate::{
     blocking::block,
     config::{ANSWER_TIMEOUT, BATCH_BYTES, ClientSettings, Isolation},
     errors,
-    watch::BrokerWatch,
+    watch::{BrokerWatch, hear},
 };
 
 /// Kafka's longest name.
@@ -189,11 +189,11 @@ pub(crate) fn alter_command(topic: &str) -> String {
     format!("kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name {topic} --add-config")
 }
 
-/// Looks at topics and makes them.
+/// Looks at topics and makes them. Dropping it blocks for a moment.
 pub(crate) struct TopicKeeper {
     settings: Arc<LogSettings>,
-    clients: ClientSettings,
     looker: BaseConsumer<BrokerWatch>,
+    admin: AdminClient<DefaultClientContext>,
 }
 
 impl TopicKeeper {
@@ -204,7 +204,9 @@ impl TopicKeeper {
         config.remove("group.id");
         let looker = BaseConsumer::from_config_and_context(&config, BrokerWatch::default())
             .map_err(|error| errors::from_kafka(&error, "connecting to Kafka"))?;
-        Ok(Self { settings: Arc::clone(settings), clients, looker })
+        let admin = AdminClient::from_config_and_context(&clients.client()?, DefaultClientContext)
+            .map_err(|error| errors::from_kafka(&error, "connecting to Kafka"))?;
+        Ok(Self { settings: Arc::clone(settings), looker, admin })
     }
 
     /// The topics that a log needs for these tables.
@@ -268,9 +270,8 @@ impl TopicKeeper {
             return Ok(Vec::new());
         }
         let doing = "asking for the settings of topics";
-        let admin = self.admin()?;
-        let answer = admin.describe_configs(what, &admin_options()).await.map_err(|error| from_admin(&error, doing))?;
-        block(|| drop(admin));
+        let answer = self.admin.describe_configs(what, &admin_options()).await;
+        let answer = answer.map_err(|error| from_admin(&error, doing))?;
         let mut all = Vec::with_capacity(answer.len());
         for resource in answer {
             let resource = resource.map_err(|code| errors::from_code(code, doing))?;
@@ -291,8 +292,7 @@ impl TopicKeeper {
         };
         block(|| {
             self.looker.fetch_metadata(topic, ANSWER_TIMEOUT).map_err(|error| {
-                // Events wait in the queue until somebody polls: the reason is among them.
-                while self.looker.poll(std::time::Duration::ZERO).is_some() {}
+                hear(&self.looker);
                 errors::from_wait(&error, &doing, self.looker.context())
             })
         })
@@ -322,9 +322,7 @@ impl TopicKeeper {
             let new = NewTopic::new(&topic.name, partitions, replication);
             topics.push(settings.iter().fold(new, |new, (key, value)| new.set(key, value)));
         }
-        let admin = self.admin()?;
-        let made = admin.create_topics(&topics, &admin_options()).await;
-        block(|| drop(admin));
+        let made = self.admin.create_topics(&topics, &admin_options()).await;
         for outcome in made.map_err(|error| from_admin(&error, "creating topics"))? {
             match outcome {
                 Ok(name) => tracing::info!(topic = %name, "created topic"),
@@ -347,12 +345,6 @@ impl TopicKeeper {
             }
         }
         Ok(())
-    }
-
-    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
-        let config = self.clients.client()?;
-        AdminClient::from_config_and_context(&config, DefaultClientContext)
-            .map_err(|error| errors::from_kafka(&error, "connecting to Kafka"))
     }
 }
 

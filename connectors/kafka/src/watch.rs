@@ -13,7 +13,7 @@ use std::{
 use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
-    consumer::ConsumerContext,
+    consumer::{BaseConsumer, ConsumerContext},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     topic_partition_list::TopicPartitionList,
 };
@@ -126,6 +126,15 @@ impl ConsumerContext for BrokerWatch {
         if let Err(error) = result {
             tracing::debug!(%error, "offsets for lag tools were not taken; nothing rests on them");
         }
+    }
+}
+
+/// Takes what a client says while nobody polls it: the reason why a call failed is among it.
+pub(crate) fn hear(consumer: &BaseConsumer<BrokerWatch>) {
+    const EVENTS_MAX: usize = 100;
+    // Log lines count as nothing, so an empty poll does not mean that the queue is empty.
+    for _ in 0..EVENTS_MAX {
+        let _ = consumer.poll(Duration::ZERO);
     }
 }
 

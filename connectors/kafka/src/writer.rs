@@ -30,7 +30,7 @@ use crate::{
     config::RECORD_BYTES_MAX,
     debezium::{Encoded, Encoder, RecordForm, RecordSink, TableForm, header},
     schemas::schema_value,
-    small_topic::{ReadTo, SmallTopic},
+    small_topic::{ReadTo, SmallTopicReader},
     topics::{TopicFacts, TopicKeeper, TopicOwners},
     transaction::{Outgoing, Transaction},
 };
@@ -48,6 +48,7 @@ const ONE_CAPTURE: &str =
 /// See the module.
 pub(crate) struct KafkaWriter {
     shared: Arc<Shared>,
+    keeper: TopicKeeper,
     transaction: Transaction,
     /// Our name in the checkpoint topic.
     owner: String,
@@ -71,16 +72,14 @@ struct Route {
 pub(crate) async fn open(shared: &Arc<Shared>) -> Result<OpenedWriter> {
     let keeper = TopicKeeper::new(&shared.settings)?;
     keeper.ensure(&keeper.wanted(&shared.names, [])).await?;
-    block(|| {
-        drop(keeper);
-        open_blocking(shared)
-    })
+    block(|| open_blocking(shared, keeper))
 }
 
-fn open_blocking(shared: &Arc<Shared>) -> Result<OpenedWriter> {
+fn open_blocking(shared: &Arc<Shared>, keeper: TopicKeeper) -> Result<OpenedWriter> {
     let transaction = Transaction::open(&shared.clients, &format!("{}.capture", shared.settings.prefix))?;
     let mut writer = KafkaWriter {
         shared: Arc::clone(shared),
+        keeper,
         transaction,
         owner: uuid::Uuid::new_v4().to_string(),
         encoder: Encoder::new(shared.style.clone()),
@@ -90,9 +89,7 @@ fn open_blocking(shared: &Arc<Shared>) -> Result<OpenedWriter> {
         new_schemas: HashSet::new(),
     };
     writer.write_owner().map_err(|error| writer.judge_while_opening(error))?;
-    let checkpoint_topic = shared.names.checkpoint();
-    let stored =
-        checkpoint::last_checkpoint(&checkpoint_topic, &SmallTopic::open(&shared.clients, &checkpoint_topic)?)?;
+    let stored = checkpoint::last_checkpoint(&shared.names.checkpoint(), &SmallTopicReader::open(&shared.clients)?)?;
     if let Some(stored) = &stored {
         shared.check_key_style(stored.has_inline_schemas)?;
     }
@@ -179,10 +176,8 @@ impl KafkaWriter {
             return Ok(());
         }
         let topic = self.topic_owners.claim(&self.shared.names, schema.name())?;
-        let keeper = TopicKeeper::new(&self.shared.settings)?;
-        let wanted = keeper.wanted(&self.shared.names, [topic]);
-        let mut facts = keeper.ensure(&wanted[wanted.len() - 1..]).await?;
-        block(|| drop(keeper));
+        let wanted = self.keeper.wanted(&self.shared.names, [topic]);
+        let mut facts = self.keeper.ensure(&wanted[wanted.len() - 1..]).await?;
         let (Some(facts), Some(wanted)) = (facts.pop(), wanted.into_iter().next_back()) else {
             unreachable!("one topic was asked for");
         };
@@ -231,11 +226,11 @@ impl KafkaWriter {
 
     /// The name of another writer that owns the log. Our own name is believed only after a while.
     fn other_owner(&self) -> Result<Option<String>> {
-        let topic_name = self.shared.names.checkpoint();
-        let topic = SmallTopic::open(&self.shared.clients, &topic_name)?;
+        let topic = self.shared.names.checkpoint();
+        let reader = SmallTopicReader::open(&self.shared.clients)?;
         let deadline = Instant::now() + TAKE_OVER_TIME;
         loop {
-            let owner = checkpoint::last_owner(&topic_name, &topic)?;
+            let owner = checkpoint::last_owner(&topic, &reader)?;
             match owner {
                 Some(owner) if owner != self.owner => return Ok(Some(owner)),
                 Some(_) | None if Instant::now() > deadline => return Ok(None),

@@ -221,6 +221,30 @@ pub(crate) mod raw {
         producer.flush(TIMEOUT).expect("acknowledged");
     }
 
+    /// Sends the same record many times.
+    pub(crate) fn send_often(kafka: &Kafka, topic: &str, key: &str, value: &[u8], count: usize) {
+        let producer: BaseProducer = config(kafka).create().expect("a producer");
+        for _ in 0..count {
+            let record = BaseRecord::to(topic).partition(0).key(key).payload(value);
+            producer.send(record).map_err(|(error, _)| error).expect("sent");
+        }
+        producer.flush(TIMEOUT).expect("acknowledged");
+    }
+
+    /// Sends records in a transaction that is aborted when they have reached the broker.
+    pub(crate) fn send_aborted(kafka: &Kafka, topic: &str, count: usize) {
+        let id = format!("{topic}.aborted");
+        let producer: BaseProducer = config(kafka).set("transactional.id", id).create().expect("a producer");
+        producer.init_transactions(TIMEOUT).expect("a producer's id");
+        producer.begin_transaction().expect("begun");
+        for _ in 0..count {
+            let record = BaseRecord::to(topic).partition(0).key("lost").payload("lost");
+            producer.send(record).map_err(|(error, _)| error).expect("sent");
+        }
+        producer.flush(TIMEOUT).expect("acknowledged");
+        producer.abort_transaction(TIMEOUT).expect("aborted");
+    }
+
     /// Becomes the producer of a transactional id, and does nothing with it.
     pub(crate) fn fence(kafka: &Kafka, transactional_id: &str) {
         let producer: BaseProducer =
