@@ -13,7 +13,8 @@
 //!    dropped. The sequence lies beside the offset and is set back with it, so that a rewind applies everything again.
 //! 5. A table that the target refuses stops alone: its offsets stay where they are, the others go on.
 //!
-//! The tests that fail without it: `kills`, `rewind` and `table_stops` of the end-to-end tests.
+//! The tests that fail without it: `every_run_moves_every_change_exactly_once` of tests/sim; `kills`, `rewind` and
+//! `table_stops` of the end-to-end tests.
 
 mod plan;
 mod session;

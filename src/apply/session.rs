@@ -50,7 +50,11 @@ impl Apply {
                 self.refuse_table(error)?;
             }
         }
-        let tables: Vec<TableName> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
+        let tables: Arc<[TableName]> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
+        if tables.iter().all(|table| self.failed.contains(table)) {
+            // A claim would only fence whoever applies these tables rightly.
+            return Ok(Opened { tables, partitions: Vec::new(), deals: Vec::new() });
+        }
         let partitions = self.log.partitions(&tables).await?;
         let claimed = self.sink.claim(self.log.name(), &partitions).await?;
         let deals = self.deal(&mappings, claimed)?;
@@ -60,7 +64,7 @@ impl Apply {
             workers = deals.len(),
             "apply goes on from the target's offsets"
         );
-        Ok(Opened { tables: tables.into(), partitions, deals })
+        Ok(Opened { tables, partitions, deals })
     }
 
     /// The log's tables that a rule names; waits until there is one.

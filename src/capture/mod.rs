@@ -13,7 +13,8 @@
 //! 5. After any error the session ends: what was not committed is forgotten, a new writer, a new stream, the log's
 //!    checkpoint. Nothing in memory outlives a session, so there is no other path to think about.
 //!
-//! The tests that fail without it: `kills` and `huge_transaction` of the end-to-end tests.
+//! The tests that fail without it: `every_run_moves_every_change_exactly_once` of tests/sim; `kills` and `huge_transaction`
+//! of the end-to-end tests.
 
 mod pump;
 mod session;

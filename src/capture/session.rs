@@ -95,7 +95,11 @@ impl Capture {
 /// a target may hold sequences of an earlier checkpoint that was lost or deleted. Were the new ones not above them, apply
 /// would take every record for one that it has, and drop it.
 fn new_epoch(seconds_since_1970: f64) -> Epoch {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to an integer stops at its limits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast to an integer stops at its limits"
+    )]
     Epoch((seconds_since_1970 as u32).max(1))
 }
 

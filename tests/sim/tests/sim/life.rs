@@ -187,7 +187,7 @@ fn rewind(world: &World, random: &mut Random) -> bool {
     let place = random.index(applied.len());
     let sequence = applied[..place].iter().map(|entry| entry.sequence).max();
     let new_offset = if place == 0 && random.per_mille(500) { None } else { Some(applied[place].offset) };
-    world.trace(|| format!("{} is set back to {new_offset:?} {sequence:?}", progress.partition));
+    world.trace(|| format!("{} is set back to {new_offset:?}", progress.partition));
     world.has_rewound.store(true, Ordering::Relaxed);
     world.sink.set_progress(log_name(world), &progress.partition, new_offset, sequence);
     let again: Vec<&&LogEntry> = applied[place..].iter().filter(|entry| Some(entry.sequence) > sequence).collect();

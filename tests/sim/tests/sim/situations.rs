@@ -395,3 +395,15 @@ async fn a_fenced_worker_outranks_a_sibling_that_only_lost_its_connection() {
     scene.stop.request();
     ended(capture).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_apply_that_may_write_no_table_fences_nobody() {
+    let scene = Scene::new(1);
+    for table in [0, 1] {
+        let foreign = Row::new(&scene.tables[table], &fields(1).list());
+        scene.sink.put_row(&target_of(&table_name(table)), foreign);
+    }
+    scene.log.prepare(&scene.tables).await.unwrap();
+    assert_eq!(ended(scene.apply(APPLY)).await.unwrap_err().kind(), ErrorKind::TableFailed);
+    assert_eq!(scene.sink.faults().calls(Call::SinkClaim), 0);
+}
