@@ -23,4 +23,4 @@ mod source;
 mod statement;
 mod stream;
 
-pub use source::MysqlSource;
+pub use source::{Drained, MysqlSource};

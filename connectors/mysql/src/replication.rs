@@ -30,15 +30,30 @@ pub(crate) async fn request(
 ) -> Result<DumpStart> {
     prepare(connection, settings).await?;
     register(connection, settings.server_id).await?;
-    let (command, has_lead_in) = match position {
-        BinlogPosition::Gtids { set, .. } => (dump_by_gtid(settings.server_id, &set.encode()), false),
-        BinlogPosition::File { at, .. } => match u32::try_from(at.offset) {
-            Ok(offset) => (dump_by_file(settings.server_id, &at.file, offset, HEARTBEAT_V2), false),
-            Err(_) => (dump_by_file(settings.server_id, &at.file, 4, HEARTBEAT_V2), true),
-        },
-    };
+    let (command, has_lead_in) = dump(settings.server_id, position, HEARTBEAT_V2);
     connection.begin_dump(&command).await?;
     Ok(DumpStart { has_lead_in })
+}
+
+/// The same, up to the present end of the binlog.
+pub(crate) async fn request_present(
+    connection: &mut Connection,
+    settings: &SourceSettings,
+    position: &BinlogPosition,
+) -> Result<()> {
+    prepare(connection, settings).await?;
+    connection.begin_dump(&dump(settings.server_id, position, NON_BLOCK | HEARTBEAT_V2).0).await
+}
+
+/// The request, and whether the stream begins before the position.
+fn dump(server_id: u32, position: &BinlogPosition, flags: u16) -> (Vec<u8>, bool) {
+    match position {
+        BinlogPosition::Gtids { set, .. } => (dump_by_gtid(server_id, &set.encode(), flags), false),
+        BinlogPosition::File { at, .. } => match u32::try_from(at.offset) {
+            Ok(offset) => (dump_by_file(server_id, &at.file, offset, flags), false),
+            Err(_) => (dump_by_file(server_id, &at.file, 4, flags), true),
+        },
+    }
 }
 
 /// Asks for one file from its begin, up to the end of the binlog and no further.
@@ -73,9 +88,9 @@ async fn register(connection: &mut Connection, server_id: u32) -> Result<()> {
     connection.acknowledge(&command).await
 }
 
-fn dump_by_gtid(server_id: u32, set: &[u8]) -> Vec<u8> {
+fn dump_by_gtid(server_id: u32, set: &[u8], flags: u16) -> Vec<u8> {
     let mut command = vec![COM_BINLOG_DUMP_GTID];
-    command.extend_from_slice(&HEARTBEAT_V2.to_le_bytes());
+    command.extend_from_slice(&flags.to_le_bytes());
     command.extend_from_slice(&server_id.to_le_bytes());
     // No file name, and the offset of a file's first event.
     command.extend_from_slice(&0u32.to_le_bytes());

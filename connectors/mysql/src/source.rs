@@ -65,6 +65,42 @@ impl MysqlSource {
     }
 }
 
+/// What a raw drain saw.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Events of any kind.
+    pub events: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl MysqlSource {
+    /// Reads the binlog from a checkpoint to its present end without looking into the packets: the limit of any decoder, for
+    /// benchmarks.
+    #[doc(hidden)]
+    pub async fn drain(&self, from: &Checkpoint) -> Result<Drained> {
+        let position = BinlogPosition::parse(&from.mark.position)?;
+        let mut connection = self.connect().await?.connection;
+        replication::request_present(&mut connection, &self.settings, &position).await?;
+        let mut drained = Drained::default();
+        loop {
+            let Some(packet) = connection.buffered()? else {
+                connection.fill().await?;
+                continue;
+            };
+            match connection.bytes(&packet) {
+                [0, event @ ..] => {
+                    drained.events += 1;
+                    drained.bytes += event.len() as u64;
+                }
+                [0xfe, ..] => return Ok(drained),
+                other => return Err(crate::protocol::Connection::error_of(other)),
+            }
+        }
+    }
+}
+
 impl Source for MysqlSource {
     fn check<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Problem>>> {
         Box::pin(check::check(&self.settings, filter))

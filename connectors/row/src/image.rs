@@ -116,8 +116,8 @@ impl<'b> ImageWriter<'b> {
         self.begin_field(tag::NULL);
     }
 
-    /// The next column has a value.
-    #[inline]
+    /// The next column has a value. Callers know the variant, so that only its arm is left of the match.
+    #[inline(always)]
     pub fn value(&mut self, value: Value<'_>) {
         match value {
             Value::Integer(number) => self.fixed(tag::INTEGER, number.to_le_bytes()),
@@ -166,19 +166,19 @@ impl<'b> ImageWriter<'b> {
         self.bytes.extend_from_slice(&field[1..]);
     }
 
-    #[inline]
+    #[inline(always)]
     fn fixed<const N: usize>(&mut self, tag: u8, payload: [u8; N]) {
         self.begin_field(tag);
         self.bytes.extend_from_slice(&payload);
     }
 
-    #[inline]
+    #[inline(always)]
     fn varying(&mut self, tag: u8, payload: &[u8]) {
         self.begin_field(tag);
         self.bytes.extend_from_slice(payload);
     }
 
-    #[inline]
+    #[inline(always)]
     fn begin_field(&mut self, tag: u8) {
         assert!(self.written < self.columns, "more fields than columns");
         let start = u32::try_from(self.bytes.len() - self.image_start).expect("invariant: a row is under 4 GiB");

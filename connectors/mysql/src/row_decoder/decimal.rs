@@ -10,9 +10,6 @@ use crate::protocol::{Cursor, Malformed};
 
 const BAD: Malformed = Malformed::new("DECIMAL");
 
-/// Bytes of 72 digits.
-const BYTES_MAX: usize = 36;
-
 /// Bytes of 0 to 9 digits.
 const GROUP_BYTES: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 const POWERS: [u64; 10] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
@@ -59,24 +56,27 @@ impl DecimalForm {
     #[inline]
     pub(crate) fn decode<T>(self, packed: &[u8], take: impl FnOnce(Decimal<'_>) -> T) -> Result<T, Malformed> {
         let is_negative = packed.first().ok_or(BAD)? & 0x80 == 0;
-        let mut number = [0; 32];
+        let scale = self.scale;
         if self.digits <= 18 {
             let magnitude = self.gather(packed, is_negative, 0u64, |number, power, group| number * power + group)?;
-            let signed = i64::try_from(magnitude).map_err(|_| BAD)?;
-            number = sign_extended(if is_negative { -signed } else { signed }.to_be_bytes());
-        } else if self.digits <= 38 {
+            let signed = if is_negative { -magnitude.cast_signed() } else { magnitude.cast_signed() };
+            let repeated = (signed ^ signed >> 63).leading_zeros();
+            return Ok(take(Decimal { unscaled: &signed.to_be_bytes()[(repeated as usize - 1) / 8..], scale }));
+        }
+        if self.digits <= 38 {
             let widen = |number: u128, power, group| number * u128::from(power) + u128::from(group);
             let magnitude = self.gather(packed, is_negative, 0u128, widen)?;
-            let signed = i128::try_from(magnitude).map_err(|_| BAD)?;
-            number = sign_extended(if is_negative { -signed } else { signed }.to_be_bytes());
-        } else {
-            let limbs = self.gather(packed, is_negative, [0u64; 4], multiply_add)?;
-            limbs.iter().rev().zip(number.chunks_exact_mut(8)).for_each(|(limb, to)| to.copy_from_slice(&limb.to_be_bytes()));
-            if is_negative {
-                negate(&mut number);
-            }
+            let signed = if is_negative { -magnitude.cast_signed() } else { magnitude.cast_signed() };
+            let repeated = (signed ^ signed >> 127).leading_zeros();
+            return Ok(take(Decimal { unscaled: &signed.to_be_bytes()[(repeated as usize - 1) / 8..], scale }));
         }
-        Ok(take(Decimal { unscaled: shortest(&number), scale: self.scale }))
+        let limbs = self.gather(packed, is_negative, [0u64; 4], multiply_add)?;
+        let mut number = [0; 32];
+        limbs.iter().rev().zip(number.chunks_exact_mut(8)).for_each(|(limb, to)| to.copy_from_slice(&limb.to_be_bytes()));
+        if is_negative {
+            negate(&mut number);
+        }
+        Ok(take(Decimal { unscaled: shortest(&number), scale }))
     }
 
     /// Appends the value as the server prints it: all digits behind the point, no zeros in front.
@@ -107,20 +107,27 @@ impl DecimalForm {
     /// Feeds the groups from the front to `add`, which multiplies by the power and adds the group.
     #[inline]
     fn gather<N>(self, packed: &[u8], is_negative: bool, zero: N, mut add: impl FnMut(N, u64, u64) -> N) -> Result<N, Malformed> {
-        let mut plain = [0; BYTES_MAX];
-        let plain = plain.get_mut(..packed.len()).ok_or(BAD)?;
-        let inversion = if is_negative { 0xff } else { 0 };
-        plain.iter_mut().zip(packed).for_each(|(to, from)| *to = from ^ inversion);
-        plain[0] ^= 0x80;
-        let mut rest = Cursor::new(plain);
+        let inversion = if is_negative { u64::MAX } else { 0 };
+        let mut rest = Cursor::new(packed);
+        // The very first bit is the sign's; it is set in the value's place, whatever the sign.
+        let mut sign_bit = 0x80;
+        let mut group = |digits: usize| -> Result<u64, Malformed> {
+            let bytes = GROUP_BYTES[digits];
+            let bits = 8 * bytes;
+            let stored = if bytes == 4 { rest.array().map(u32::from_be_bytes)?.into() } else { rest.big_endian(bytes)? };
+            let group = (stored ^ inversion) & ((1 << bits) - 1) ^ std::mem::take(&mut sign_bit) << (bits - 8);
+            if group < POWERS[digits] { Ok(group) } else { Err(BAD) }
+        };
         let mut number = zero;
-        let whole = std::iter::repeat_n(9, usize::from(self.whole_groups));
-        for digits in [usize::from(self.front_digits)].into_iter().chain(whole).chain([usize::from(self.end_digits)]) {
-            let group = rest.big_endian(GROUP_BYTES[digits])?;
-            if group >= POWERS[digits] {
-                return Err(BAD);
-            }
-            number = add(number, POWERS[digits], group);
+        let (front, end) = (usize::from(self.front_digits), usize::from(self.end_digits));
+        if front > 0 {
+            number = add(number, POWERS[front], group(front)?);
+        }
+        for _ in 0..self.whole_groups {
+            number = add(number, POWERS[9], group(9)?);
+        }
+        if end > 0 {
+            number = add(number, POWERS[end], group(end)?);
         }
         Ok(number)
     }
@@ -146,16 +153,7 @@ fn negate(number: &mut [u8; 32]) {
     }
 }
 
-/// Puts the number at the end and fills the front with its sign.
-#[inline]
-fn sign_extended<const N: usize>(number: [u8; N]) -> [u8; 32] {
-    let mut extended = [if number[0] & 0x80 == 0 { 0 } else { 0xff }; 32];
-    extended[32 - N..].copy_from_slice(&number);
-    extended
-}
-
 /// Leaves out the bytes in front that only repeat the sign.
-#[inline]
 fn shortest(number: &[u8; 32]) -> &[u8] {
     let sign = if number[0] & 0x80 == 0 { 0 } else { 0xff };
     let repeated = number.iter().take_while(|byte| **byte == sign).count();

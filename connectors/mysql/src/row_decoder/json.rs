@@ -23,6 +23,17 @@ const DEPTH_MAX: usize = 100;
 /// an opaque value of five `"base64:type252:"`.
 const TEXT_PER_BYTE_MAX: usize = 8;
 
+/// ASCII characters that stand in a string as they are.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0x20;
+    while byte < 0x80 {
+        plain[byte] = byte != b'"' as usize && byte != b'\\' as usize;
+        byte += 1;
+    }
+    plain
+};
+
 /// Type codes of values.
 mod code {
     pub(super) const SMALL_OBJECT: u8 = 0;
@@ -97,12 +108,12 @@ impl Printer<'_> {
             code::SMALL_ARRAY => self.container::<false>(Width::Small, bytes, depth_left),
             code::LARGE_ARRAY => self.container::<false>(Width::Large, bytes, depth_left),
             code::LITERAL => self.literal(cursor.u8()?),
-            code::INT16 => self.display(i16::from_le_bytes(cursor.array()?)),
-            code::UINT16 => self.display(cursor.u16()?),
-            code::INT32 => self.display(i32::from_le_bytes(cursor.array()?)),
-            code::UINT32 => self.display(cursor.u32()?),
-            code::INT64 => self.display(i64::from_le_bytes(cursor.array()?)),
-            code::UINT64 => self.display(cursor.u64()?),
+            code::INT16 => self.integer(i16::from_le_bytes(cursor.array()?)),
+            code::UINT16 => self.integer(cursor.u16()?),
+            code::INT32 => self.integer(i32::from_le_bytes(cursor.array()?)),
+            code::UINT32 => self.integer(cursor.u32()?),
+            code::INT64 => self.integer(i64::from_le_bytes(cursor.array()?)),
+            code::UINT64 => self.integer(cursor.u64()?),
             code::DOUBLE => {
                 double::write(f64::from_le_bytes(cursor.array()?), self.out);
                 self.check_size()
@@ -168,24 +179,36 @@ impl Printer<'_> {
         self.check_size()
     }
 
-    fn display(&mut self, number: impl std::fmt::Display) -> Result<(), Malformed> {
-        write!(self.out, "{number}").expect("invariant: writing to a Vec can't fail");
+    fn integer(&mut self, number: impl itoa::Integer) -> Result<(), Malformed> {
+        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         self.check_size()
     }
 
-    /// A string in quotes. Only quotes, backslashes and control characters are escaped.
+    /// A string in quotes. Only quotes, backslashes and control characters are escaped. Most strings are short and need
+    /// nothing: one pass finds that out.
+    #[inline]
     fn string(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let text = std::str::from_utf8(bytes).map_err(|_| Malformed::new("JSON: a string is no UTF-8"))?;
         self.out.push(b'"');
+        if bytes.iter().fold(true, |is_plain, byte| is_plain & PLAIN[usize::from(*byte)]) {
+            self.out.extend_from_slice(bytes);
+        } else {
+            self.escaped(bytes)?;
+        }
+        self.out.push(b'"');
+        self.check_size()
+    }
+
+    #[inline(never)]
+    fn escaped(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Malformed::new("JSON: a string is no UTF-8"))?;
         let mut rest = text.as_bytes();
-        while let Some(at) = rest.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')) {
+        while let Some(at) = rest.iter().position(|byte| *byte < 0x80 && !PLAIN[usize::from(*byte)]) {
             self.out.extend_from_slice(&rest[..at]);
             self.escape(rest[at]);
             rest = &rest[at + 1..];
         }
         self.out.extend_from_slice(rest);
-        self.out.push(b'"');
-        self.check_size()
+        Ok(())
     }
 
     fn escape(&mut self, byte: u8) {
