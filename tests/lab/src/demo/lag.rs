@@ -31,10 +31,22 @@ pub(super) struct LagMeter {
     seen: Arc<Mutex<Seen>>,
 }
 
-/// Lags, those before the first kill apart.
+/// What the beats of a time are counted as. Those before both, while topics are made and the first backlog is worked off,
+/// are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Period {
+    /// Nobody is killed.
+    Calm,
+    /// Processes are killed.
+    Disturbed,
+}
+
+/// Lags by the period in which the beat was committed.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Seen {
-    is_calm_over: bool,
+    /// When calm and disturbance began.
+    begins: [Option<Instant>; 2],
+    is_any_seen: bool,
     pub(super) calm: Vec<Duration>,
     pub(super) disturbed: Vec<Duration>,
     /// Beats that were never seen.
@@ -53,9 +65,18 @@ impl LagMeter {
         Ok(LagMeter { tasks, stop, seen })
     }
 
-    /// From now on processes are killed.
-    pub(super) fn mark_calm_end(&self) {
-        lock(&self.seen).is_calm_over = true;
+    /// From now on beats belong to another period.
+    pub(super) fn enter(&self, period: Period) {
+        let begins = &mut lock(&self.seen).begins;
+        match period {
+            Period::Calm => begins[0] = Some(Instant::now()),
+            Period::Disturbed => begins[1] = Some(Instant::now()),
+        }
+    }
+
+    /// Whether a beat has arrived in the target.
+    pub(super) fn has_seen_one(&self) -> bool {
+        lock(&self.seen).is_any_seen
     }
 
     /// Stops the pulse and waits until its last beat was seen.
@@ -65,6 +86,18 @@ impl LagMeter {
             ended.context("the lag meter's task")?.context("measuring the lag")?;
         }
         Ok(lock(&self.seen).clone())
+    }
+}
+
+impl Seen {
+    fn note(&mut self, committed: Instant, lag: Duration) {
+        self.is_any_seen = true;
+        let [calm, disturbed] = self.begins.map(|begin| begin.is_some_and(|begin| committed >= begin));
+        if disturbed {
+            self.disturbed.push(lag);
+        } else if calm {
+            self.calm.push(lag);
+        }
     }
 }
 
@@ -95,8 +128,7 @@ async fn watch(
             // The answer may be older than a commit that was answered meanwhile.
             let lag = now.saturating_duration_since(committed);
             board.lag(lag);
-            let mut seen = lock(&seen);
-            if seen.is_calm_over { seen.disturbed.push(lag) } else { seen.calm.push(lag) }
+            lock(&seen).note(committed, lag);
         }
         if stop.load(Ordering::SeqCst) {
             let end = *deadline.get_or_insert(now + LAST_BEATS);

@@ -16,7 +16,7 @@ mod stage;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sqlx::PgConnection;
 
 use crate::oracle::{self, Comparison, Pair};
@@ -24,7 +24,7 @@ use crate::say;
 use crate::writer::{Settings, Table, Tally, Writer};
 use board::{Board, Phase};
 use killer::Killer;
-use lag::LagMeter;
+use lag::{LagMeter, Period};
 pub use options::Options;
 use report::Report;
 use screen::Screen;
@@ -35,6 +35,8 @@ const SHOP: &str = "shop";
 const CONNECTIONS: u32 = 8;
 /// Written without a kill first: the lag of undisturbed work.
 const CALM: Duration = Duration::from_secs(8);
+/// The first change must get through topics that are not made yet.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(120);
 const DRAIN_LIMIT: Duration = Duration::from_secs(180);
 /// A target in which nothing moved for so long will not become equal any more.
 const STANDSTILL: Duration = Duration::from_secs(15);
@@ -66,13 +68,15 @@ async fn play(options: &Options, stage: &Stage, board: &Arc<Board>) -> Result<Re
     };
     let mut writer = Writer::start(&settings).await?;
     board.watch(writer.tally());
-    while !killer.is_ready() {
+    let meter = LagMeter::start(stage, writer.tally(), Arc::clone(board)).await?;
+    while !(killer.is_ready() && meter.has_seen_one()) {
         wait_writing(&mut writer, Duration::from_millis(50)).await?;
         killer.check()?;
+        ensure!(begin.elapsed() < ARRIVAL_LIMIT, "no change has arrived in the target after {ARRIVAL_LIMIT:?}");
     }
-    let meter = LagMeter::start(stage, writer.tally(), Arc::clone(board)).await?;
+    meter.enter(Period::Calm);
     wait_writing(&mut writer, CALM).await?;
-    meter.mark_calm_end();
+    meter.enter(Period::Disturbed);
     killer.begin(options.kills);
     while begin.elapsed() < Duration::from_secs(options.seconds) || !killer.is_done() {
         wait_writing(&mut writer, Duration::from_millis(200)).await?;
