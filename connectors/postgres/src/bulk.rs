@@ -9,7 +9,7 @@ use sqlx::{
     postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo, types::Oid},
 };
 use tailrace_contract::{Error, RowRef};
-use tailrace_row::{Field, RecordBatch, Value};
+use tailrace_row::{Field, RecordBatch, RowImage, Value};
 
 use crate::{
     encode::Refusal,
@@ -18,8 +18,8 @@ use crate::{
     session::Session,
 };
 
-/// From so many rows on COPY is faster than arrays (measured: 5,000 rows by COPY are a quarter faster, 500 half as fast).
-const STAGE_ROWS_MIN: usize = 2_000;
+/// From so many rows on COPY is faster than arrays (`cargo bench`: at 1,000 rows arrays are half as fast again, at 10,000 a fifth slower).
+const STAGE_ROWS_MIN: usize = 3_000;
 
 /// From so many bytes on COPY is needed: it streams, while arrays are built whole on both sides.
 const STAGE_BYTES_MIN: usize = 4 << 20;
@@ -50,23 +50,22 @@ impl From<Failure> for RowsFailure {
     }
 }
 
-/// Rows of one table that go into one statement, or a few.
-#[derive(Clone, Copy)]
-pub(crate) struct Rows<'b> {
-    pub(crate) plan: &'b Plan,
-    pub(crate) batch: &'b RecordBatch,
-    pub(crate) rows: &'b [RowRef],
+/// Whether so many rows are better copied than sent as arrays.
+pub(crate) fn wants_stage(rows: usize, bytes: impl FnOnce() -> usize) -> bool {
+    rows >= STAGE_ROWS_MIN || bytes() >= STAGE_BYTES_MIN
 }
 
-impl<'b> Rows<'b> {
-    /// Bytes of the images.
-    fn byte_len(&self) -> usize {
-        self.rows.iter().map(|row| row.image(self.batch).bytes().len()).sum()
-    }
+/// Rows of one table that go into one statement, or a few.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'r> {
+    pub(crate) plan: &'r Plan,
+    pub(crate) images: &'r [RowImage<'r>],
+}
 
-    /// Whether the rows are better copied than sent as arrays.
-    pub(crate) fn wants_stage(&self) -> bool {
-        self.rows.len() >= STAGE_ROWS_MIN || self.byte_len() >= STAGE_BYTES_MIN
+impl<'r> Rows<'r> {
+    /// Bytes of the images.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.images.iter().map(|image| image.bytes().len()).sum()
     }
 
     /// Deletes the rows by their keys; returns how many there were.
@@ -100,49 +99,50 @@ impl<'b> Rows<'b> {
 
     /// A trigger or a rule may swallow a row without an error. That would be a row lost.
     fn expect_written(&self, written: u64) -> Result<(), RowsFailure> {
-        if self.plan.counts_all && written != self.rows.len() as u64 {
-            let message = format!("of {} rows the target wrote {written}", self.rows.len());
+        if self.plan.counts_all && written != self.images.len() as u64 {
+            let message = format!("of {} rows the target wrote {written}", self.images.len());
             return Err(RowsFailure::Refused(TableRefusal::swallowed(message)));
         }
         Ok(())
     }
 
-    fn parts(&self) -> impl Iterator<Item = Rows<'b>> + use<'b> {
-        let rows = *self;
-        let mut rest = self.rows;
+    fn parts(&self) -> impl Iterator<Item = Rows<'r>> + use<'r> {
+        let plan = self.plan;
+        let mut rest = self.images;
         std::iter::from_fn(move || {
-            let (part, left) = rest.split_at(rows.part_len(rest));
+            let (images, left) = rest.split_at(part_len(rest));
             rest = left;
-            (!part.is_empty()).then_some(Rows { rows: part, ..rows })
+            (!images.is_empty()).then_some(Rows { plan, images })
         })
-    }
-
-    fn part_len(&self, rest: &[RowRef]) -> usize {
-        let mut bytes = 0;
-        let fits = rest.iter().take(ARRAY_ROWS_MAX).take_while(|row| {
-            let is_within = bytes < STAGE_BYTES_MIN;
-            bytes += row.image(self.batch).bytes().len();
-            is_within
-        });
-        fits.count()
     }
 
     fn arrays(&self, places: &[usize]) -> Result<PgArguments, RowsFailure> {
         let mut arguments = PgArguments::default();
-        arguments.reserve(places.len(), self.byte_len() + places.len() * self.rows.len() * size_of::<i32>());
+        arguments.reserve(places.len(), self.byte_len() + places.len() * self.images.len() * size_of::<i32>());
         for place in places {
-            let array = ColumnArray { rows: self, place: *place, column: &self.plan.columns[*place] };
+            let array = ColumnArray { images: self.images, place: *place, column: &self.plan.columns[*place] };
             arguments.add(array).map_err(|_| RowsFailure::Unencodable)?;
         }
         Ok(arguments)
     }
 }
 
+/// How many of the images one statement with arrays takes; one at least.
+fn part_len(images: &[RowImage<'_>]) -> usize {
+    let mut bytes = 0;
+    let fits = images.iter().take(ARRAY_ROWS_MAX).take_while(|image| {
+        let is_within = bytes < STAGE_BYTES_MIN;
+        bytes += image.bytes().len();
+        is_within
+    });
+    fits.count()
+}
+
 /// One column of all rows as an array parameter.
-struct ColumnArray<'b> {
-    rows: &'b Rows<'b>,
+struct ColumnArray<'r> {
+    images: &'r [RowImage<'r>],
     place: usize,
-    column: &'b PlanColumn,
+    column: &'r PlanColumn,
 }
 
 impl sqlx::Type<sqlx::Postgres> for ColumnArray<'_> {
@@ -157,15 +157,14 @@ impl sqlx::Encode<'_, sqlx::Postgres> for ColumnArray<'_> {
         const MAY_HOLD_NULLS: i32 = 1;
         const LOWER_BOUND: i32 = 1;
         let oid = self.column.target_type.wire_oid();
-        let count = i32::try_from(self.rows.rows.len())?;
+        let count = i32::try_from(self.images.len())?;
         for number in [DIMENSIONS.to_be_bytes(), MAY_HOLD_NULLS.to_be_bytes(), oid.to_be_bytes()] {
             buffer.extend_from_slice(&number);
         }
         buffer.extend_from_slice(&count.to_be_bytes());
         buffer.extend_from_slice(&LOWER_BOUND.to_be_bytes());
-        for row in self.rows.rows {
-            let field = row.image(self.rows.batch).field(self.place);
-            self.column.codec.write(field, buffer).map_err(|refusal| refusal.to_string())?;
+        for image in self.images {
+            self.column.codec.write(image.field(self.place), buffer).map_err(|refusal| refusal.to_string())?;
         }
         Ok(IsNull::No)
     }
@@ -176,8 +175,8 @@ impl sqlx::Encode<'_, sqlx::Postgres> for ColumnArray<'_> {
 }
 
 /// COPY's binary stream, piece by piece.
-struct CopyRows<'b> {
-    rows: Rows<'b>,
+struct CopyRows<'r> {
+    rows: Rows<'r>,
     next: usize,
 }
 
@@ -189,14 +188,13 @@ impl CopyRows<'_> {
         if self.next == 0 {
             buffer.extend_from_slice(HEADER);
         }
-        let Rows { plan, batch, rows } = self.rows;
+        let Rows { plan, images } = self.rows;
         let fields = i16::try_from(plan.columns.len()).map_err(|_| RowsFailure::Unencodable)?;
-        while let Some(row) = rows.get(self.next) {
+        while let Some(image) = images.get(self.next) {
             if buffer.len() >= COPY_PIECE_BYTES {
                 return Ok(true);
             }
             buffer.extend_from_slice(&fields.to_be_bytes());
-            let image = row.image(batch);
             for (place, column) in plan.columns.iter().enumerate() {
                 let written: Result<(), Refusal> = column.codec.write(image.field(place), buffer);
                 written.map_err(|_| RowsFailure::Unencodable)?;
@@ -208,19 +206,17 @@ impl CopyRows<'_> {
     }
 }
 
-/// Puts the rows into the order of their keys, nearly: neighbours in the index are written together. Where the order is
-/// there already, as with counted keys, this costs one pass.
-pub(crate) fn sort_by_key(rows: Rows<'_>, keyed: &mut Vec<(u64, u64, RowRef)>, sorted: &mut Vec<RowRef>) {
-    keyed.clear();
-    sorted.clear();
-    let key = &rows.plan.key;
-    keyed.extend(rows.rows.iter().map(|row| {
-        let image = row.image(rows.batch);
-        let second = key.get(1).map_or(0, |place| order_of(image.field(*place)));
-        (order_of(image.field(key[0])), second, *row)
-    }));
+/// The images of the rows in the order of their keys, nearly: neighbours in the index are written together. Where the order
+/// is there already, as with counted keys, sorting costs one pass.
+pub(crate) fn in_key_order<'r>(plan: &Plan, batch: &'r RecordBatch, rows: &[RowRef]) -> Vec<RowImage<'r>> {
+    let keyed = |row: &RowRef| {
+        let image = row.image(batch);
+        let part = |number: usize| plan.key.get(number).map_or(0, |place| order_of(image.field(*place)));
+        (part(0), part(1), image)
+    };
+    let mut keyed: Vec<(u64, u64, RowImage<'r>)> = rows.iter().map(keyed).collect();
     keyed.sort_by_key(|(first, second, _)| (*first, *second));
-    sorted.extend(keyed.iter().map(|(_, _, row)| *row));
+    keyed.into_iter().map(|(_, _, image)| image).collect()
 }
 
 /// A number that orders values of one column nearly as an index does.

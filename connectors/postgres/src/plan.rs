@@ -10,7 +10,7 @@ use tailrace_contract::{Error, Result, TableMapping};
 use tailrace_row::{RowImage, TableSchema};
 
 use crate::{
-    catalog::TableShape,
+    catalog::{TableShape, TargetColumn},
     check,
     encode::{Codec, Refusal},
     identifier::{quote, quote_table},
@@ -32,7 +32,7 @@ pub(crate) struct Plan {
     pub(crate) stage: Stage,
     /// Whether every row of an upsert counts as written: not where an existing row is left alone.
     pub(crate) counts_all: bool,
-    /// Whether a row may be deleted and written again in one transaction: nothing hangs on the delete.
+    /// Whether a row may be deleted and written again in one transaction.
     pub(crate) may_clear: bool,
 }
 
@@ -76,7 +76,7 @@ impl Plan {
             upsert_arrays: statements.upsert_arrays().into(),
             delete_arrays: statements.delete_arrays().into(),
             stage: statements.stage(),
-            may_clear: shape.foreign_keys.is_empty() && shape.triggers.is_empty() && shape.rules.is_empty(),
+            may_clear: may_clear(schema, shape),
             counts_all: has_rest || !statements.forms.is_empty(),
             columns,
             key,
@@ -95,6 +95,15 @@ impl Plan {
             self.columns[*place].codec.write(image.field(*place), scratch).err().map(|refusal| (*place, refusal))
         })
     }
+}
+
+/// Nothing hangs on the delete, and the row has nothing that we don't write.
+fn may_clear(schema: &TableSchema, shape: &TableShape) -> bool {
+    let is_ours = |target: &TargetColumn| schema.columns().iter().any(|source| *source.name == *target.name);
+    shape.foreign_keys.is_empty()
+        && shape.triggers.is_empty()
+        && shape.rules.is_empty()
+        && shape.columns.iter().all(|target| target.is_generated || is_ours(target))
 }
 
 /// The parts of all statements.

@@ -10,13 +10,11 @@ use std::{
 };
 
 use sqlx::AssertSqlSafe;
-use tailrace_contract::{
-    Applied, ApplyBatch, BoxFuture, Error, Result, RowRef, SinkWriter, TableChanges, TargetTable, fault,
-};
-use tailrace_row::SchemaId;
+use tailrace_contract::{Applied, ApplyBatch, BoxFuture, Error, Result, SinkWriter, TableChanges, TargetTable, fault};
+use tailrace_row::{RowImage, SchemaId};
 
 use crate::{
-    bulk::{Rows, RowsFailure, sort_by_key},
+    bulk::{Rows, RowsFailure, in_key_order, wants_stage},
     catalog,
     errors::{Failure, TableRefusal},
     plan::Plan,
@@ -44,21 +42,14 @@ pub(crate) struct Writer {
     plans_made: usize,
     stages: HashSet<usize>,
     may_stage: bool,
-    buffers: Buffers,
+    /// Kept from batch to batch.
+    copy_buffer: Vec<u8>,
 }
 
 /// A plan and the number that names its stage.
 struct Planned {
     plan: Plan,
     number: usize,
-}
-
-/// Memory kept from batch to batch.
-#[derive(Default)]
-struct Buffers {
-    copy: Vec<u8>,
-    keyed: Vec<(u64, u64, RowRef)>,
-    sorted: Vec<RowRef>,
 }
 
 /// Why a batch did not go through in bulk.
@@ -121,7 +112,7 @@ impl Writer {
             plans_made: 0,
             stages: HashSet::new(),
             may_stage: false,
-            buffers: Buffers::default(),
+            copy_buffer: Vec::new(),
         }
     }
 
@@ -190,28 +181,33 @@ impl Writer {
         session.begin().await?;
         let mut applied = Applied::default();
         for (place, (changes, planned)) in batch.changes.iter().zip(plans).enumerate() {
-            if !changes.deletes.is_empty() {
-                let rows = Rows { plan: &planned.plan, batch: batch.records, rows: &changes.deletes };
-                let deleted = rows.delete(session).await;
-                applied.deleted += deleted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
-            }
+            let images = in_key_order(&planned.plan, batch.records, &changes.deletes);
+            let deleted = Rows { plan: &planned.plan, images: &images }.delete(session).await;
+            applied.deleted += deleted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
         }
         for (place, (changes, planned)) in batch.changes.iter().zip(plans).enumerate() {
-            if !changes.upserts.is_empty() {
-                let Buffers { copy, keyed, sorted } = &mut self.buffers;
-                let plan = &planned.plan;
-                sort_by_key(Rows { plan, batch: batch.records, rows: &changes.upserts }, keyed, sorted);
-                let rows = Rows { plan, batch: batch.records, rows: sorted };
-                let upserted = match self.stages.contains(&planned.number) && rows.wants_stage() {
-                    true => rows.upsert_staged(session, copy).await,
-                    false => rows.upsert(session).await,
-                };
-                upserted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
-                applied.upserted += rows.rows.len() as u64;
-            }
+            let images = in_key_order(&planned.plan, batch.records, &changes.upserts);
+            let upserted = self.upsert(session, planned, &images).await;
+            upserted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
+            applied.upserted += images.len() as u64;
         }
         self.finish(session, batch, plans).await?;
         Ok(applied)
+    }
+
+    /// Through the stage if there are many rows and there is one: we may be forbidden to make it.
+    async fn upsert(
+        &mut self,
+        session: &mut Session,
+        planned: &Planned,
+        images: &[RowImage<'_>],
+    ) -> std::result::Result<(), RowsFailure> {
+        let rows = Rows { plan: &planned.plan, images };
+        if self.stages.contains(&planned.number) && wants_stage(images.len(), || rows.byte_len()) {
+            rows.upsert_staged(session, &mut self.copy_buffer).await
+        } else {
+            rows.upsert(session).await
+        }
     }
 
     /// Moves the progress and commits.
@@ -234,8 +230,8 @@ impl Writer {
         fault::point("postgres.committed");
         let bytes = batch.records.byte_len();
         session.shrink(bytes);
-        self.buffers.copy.clear();
-        self.buffers.copy.shrink_to(BUFFER_KEPT_MAX);
+        self.copy_buffer.clear();
+        self.copy_buffer.shrink_to(BUFFER_KEPT_MAX);
         Ok(())
     }
 
@@ -284,8 +280,8 @@ impl Writer {
             return Ok(());
         }
         for (changes, planned) in batch.changes.iter().zip(plans) {
-            let rows = Rows { plan: &planned.plan, batch: batch.records, rows: &changes.upserts };
-            if self.stages.contains(&planned.number) || !rows.wants_stage() {
+            let bytes = || changes.upserts.iter().map(|row| row.image(batch.records).bytes().len()).sum();
+            if self.stages.contains(&planned.number) || !wants_stage(changes.upserts.len(), bytes) {
                 continue;
             }
             if self.stages.len() >= STAGES_MAX {

@@ -122,9 +122,9 @@ impl Attempt<'_> {
         let mut at = 0;
         while at < steps.len() {
             let run = &steps[at..at + run_len(&steps[at..], RUN_MAX)];
-            let refs: Vec<RowRef> = run.iter().map(|step| step.row).collect();
+            let images: Vec<RowImage<'_>> = run.iter().map(|step| step.row.image(self.batch.records)).collect();
             let place = run[0].place;
-            let rows = Rows { plan: &self.plans[place].plan, batch: self.batch.records, rows: &refs };
+            let rows = Rows { plan: &self.plans[place].plan, images: &images };
             rows.delete(self.session).await.map_err(|failure| BatchFailure::of_rows(place, failure))?;
             at += run.len();
         }
@@ -134,12 +134,12 @@ impl Attempt<'_> {
     async fn write_run(&mut self, run: &[Step]) -> Result<RunOutcome, BatchFailure> {
         let Self { session, batch, plans, applied } = self;
         let place = run[0].place;
-        let refs: Vec<RowRef> = run.iter().map(|step| step.row).collect();
-        let rows = Rows { plan: &plans[place].plan, batch: batch.records, rows: &refs };
+        let images: Vec<RowImage<'_>> = run.iter().map(|step| step.row.image(batch.records)).collect();
+        let rows = Rows { plan: &plans[place].plan, images: &images };
         session.run("SAVEPOINT tailrace_run", "setting a savepoint").await?;
         let written = match run[0].row {
             RowRef::Before(_) => rows.delete(session).await.map(|deleted| applied.deleted += deleted),
-            RowRef::After(_) => rows.upsert(session).await.map(|()| applied.upserted += refs.len() as u64),
+            RowRef::After(_) => rows.upsert(session).await.map(|()| applied.upserted += images.len() as u64),
         };
         match written {
             Ok(()) => {

@@ -73,6 +73,19 @@ async fn a_swap_is_not_bought_with_other_rows() {
     assert_eq!(bench.ask("SELECT count(*) FROM shop.parts").await, ["2"]);
 }
 
+/// What only the target has of a row would be gone with it: a swap stops the table there too.
+#[tokio::test]
+async fn a_swap_is_not_bought_with_columns_of_the_target_alone() {
+    let bench = bench("swap_with_notes").await;
+    bench
+        .run("ALTER TABLE shop.things ADD COLUMN note text DEFAULT 'none'; UPDATE shop.things SET note = 'by hand'")
+        .await;
+    let schema = schema(&[("id", BIGINT), ("code", INT)], &[0]);
+    let error = bench.apply(Changes::new(&schema).upsert(&row(1, 2)).upsert(&row(2, 1))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TableFailed);
+    assert_eq!(bench.ask("SELECT DISTINCT note FROM shop.things").await, ["by hand"]);
+}
+
 /// A collision that no order resolves names the record and keeps nothing.
 #[tokio::test]
 async fn a_real_collision_is_named() {

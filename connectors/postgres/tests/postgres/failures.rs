@@ -7,7 +7,7 @@ use std::{
 
 use lab::{Postgres, proxy::Proxy};
 use sqlx::PgConnection;
-use tailrace_contract::{Applied, Error, ErrorKind, PartitionProgress, Result, Sink as _, SinkWriter};
+use tailrace_contract::{Applied, ErrorKind, PartitionProgress, Result, Sink as _, SinkWriter};
 use tailrace_postgres::PostgresSink;
 use tailrace_row::{ColumnType, Field, Value};
 
@@ -190,9 +190,7 @@ async fn resets_at_any_moment_change_nothing() {
         let delay = Duration::from_micros(tries * 997 % 60_000 / if size == 20 { 10 } else { 1 });
         let result = apply_beside(&bench, &mut *writer, rows(size, number), &from, async {
             tokio::time::sleep(delay).await;
-            if tries % 3 != 0 {
-                proxy.reset();
-            }
+            (tries % 3 != 0).then(|| proxy.reset());
         });
         match result.await {
             Ok(_) => known += 1,
@@ -210,44 +208,45 @@ async fn resets_at_any_moment_change_nothing() {
     assert!(lost > 20 && known > 20, "{lost} batches were hit, {known} were not");
 }
 
+/// Applies batch after batch until the server, which is killed meanwhile, is gone; returns the last that was acknowledged.
+async fn apply_until_killed(bench: &Bench, writer: &mut dyn SinkWriter) -> i64 {
+    let mut from = bench.claim().await;
+    let first = from.next_offset.unwrap_or(0) + 1;
+    let mut killing = None;
+    for number in first.. {
+        if number == first + 20 {
+            let server = bench.server.clone();
+            killing = Some(tokio::task::spawn_blocking(move || server.kill()));
+        }
+        if let Err(error) = rows(200, number).apply(bench, writer, &[step(&from)]).await {
+            assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+            break;
+        }
+        from.next_offset = Some(number);
+    }
+    killing.expect("the server worked until it was killed").await.unwrap().unwrap();
+    from.next_offset.unwrap()
+}
+
 /// The server is killed under load and comes back; nothing that was acknowledged is missing.
 #[tokio::test]
 async fn a_killed_server_loses_nothing_that_was_acknowledged() {
-    let server = Postgres::fresh("connector-kill", &[]).unwrap();
-    let bench = Bench::on(server.clone(), "killed_server").await;
+    let bench = Bench::on(Postgres::fresh("connector-kill", &[]).unwrap(), "killed_server").await;
     table(&bench).await;
     for round in 0..3 {
         let mut writer = bench.writer().await;
-        let mut from = bench.claim().await;
-        let mut acknowledged = from.next_offset.unwrap_or(0);
-        let begin = acknowledged;
-        let killer = server.clone();
-        let mut killing = None;
-        let error: Error = loop {
-            let number = acknowledged + 1;
-            if number == begin + 20 {
-                let killer = killer.clone();
-                killing = Some(tokio::task::spawn_blocking(move || killer.kill()));
-            }
-            match rows(200, number).apply(&bench, &mut *writer, &[step(&from)]).await {
-                Ok(_) => acknowledged = number,
-                Err(error) => break error,
-            }
-            from.next_offset = Some(acknowledged);
-        };
-        assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
-        killing.unwrap().await.unwrap().unwrap();
+        let acknowledged = apply_until_killed(&bench, &mut *writer).await;
         let down = bench.sink.claim(LOG, &[partition()]).await.unwrap_err();
         assert_eq!(down.kind(), ErrorKind::Transient, "{down}");
-        let starter = server.clone();
-        tokio::task::spawn_blocking(move || starter.start()).await.unwrap().unwrap();
+        let server = bench.server.clone();
+        tokio::task::spawn_blocking(move || server.start()).await.unwrap().unwrap();
         let stored = bench.claim().await.next_offset.unwrap();
         assert!(stored == acknowledged || stored == acknowledged + 1, "round {round}: {stored} after {acknowledged}");
         assert_eq!(state(&bench).await, [format!("{stored}|{stored}|{stored}")]);
         // A writer that lost its server finds the new one.
         rows(200, stored + 1).apply(&bench, &mut *writer, &[step(&bench.claim().await)]).await.unwrap();
     }
-    server.remove().unwrap();
+    bench.server.remove().unwrap();
 }
 
 /// A call that is dropped half-way writes nothing, and the writer is not confused by answers that come later.
