@@ -181,7 +181,9 @@ impl Apply {
         let from: Vec<(LogPartition, LogStart)> = lanes
             .iter()
             .map(|lane| {
-                let start = lane.stored.next_offset.map_or(LogStart::Earliest, LogStart::Offset);
+                // Nothing applied means everything is needed: if the log has forgotten its beginning, that is an error, while
+                // "the oldest there is" would skip what is gone.
+                let start = LogStart::Offset(lane.stored.next_offset.unwrap_or(0));
                 (lane.partition().clone(), start)
             })
             .collect();

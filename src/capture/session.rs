@@ -70,6 +70,7 @@ impl Capture {
     async fn first_checkpoint(&self, writer: &mut dyn LogWriter) -> Result<Checkpoint> {
         let position = self.source.position(&self.start).await?;
         if self.start == StartAt::Now {
+            self.refuse_a_gap().await?;
             self.warn_of_history().await?;
         }
         let mark = Mark { position, transactions: 0 };
@@ -77,6 +78,18 @@ impl Capture {
         writer.commit(&checkpoint).await?;
         tracing::info!(position = %checkpoint.mark.position, start = ?self.start, "capture begins; there was no checkpoint");
         Ok(checkpoint)
+    }
+
+    /// A log with records had a checkpoint once. Beginning at "now" would leave out what changed since it was lost.
+    async fn refuse_a_gap(&self) -> Result<()> {
+        match self.log.tables().await?.first() {
+            None => Ok(()),
+            Some(table) => Err(Error::refused(format!(
+                "the log {} holds records of {table} but no checkpoint, and start = \"now\" would leave a gap behind them",
+                self.log.name()
+            ))
+            .hint("set start to the GTID set from which changes are missing, or to \"earliest\", or choose a new prefix")),
+        }
     }
 
     /// Rows that are in a table now are not copied: the operator must hear it.

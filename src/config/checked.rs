@@ -147,7 +147,15 @@ fn check_log(raw: &RawLog, check: StoreCheck<'_>, problems: &mut Problems) -> Op
     let partitions = number(&raw.partitions, 8, 1..=10_000, problems);
     let replication = number(&raw.replication, 3, 1..=100, problems);
     let is_compacted = choice_or_first(&raw.cleanup, &[("delete", false), ("compact", true)], problems);
-    let retention = check_retention(&raw.retention, is_compacted, problems);
+    if let (Entry::Given(_, place), Some(true)) = (&raw.cleanup, is_compacted) {
+        // Compaction keeps the tombstone and drops the delete before it; apply reads deletes, not tombstones.
+        problems.add(
+            place,
+            "compacted topics come in a later version: an apply that is behind would miss deletes",
+            "write \"delete\"",
+        );
+    }
+    let retention = check_retention(&raw.retention, problems);
     let has_inline_schemas = match raw.schemas {
         Entry::Given(schemas, _) => Some(schemas),
         Entry::Absent => Some(false),
@@ -224,14 +232,9 @@ fn check_prefix(prefix: &str, place: &Place, problems: &mut Problems) -> Option<
     Some(prefix.to_owned())
 }
 
-fn check_retention(raw: &Entry<String>, is_compacted: Option<bool>, problems: &mut Problems) -> Option<Retention> {
-    if let (Entry::Given(_, place), Some(true)) = (raw, is_compacted) {
-        problems.add(place, "has no effect on compacted topics", "leave it out, or write cleanup = \"delete\"");
-        return None;
-    }
+fn check_retention(raw: &Entry<String>, problems: &mut Problems) -> Option<Retention> {
     match raw {
         Entry::Given(text, _) if text == "unlimited" => Some(Retention::Unlimited),
-        Entry::Absent if is_compacted == Some(true) => Some(Retention::Unlimited),
         Entry::Given(..) | Entry::Absent | Entry::Wrong => {
             duration(raw, "7d", ["1m", "36500d"], problems).map(Retention::For)
         }
