@@ -70,7 +70,7 @@ impl Capture {
     async fn first_checkpoint(&self, writer: &mut dyn LogWriter) -> Result<Checkpoint> {
         let position = self.source.position(&self.start).await?;
         if self.start == StartAt::Now {
-            self.refuse_a_gap().await?;
+            self.warn_of_a_gap().await?;
             self.warn_of_history().await?;
         }
         let mark = Mark { position, transactions: 0 };
@@ -80,16 +80,14 @@ impl Capture {
         Ok(checkpoint)
     }
 
-    /// A log with records had a checkpoint once. Beginning at "now" would leave out what changed since it was lost.
-    async fn refuse_a_gap(&self) -> Result<()> {
-        match self.log.tables().await?.first() {
-            None => Ok(()),
-            Some(table) => Err(Error::refused(format!(
-                "the log {} holds records of {table} but no checkpoint, and start = \"now\" would leave a gap behind them",
-                self.log.name()
-            ))
-            .hint("set start to the GTID set from which changes are missing, or to \"earliest\", or choose a new prefix")),
+    /// A log with records had a checkpoint once: beginning at "now" leaves a gap behind them, and the operator must hear it.
+    async fn warn_of_a_gap(&self) -> Result<()> {
+        for table in self.log.tables().await? {
+            tracing::warn!(%table, log = self.log.name(),
+                "A GAP IN THE LOG: it knows the table but has no checkpoint, and start = \"now\" leaves out what changed \
+                 since the last one; a GTID set as start would not");
         }
+        Ok(())
     }
 
     /// Rows that are in a table now are not copied: the operator must hear it.
