@@ -141,8 +141,9 @@ impl<'p> Statements<'p> {
             updates => format!("DO UPDATE SET {}", updates.join(", ")),
         };
         let key: Vec<&str> = self.key.iter().map(|place| self.names[*place].as_str()).collect();
+        // The alias is for a table named `excluded`.
         format!(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE {rows} ON CONFLICT ({}) {action}",
+            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE {rows} ON CONFLICT ({}) {action}",
             self.table,
             self.names.join(", "),
             key.join(", ")
