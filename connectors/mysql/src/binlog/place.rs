@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
-    events::{FLAG_ARTIFICIAL, Header},
+    events::{FLAG_ARTIFICIAL, Header, kind},
     gtid::Gtid,
     position::{BinlogPosition, FileOffset},
     protocol::Malformed,
@@ -59,7 +59,9 @@ impl Place {
     /// Where the event lies; `None` if it is in no file.
     #[inline]
     pub(super) fn span(&self, header: &Header) -> Result<Option<Span>, Malformed> {
-        if header.end == 0 || header.flags & FLAG_ARTIFICIAL != 0 {
+        // A heartbeat is no event of the file: it names the place behind which the next one will be.
+        let is_heartbeat = matches!(header.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2);
+        if header.end == 0 || header.flags & FLAG_ARTIFICIAL != 0 || is_heartbeat {
             return Ok(None);
         }
         let size = u64::from(header.size);
@@ -150,6 +152,19 @@ mod tests {
         assert_eq!(extended(10, u64::from(u32::MAX) - 5), (1 << 32) + 10);
         assert_eq!(extended(10, (3 << 32) + 9), (3 << 32) + 10);
         assert_eq!(extended(8, (3 << 32) + 9), (4 << 32) + 8);
+    }
+
+    #[test]
+    fn heartbeats_take_no_room_in_the_file() {
+        for kind in [kind::HEARTBEAT, kind::HEARTBEAT_V2] {
+            let header = Header { timestamp: 0, kind, server_id: 1, size: 40, end: 100, flags: 0 };
+            let file = FileOffset { file: "b.1".into(), offset: 100 };
+            for boundary in [UNSET, BinlogPosition::File { at: file.clone(), begun: None }] {
+                let mut place = Place::new(boundary);
+                place.rotate("b.1", 100);
+                assert_eq!(place.span(&header), Ok(None));
+            }
+        }
     }
 
     #[test]
