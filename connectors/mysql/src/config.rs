@@ -16,7 +16,9 @@ pub(crate) fn check(settings: &SourceSettings) -> Result<()> {
         return Err(Error::refused(format!("a MySQL source can't be reached by {}://", endpoint.scheme)));
     }
     if settings.server_id == 0 {
-        return Err(Error::refused("[source] server_id is 0").hint("choose a number that no server and no other replica has"));
+        return Err(
+            Error::refused("[source] server_id is 0").hint("choose a number that no server and no other replica has")
+        );
     }
     if settings.heartbeat < Duration::from_millis(1) || settings.heartbeat > HEARTBEAT_MAX {
         return Err(Error::refused(format!("a heartbeat every {:?} is not possible", settings.heartbeat)));

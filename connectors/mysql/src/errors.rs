@@ -70,7 +70,13 @@ fn dump_ended(error: ServerError) -> Error {
             .caused_by(error)
             .hint("no two captures may share [source] server_id; end the other one or choose another number");
     }
-    if has(&["purged", "could not find first log file", "more gtids than", "impossible position", "not found in binary log index"]) {
+    if has(&[
+        "purged",
+        "could not find first log file",
+        "more gtids than",
+        "impossible position",
+        "not found in binary log index",
+    ]) {
         return Error::position_lost("the server no longer has the binlog from our position on")
             .caused_by(error)
             .hint("capture can't go on without a gap: start anew and copy the tables again");

@@ -176,14 +176,19 @@ struct Scan<'a> {
 impl Scan<'_> {
     /// Takes the next event; tells whether the wanted place lies before it.
     fn event(&mut self, event: &[u8]) -> Result<bool> {
-        let corrupt = |malformed: Malformed| Error::corrupt("the binlog can't be read").at(self.wanted).caused_by(malformed);
+        let corrupt =
+            |malformed: Malformed| Error::corrupt("the binlog can't be read").at(self.wanted).caused_by(malformed);
         let header = Header::parse(event).map_err(corrupt)?;
         if header.flags & FLAG_ARTIFICIAL != 0 || header.end == 0 {
             // The second one leads to the next file.
             return Ok(self.has_checksums.is_some() && self.offset == self.wanted.offset);
         }
         if self.offset >= self.wanted.offset {
-            return if self.offset == self.wanted.offset && self.is_boundary(header.kind) { Ok(true) } else { Err(self.no_boundary()) };
+            return if self.offset == self.wanted.offset && self.is_boundary(header.kind) {
+                Ok(true)
+            } else {
+                Err(self.no_boundary())
+            };
         }
         if header.kind == kind::ROTATE {
             self.offset += u64::from(header.size);
@@ -213,14 +218,15 @@ impl Scan<'_> {
 
     /// Whether a transaction can't be in progress before an event of this kind.
     fn is_boundary(&self, kind: u8) -> bool {
-        matches!(kind, kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID | kind::ROTATE | kind::STOP | kind::PREVIOUS_GTIDS)
-            || self.open.is_none()
+        matches!(
+            kind,
+            kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID | kind::ROTATE | kind::STOP | kind::PREVIOUS_GTIDS
+        ) || self.open.is_none()
     }
 
     fn no_boundary(&self) -> Error {
-        Error::refused("no transaction begins at the start position").at(self.wanted).hint(format!(
-            "SHOW BINLOG EVENTS IN '{}' lists them: take the Pos of a Gtid event",
-            self.wanted.file
-        ))
+        Error::refused("no transaction begins at the start position")
+            .at(self.wanted)
+            .hint(format!("SHOW BINLOG EVENTS IN '{}' lists them: take the Pos of a Gtid event", self.wanted.file))
     }
 }

@@ -53,11 +53,9 @@ pub(crate) async fn find(connection: &mut Connection, filter: &TableFilter) -> R
 
 fn condition(filter: &TableFilter) -> String {
     let one = |pattern: &TablePattern| match pattern {
-        TablePattern::Table(name) => format!(
-            "(TABLE_SCHEMA = {} AND TABLE_NAME = {})",
-            quote_text(&name.database),
-            quote_text(&name.table)
-        ),
+        TablePattern::Table(name) => {
+            format!("(TABLE_SCHEMA = {} AND TABLE_NAME = {})", quote_text(&name.database), quote_text(&name.table))
+        }
         TablePattern::Database(database) => format!("TABLE_SCHEMA = {}", quote_text(database)),
     };
     filter.patterns.iter().map(one).collect::<Vec<_>>().join(" OR ")
@@ -82,7 +80,8 @@ fn schema(name: &TableName, rows: &[&Row], key: &[String]) -> Result<TableSchema
     let columns = columns.map_err(|unsupported| no_decoder(name.clone(), NoDecoder::Unsupported(unsupported)))?;
     let places: Option<Vec<usize>> =
         key.iter().map(|part| columns.iter().position(|column| *column.name == **part)).collect();
-    let places = places.ok_or_else(|| Error::corrupt("the primary key names a column that is not listed").on_table(name.clone()))?;
+    let places = places
+        .ok_or_else(|| Error::corrupt("the primary key names a column that is not listed").on_table(name.clone()))?;
     check_key(name.clone(), &places)?;
     TableSchema::new(name.clone(), columns, places).map_err(|error| no_decoder(name.clone(), NoDecoder::Schema(error)))
 }

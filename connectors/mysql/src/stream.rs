@@ -11,7 +11,10 @@ use std::{future::poll_fn, ops::Range, pin::pin, task::Poll, time::Duration};
 
 use tailrace_contract::{BatchEnd, BatchLimits, BoxFuture, ChangeStream, Error, Result};
 use tailrace_row::RecordBatch;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    task::yield_now,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     binlog::{BinlogReader, Step},
@@ -122,6 +125,8 @@ impl MysqlChangeStream {
         match timeout_at(until, self.connection.fill()).await {
             Ok(received) => received?,
             Err(_) if until < dead_at => return Ok(false),
+            // After a long pause of ours only a look decides: what was sent meanwhile lies ready.
+            Err(_) if self.receive_at_once().await? => {}
             Err(_) => {
                 let seconds = self.silence_max.as_secs_f64();
                 return Err(Error::transient(format!("the server was silent for {seconds:.1} s, and counts as dead")));
@@ -133,20 +138,28 @@ impl MysqlChangeStream {
 
     /// Receives what is there already; `false` if there is nothing.
     async fn receive_at_once(&mut self) -> Result<bool> {
-        let received = {
-            let mut fill = pin!(self.connection.fill());
-            poll_fn(|context| match fill.as_mut().poll(context) {
-                Poll::Ready(received) => Poll::Ready(Some(received)),
-                Poll::Pending => Poll::Ready(None),
-            })
-            .await
-        };
-        match received {
-            Some(received) => received?,
-            None => return Ok(false),
+        if !self.try_receive().await? {
+            // What came meanwhile is seen only after the runtime has asked the system; a caller that never waits for anything
+            // else would keep it from asking.
+            yield_now().await;
+            if !self.try_receive().await? {
+                return Ok(false);
+            }
         }
         self.heard_at = Instant::now();
         Ok(true)
+    }
+
+    async fn try_receive(&mut self) -> Result<bool> {
+        let mut fill = pin!(self.connection.fill());
+        let received = poll_fn(|context| match fill.as_mut().poll(context) {
+            Poll::Ready(received) => Poll::Ready(Some(received)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        match received.await {
+            Some(received) => received.map(|()| true),
+            None => Ok(false),
+        }
     }
 }
 

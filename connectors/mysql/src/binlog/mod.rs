@@ -25,8 +25,8 @@ use tailrace_row::{Epoch, RecordBatch};
 
 use crate::{
     events::{
-        CHECKSUM_BYTES, FLAG_IGNORABLE, Format, GtidEvent, HEADER_BYTES, Header, Heartbeat, QueryEvent, Rotate, RowsHeader,
-        RowsKind, XaPrepare, has_valid_checksum, kind, parse_load_query,
+        CHECKSUM_BYTES, FLAG_IGNORABLE, Format, GtidEvent, HEADER_BYTES, Header, Heartbeat, QueryEvent, Rotate,
+        RowsHeader, RowsKind, XaPrepare, has_valid_checksum, kind, parse_load_query,
     },
     position::BinlogPosition,
     protocol::Malformed,
@@ -34,8 +34,8 @@ use crate::{
 };
 use place::{Place, Span};
 use rows::OpenRows;
-pub(crate) use tables::{check_key, no_decoder};
 use tables::{BadMap, Tables};
+pub(crate) use tables::{check_key, no_decoder};
 use transaction::{Phase, Resumption, Transaction};
 
 /// What an event meant for the stream.
@@ -155,10 +155,6 @@ impl BinlogReader {
         Some(SplitTransaction { name: transaction.name(&self.server), last: transaction.last? })
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        self.counts
-    }
-
     /// Whether the event lies before the position. The position must be where one begins.
     fn is_in_lead_in(&mut self, span: Option<Span>) -> Result<bool> {
         let (Some(wanted), Some(span)) = (self.lead_in, span) else { return Ok(false) };
@@ -231,7 +227,9 @@ impl BinlogReader {
         let has_checksum = match &self.format {
             Some(format) => format.has_checksums,
             // The rotation that begins the stream comes before anybody has said whether it has a checksum.
-            None if matches!(header.kind, kind::ROTATE | kind::HEARTBEAT | kind::HEARTBEAT_V2) => has_valid_checksum(event),
+            None if matches!(header.kind, kind::ROTATE | kind::HEARTBEAT | kind::HEARTBEAT_V2) => {
+                has_valid_checksum(event)
+            }
             None => return Err(self.corrupt(Malformed::new("stream: an event comes before the format description"))),
         };
         if has_checksum && !has_valid_checksum(event) {
@@ -265,9 +263,12 @@ impl BinlogReader {
         if *known == begun || *at.file != *self.place.file {
             return Ok(());
         }
-        Err(Error::position_lost(format!("{} is not the file in which our position was taken: it was begun at another time", at.file))
-            .at(at)
-            .hint("the server's binlog was reset or another server answers: start anew and copy the tables again"))
+        Err(Error::position_lost(format!(
+            "{} is not the file in which our position was taken: it was begun at another time",
+            at.file
+        ))
+        .at(at)
+        .hint("the server's binlog was reset or another server answers: start anew and copy the tables again"))
     }
 
     fn begin(&mut self, header: Header, body: &[u8], span: Option<Span>) -> Result<Step> {
@@ -357,7 +358,8 @@ impl BinlogReader {
     }
 
     fn heartbeat(&mut self, header: Header, body: &[u8]) -> Result<Step> {
-        let heartbeat = if header.kind == kind::HEARTBEAT { Heartbeat::parse_v1(body) } else { Heartbeat::parse_v2(body) };
+        let heartbeat =
+            if header.kind == kind::HEARTBEAT { Heartbeat::parse_v1(body) } else { Heartbeat::parse_v2(body) };
         let heartbeat = heartbeat.map_err(|malformed| self.corrupt(malformed))?;
         if self.place.is_by_gtid() {
             self.place.move_to(heartbeat.file, heartbeat.offset, header.end);
@@ -394,7 +396,8 @@ impl BinlogReader {
 
     /// The transaction and the place, for errors.
     fn here(&self) -> String {
-        let (Phase::Open(Transaction { gtid: Some(gtid), .. }) | Phase::Named(Transaction { gtid: Some(gtid), .. })) = &self.phase
+        let (Phase::Open(Transaction { gtid: Some(gtid), .. }) | Phase::Named(Transaction { gtid: Some(gtid), .. })) =
+            &self.phase
         else {
             return self.place.here().to_string();
         };

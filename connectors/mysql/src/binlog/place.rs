@@ -94,10 +94,6 @@ impl Place {
         self.begun = Some(begun);
     }
 
-    pub(super) fn begun(&self) -> Option<u32> {
-        self.begun
-    }
-
     /// A transaction is complete, and the next event is behind it.
     #[inline]
     pub(super) fn pass(&mut self, gtid: Option<&Gtid>) {

@@ -4,7 +4,11 @@ use tailrace_contract::Error;
 use tailrace_row::TableName;
 
 use super::{BinlogReader, Phase, Span, Transaction};
-use crate::{events::QueryEvent, position::{BinlogPosition, FileOffset}, statement::Verdict};
+use crate::{
+    events::QueryEvent,
+    position::{BinlogPosition, FileOffset},
+    statement::Verdict,
+};
 
 /// Longer positions are told by file and offset.
 const HINT_BYTES_MAX: usize = 300;
@@ -17,9 +21,11 @@ impl BinlogReader {
     }
 
     pub(super) fn refuse_unknown_xa(&self, span: Option<Span>) -> Error {
-        Error::refused("an XA transaction ends that was prepared before this stream began; it may have changed captured tables")
-            .at(self.here())
-            .hint(self.way_on(span, "make sure that it changed none"))
+        Error::refused(
+            "an XA transaction ends that was prepared before this stream began; it may have changed captured tables",
+        )
+        .at(self.here())
+        .hint(self.way_on(span, "make sure that it changed none"))
     }
 
     pub(super) fn refuse_partial_json(&self, table: &TableName) -> Error {
@@ -35,9 +41,9 @@ impl BinlogReader {
     }
 
     pub(super) fn refuse_payload(&self) -> Error {
-        Error::refused("a compressed transaction came, which is not supported yet")
-            .at(self.here())
-            .hint("SET PERSIST binlog_transaction_compression = OFF, also in sessions that set it; then start anew behind it")
+        Error::refused("a compressed transaction came, which is not supported yet").at(self.here()).hint(
+            "SET PERSIST binlog_transaction_compression = OFF, also in sessions that set it; then start anew behind it",
+        )
     }
 
     pub(super) fn refuse_incident(&self) -> Error {
@@ -59,15 +65,20 @@ impl BinlogReader {
     }
 
     pub(super) fn refuse_torn(&self) -> Error {
-        Error::corrupt("a transaction ends with its file, and a part of it was handed over: the server died while it wrote")
-            .at(self.here())
-            .hint("copy the captured tables again")
+        Error::corrupt(
+            "a transaction ends with its file, and a part of it was handed over: the server died while it wrote",
+        )
+        .at(self.here())
+        .hint("copy the captured tables again")
     }
 
     pub(super) fn refuse_rollback(&self, table: &TableName, span: Option<Span>) -> Error {
-        Error::table_failed(table.clone(), "a transaction that changes it ends with ROLLBACK, which is not supported yet")
-            .at(self.here())
-            .hint(self.way_on(span, "make sure that the target has what the source has of its rows"))
+        Error::table_failed(
+            table.clone(),
+            "a transaction that changes it ends with ROLLBACK, which is not supported yet",
+        )
+        .at(self.here())
+        .hint(self.way_on(span, "make sure that the target has what the source has of its rows"))
     }
 
     /// The statement's text is not shown: its literals are row values. The digest tells two statements apart.
@@ -86,7 +97,9 @@ impl BinlogReader {
         };
         let error = error.at(self.here());
         if is_open {
-            return error.hint(format!("{act}, have the session use binlog_format=ROW, and start anew behind this transaction"));
+            return error.hint(format!(
+                "{act}, have the session use binlog_format=ROW, and start anew behind this transaction"
+            ));
         }
         error.hint(self.way_on(span, act))
     }

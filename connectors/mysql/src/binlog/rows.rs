@@ -149,16 +149,26 @@ impl BinlogReader {
     fn bad_row(&self, rows: &OpenRows, bad: BadRow) -> Error {
         let schema = rows.decoder.schema();
         let column = schema.columns().get(bad.column).map_or("", |column| &*column.name);
-        Error::corrupt(format!("row {} of the event at {} can't be decoded in column {column}", rows.row / 2, rows.start))
-            .on_table(schema.name().clone())
-            .at(self.here())
-            .caused_by(bad.malformed)
+        Error::corrupt(format!(
+            "row {} of the event at {} can't be decoded in column {column}",
+            rows.row / 2,
+            rows.start
+        ))
+        .on_table(schema.name().clone())
+        .at(self.here())
+        .caused_by(bad.malformed)
     }
 }
 
 impl OpenRows {
     #[inline]
-    fn decode(&mut self, cursor: &mut Cursor<'_>, out: &mut RecordBatch, schema: u32, origin: u32) -> std::result::Result<Record, BadRow> {
+    fn decode(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        out: &mut RecordBatch,
+        schema: u32,
+        origin: u32,
+    ) -> std::result::Result<Record, BadRow> {
         let columns = self.decoder.schema().columns().len();
         let decoder = &self.decoder;
         let mut image = || -> std::result::Result<Option<ImageSpan>, BadRow> {

@@ -42,12 +42,16 @@ impl BinlogReader {
         match statement::control(query) {
             Control::Commit => Ok(Step::TransactionEnd),
             Control::Rollback => match &self.phase {
-                Phase::Open(Transaction { captured: Some(schema), .. }) => Err(self.refuse_rollback(schema.name(), span)),
+                Phase::Open(Transaction { captured: Some(schema), .. }) => {
+                    Err(self.refuse_rollback(schema.name(), span))
+                }
                 Phase::Open(_) | Phase::Named(_) | Phase::Between => Ok(Step::TransactionEnd),
             },
             Control::Savepoint | Control::XaEnd => Ok(Step::Continue),
             // Tables without transactions were changed before it was taken back.
-            Control::XaFinish if matches!(self.phase, Phase::Open(Transaction { xid: Some(_), .. })) => Ok(Step::TransactionEnd),
+            Control::XaFinish if matches!(self.phase, Phase::Open(Transaction { xid: Some(_), .. })) => {
+                Ok(Step::TransactionEnd)
+            }
             Control::Begin | Control::XaStart | Control::XaFinish => {
                 Err(self.corrupt(Malformed::new("stream: a transaction begins inside another")))
             }

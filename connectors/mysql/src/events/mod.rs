@@ -21,7 +21,6 @@ use crate::protocol::{Cursor, Malformed};
 
 /// Type codes of events.
 pub(crate) mod kind {
-    pub(crate) const START_V3: u8 = 1;
     pub(crate) const QUERY: u8 = 2;
     pub(crate) const STOP: u8 = 3;
     pub(crate) const ROTATE: u8 = 4;

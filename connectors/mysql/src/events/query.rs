@@ -55,7 +55,7 @@ impl<'a> QueryEvent<'a> {
         match status.u8()? {
             variable::FLAGS2 | variable::AUTO_INCREMENT | variable::MASTER_DATA_WRITTEN => {
                 status.take(4)?;
-            },
+            }
             variable::SQL_MODE => self.sql_mode = status.u64()?,
             variable::CATALOG | variable::CATALOG_OLD | variable::TIME_ZONE => {
                 let length = usize::from(status.u8()?);
@@ -67,12 +67,12 @@ impl<'a> QueryEvent<'a> {
             }
             variable::LC_TIME_NAMES | variable::CHARSET_DATABASE | variable::DEFAULT_COLLATION_FOR_UTF8MB4 => {
                 {
-                status.take(2)?;
-            };
+                    status.take(2)?;
+                };
             }
             variable::TABLE_MAP_FOR_UPDATE | variable::DDL_XID => {
                 status.take(8)?;
-            },
+            }
             variable::INVOKER => {
                 for _ in 0..2 {
                     let length = usize::from(status.u8()?);
@@ -81,11 +81,11 @@ impl<'a> QueryEvent<'a> {
             }
             variable::MICROSECONDS => {
                 status.take(3)?;
-            },
+            }
             variable::EXPLICIT_DEFAULTS | variable::REQUIRE_PRIMARY_KEY | variable::TABLE_ENCRYPTION => {
                 {
-                status.take(1)?;
-            };
+                    status.take(1)?;
+                };
             }
             variable::UPDATED_DATABASES => {
                 const TOO_MANY: u8 = 254;

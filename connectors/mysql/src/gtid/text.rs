@@ -53,7 +53,11 @@ impl GtidParseError {
 
 impl fmt::Display for GtidParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no part of a GTID set, which looks like 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7", self.part)
+        write!(
+            f,
+            "{:?} is no part of a GTID set, which looks like 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7",
+            self.part
+        )
     }
 }
 
@@ -124,8 +128,17 @@ mod tests {
     #[test]
     fn everything_else_is_refused() {
         let bad = [
-            "x", ":1", "binlog.000001:4", &format!("{A}:0"), &format!("{A}:3-1"), &format!("{A}:1-"), &format!("{A}::1"),
-            &format!("{A}:9223372036854775807"), &format!("{A}:1x"), &format!("{A}:a-b:1"), &format!("{{{A}}}:1"),
+            "x",
+            ":1",
+            "binlog.000001:4",
+            &format!("{A}:0"),
+            &format!("{A}:3-1"),
+            &format!("{A}:1-"),
+            &format!("{A}::1"),
+            &format!("{A}:9223372036854775807"),
+            &format!("{A}:1x"),
+            &format!("{A}:a-b:1"),
+            &format!("{{{A}}}:1"),
         ];
         for text in bad {
             assert!(text.parse::<GtidSet>().is_err(), "{text}");

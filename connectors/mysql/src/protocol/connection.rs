@@ -85,7 +85,9 @@ impl Connection {
             self.command(command).await?;
             Answer::parse(&self.receive_owned().await?).map(drop)
         });
-        answered.await.unwrap_or_else(|_| Err(Error::transient(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))))
+        answered
+            .await
+            .unwrap_or_else(|_| Err(Error::transient(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))))
     }
 
     /// The next packet, if it was received already.

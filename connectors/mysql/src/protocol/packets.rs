@@ -40,14 +40,7 @@ struct Joined {
 
 impl PacketReader {
     pub(crate) fn new() -> Self {
-        Self {
-            storage: vec![0; CHUNK_BYTES],
-            start: 0,
-            end: 0,
-            joined: None,
-            handed_out: 0,
-            next_number: 0,
-        }
+        Self { storage: vec![0; CHUNK_BYTES], start: 0, end: 0, joined: None, handed_out: 0, next_number: 0 }
     }
 
     /// The next packet, if it is here completely. It stays in place until the next call.

@@ -19,6 +19,7 @@ impl Row {
     }
 
     /// The text of a column, if it is not NULL.
+    #[cfg(test)]
     pub(crate) fn optional(&self, column: usize) -> Option<&str> {
         self.0.get(column).and_then(Option::as_deref)
     }
@@ -39,7 +40,8 @@ impl Row {
                 values.push(None);
                 continue;
             }
-            let text = std::str::from_utf8(cursor.packed_bytes()?).map_err(|_| Malformed::new("text of a query's answer"))?;
+            let text =
+                std::str::from_utf8(cursor.packed_bytes()?).map_err(|_| Malformed::new("text of a query's answer"))?;
             values.push(Some(text.to_owned()));
         }
         Ok(Self(values))
@@ -79,7 +81,8 @@ pub(super) fn parse_error(packet: &[u8]) -> ServerError {
     if cursor.rest().first() == Some(&b'#') {
         state = String::from_utf8_lossy(cursor.take(6).unwrap_or_default()).trim_start_matches('#').to_owned();
     }
-    let text: String = String::from_utf8_lossy(cursor.rest()).chars().filter(|char| !char.is_control()).take(1000).collect();
+    let text: String =
+        String::from_utf8_lossy(cursor.rest()).chars().filter(|char| !char.is_control()).take(1000).collect();
     ServerError { number, state, text }
 }
 

@@ -29,9 +29,9 @@ pub(crate) fn connector(tls: &Tls) -> Result<Option<TlsConnector>> {
         TlsMode::Required => Arc::new(Lenient { roots: None, provider: Arc::clone(&provider) }),
         TlsMode::VerifyCa => Arc::new(Lenient { roots: Some(roots(tls)?), provider: Arc::clone(&provider) }),
         TlsMode::VerifyFull => {
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots(tls)?), Arc::clone(&provider))
-                .build()
-                .map_err(|error| Error::refused("no authority to verify the server's certificate with").caused_by(error))?
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots(tls)?), Arc::clone(&provider)).build().map_err(
+                |error| Error::refused("no authority to verify the server's certificate with").caused_by(error),
+            )?
         }
     };
     let builder = ClientConfig::builder_with_provider(provider)
@@ -90,8 +90,7 @@ fn own_certificate(tls: &Tls) -> Result<Option<(Vec<CertificateDer<'static>>, Pr
 }
 
 fn certificates(path: &Path, setting: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let certificates: std::result::Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let certificates: std::result::Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let certificates = certificates.map_err(|error| unusable(path, setting, error))?;
     if certificates.is_empty() {
         return Err(Error::refused(format!("{setting}: {} holds no certificate", path.display())));

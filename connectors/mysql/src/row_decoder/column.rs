@@ -26,18 +26,40 @@ pub(super) enum Decode {
     Float,
     Double,
     Decimal(DecimalForm),
-    Text { length_bytes: u8, charset: Charset },
-    Bytes { length_bytes: u8 },
-    Padded { length: u8 },
+    Text {
+        length_bytes: u8,
+        charset: Charset,
+    },
+    Bytes {
+        length_bytes: u8,
+    },
+    Padded {
+        length: u8,
+    },
     Date,
-    Time { fraction: u8 },
-    DateTime { fraction: u8 },
-    Timestamp { fraction: u8 },
+    Time {
+        fraction: u8,
+    },
+    DateTime {
+        fraction: u8,
+    },
+    Timestamp {
+        fraction: u8,
+    },
     Year,
-    Bit { bytes: u8, length: u8 },
-    Enum { bytes: u8, members: u16 },
+    Bit {
+        bytes: u8,
+        length: u8,
+    },
+    Enum {
+        bytes: u8,
+        members: u16,
+    },
     /// `members` has a bit set for each member.
-    Set { bytes: u8, members: u64 },
+    Set {
+        bytes: u8,
+        members: u64,
+    },
     Json,
 }
 

@@ -72,7 +72,11 @@ impl DecimalForm {
         }
         let limbs = self.gather(packed, is_negative, [0u64; 4], multiply_add)?;
         let mut number = [0; 32];
-        limbs.iter().rev().zip(number.chunks_exact_mut(8)).for_each(|(limb, to)| to.copy_from_slice(&limb.to_be_bytes()));
+        limbs
+            .iter()
+            .rev()
+            .zip(number.chunks_exact_mut(8))
+            .for_each(|(limb, to)| to.copy_from_slice(&limb.to_be_bytes()));
         if is_negative {
             negate(&mut number);
         }
@@ -106,7 +110,13 @@ impl DecimalForm {
 
     /// Feeds the groups from the front to `add`, which multiplies by the power and adds the group.
     #[inline]
-    fn gather<N>(self, packed: &[u8], is_negative: bool, zero: N, mut add: impl FnMut(N, u64, u64) -> N) -> Result<N, Malformed> {
+    fn gather<N>(
+        self,
+        packed: &[u8],
+        is_negative: bool,
+        zero: N,
+        mut add: impl FnMut(N, u64, u64) -> N,
+    ) -> Result<N, Malformed> {
         let inversion = if is_negative { u64::MAX } else { 0 };
         let mut rest = Cursor::new(packed);
         // The very first bit is the sign's; it is set in the value's place, whatever the sign.
@@ -114,7 +124,8 @@ impl DecimalForm {
         let mut group = |digits: usize| -> Result<u64, Malformed> {
             let bytes = GROUP_BYTES[digits];
             let bits = 8 * bytes;
-            let stored = if bytes == 4 { rest.array().map(u32::from_be_bytes)?.into() } else { rest.big_endian(bytes)? };
+            let stored =
+                if bytes == 4 { rest.array().map(u32::from_be_bytes)?.into() } else { rest.big_endian(bytes)? };
             let group = (stored ^ inversion) & ((1 << bits) - 1) ^ std::mem::take(&mut sign_bit) << (bits - 8);
             if group < POWERS[digits] { Ok(group) } else { Err(BAD) }
         };
@@ -174,7 +185,7 @@ mod tests {
         let fraction = format!("{fraction:0<width$}", width = usize::from(scale));
         let front = integral.len() % 9;
         let mut groups = vec![&integral[..front]];
-        groups.extend(integral[front..].as_bytes().chunks(9).map(|group| std::str::from_utf8(group).unwrap()));
+        groups.extend(integral.as_bytes()[front..].chunks(9).map(|group| std::str::from_utf8(group).unwrap()));
         groups.extend(fraction.as_bytes().chunks(9).map(|group| std::str::from_utf8(group).unwrap()));
         let mut bytes = Vec::new();
         for group in groups {

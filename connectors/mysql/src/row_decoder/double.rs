@@ -43,7 +43,8 @@ impl Scientific {
     /// server the even one. They have 15 digits at least, because shorter decimals stand for different doubles.
     fn shortest(&mut self, number: f64) -> &str {
         let length = self.print(format_args!("{number:e}"));
-        let digits = self.bytes[..length].iter().take_while(|byte| **byte != b'e').filter(|byte| byte.is_ascii_digit()).count();
+        let digits =
+            self.bytes[..length].iter().take_while(|byte| **byte != b'e').filter(|byte| byte.is_ascii_digit()).count();
         if digits < 15 {
             return self.text(length);
         }
@@ -106,7 +107,7 @@ mod tests {
             (-1_019_532_206_775_845.1, "-1019532206775845.1"),
             (1e15, "1e15"),
             (1e14, "100000000000000.0"),
-            (-169_644_996_075_591.125, "-169644996075591.12"),
+            (-169_644_996_075_591.12, "-169644996075591.12"),
         ] {
             let mut out = Vec::new();
             write(number, &mut out);

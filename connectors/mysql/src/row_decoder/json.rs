@@ -131,8 +131,14 @@ impl Printer<'_> {
         }
     }
 
-    fn container<const IS_OBJECT: bool>(&mut self, width: Width, bytes: &[u8], depth_left: usize) -> Result<(), Malformed> {
-        let depth_left = depth_left.checked_sub(1).ok_or(Malformed::new("JSON: it is deeper than the server allows"))?;
+    fn container<const IS_OBJECT: bool>(
+        &mut self,
+        width: Width,
+        bytes: &[u8],
+        depth_left: usize,
+    ) -> Result<(), Malformed> {
+        let depth_left =
+            depth_left.checked_sub(1).ok_or(Malformed::new("JSON: it is deeper than the server allows"))?;
         let mut cursor = Cursor::new(bytes);
         let count = width.read(&mut cursor)?;
         let size = width.read(&mut cursor)?;
@@ -267,10 +273,11 @@ impl Printer<'_> {
         let micros = u32::try_from(packed & 0xff_ffff).map_err(|_| BAD)?;
         let clock = temporal::unpack_date_time(packed >> 24, micros).ok_or(BAD)?;
         let (date, out) = (clock.date, &mut *self.out);
-        let written = write!(out, "\"{:04}-{:02}-{:02}", date.year, date.month, date.day).and_then(|()| match has_time {
-            true => write!(out, " {:02}:{:02}:{:02}.{:06}\"", clock.hour, clock.minute, clock.second, clock.micros),
-            false => write!(out, "\""),
-        });
+        let written =
+            write!(out, "\"{:04}-{:02}-{:02}", date.year, date.month, date.day).and_then(|()| match has_time {
+                true => write!(out, " {:02}:{:02}:{:02}.{:06}\"", clock.hour, clock.minute, clock.second, clock.micros),
+                false => write!(out, "\""),
+            });
         written.expect("invariant: writing to a Vec can't fail");
         self.check_size()
     }

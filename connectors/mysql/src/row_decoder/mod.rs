@@ -95,7 +95,9 @@ impl Decode {
             Self::U64 => out.value(Value::Unsigned(rows.u64()?)),
             Self::Float => out.value(Value::Float(f32::from_le_bytes(rows.array()?))),
             Self::Double => out.value(Value::Double(f64::from_le_bytes(rows.array()?))),
-            Self::Decimal(form) => form.decode(rows.take(form.bytes())?, |decimal| out.value(Value::Decimal(decimal)))?,
+            Self::Decimal(form) => {
+                form.decode(rows.take(form.bytes())?, |decimal| out.value(Value::Decimal(decimal)))?
+            }
             Self::Text { length_bytes, charset } => charset::write_text(charset, sized(rows, length_bytes)?, out),
             Self::Bytes { length_bytes } => out.value(Value::Bytes(sized(rows, length_bytes)?)),
             Self::Padded { length } => return write_padded(rows, usize::from(length), out),
@@ -106,7 +108,11 @@ impl Decode {
             Self::Year => out.value(Value::Year(temporal::year(rows)?)),
             Self::Bit { bytes, length } => {
                 let bits = rows.big_endian(usize::from(bytes))?;
-                out.value(Value::Bit(within(bits, u64::MAX >> (64 - length), "BIT: it has more bits than the column")?));
+                out.value(Value::Bit(within(
+                    bits,
+                    u64::MAX >> (64 - length),
+                    "BIT: it has more bits than the column",
+                )?));
             }
             Self::Enum { bytes, members } => {
                 let index = rows.little_endian(usize::from(bytes))?;
@@ -144,7 +150,10 @@ fn write_padded(rows: &mut Cursor<'_>, length: usize, out: &mut ImageWriter<'_>)
     let stored = sized(rows, 1)?;
     let mut padded = [0; u8::MAX as usize];
     let padded = &mut padded[..length];
-    padded.get_mut(..stored.len()).ok_or(Malformed::new("BINARY: it is longer than the column"))?.copy_from_slice(stored);
+    padded
+        .get_mut(..stored.len())
+        .ok_or(Malformed::new("BINARY: it is longer than the column"))?
+        .copy_from_slice(stored);
     out.value(Value::Bytes(padded));
     Ok(())
 }

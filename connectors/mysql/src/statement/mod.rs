@@ -132,7 +132,9 @@ impl Captured<'_> {
             self.judge_create(&mut reader)
         } else if is(&["RENAME"]) {
             match reader.tokens.next() {
-                Some(object) if object.is("TABLE") || object.is("TABLES") => self.judge_list(&mut reader, "RENAME TABLE"),
+                Some(object) if object.is("TABLE") || object.is("TABLES") => {
+                    self.judge_list(&mut reader, "RENAME TABLE")
+                }
                 _ => Verdict::Harmless,
             }
         } else if is(&["TRUNCATE"]) {
@@ -280,9 +282,8 @@ impl Captured<'_> {
 }
 
 /// Statements about accounts, plugins and caches.
-const HARMLESS_VERBS: [&str; 11] = [
-    "GRANT", "REVOKE", "SET", "FLUSH", "ANALYZE", "OPTIMIZE", "REPAIR", "CHECK", "INSTALL", "UNINSTALL", "PURGE",
-];
+const HARMLESS_VERBS: [&str; 11] =
+    ["GRANT", "REVOKE", "SET", "FLUSH", "ANALYZE", "OPTIMIZE", "REPAIR", "CHECK", "INSTALL", "UNINSTALL", "PURGE"];
 
 /// Statements that change rows, or may.
 const DML_VERBS: [&str; 10] =
@@ -306,8 +307,24 @@ impl Reader<'_> {
     /// The object of CREATE, ALTER or DROP. `None` if it holds no rows, or is a temporary table.
     fn find_object(&mut self) -> Option<Object> {
         const OTHERS: [&str; 18] = [
-            "VIEW", "PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "INDEX", "USER", "ROLE", "SERVER", "TABLESPACE", "LOGFILE",
-            "RESOURCE", "REFERENCE", "INSTANCE", "LIBRARY", "TEMPORARY", "PREPARE", "MATERIALIZED",
+            "VIEW",
+            "PROCEDURE",
+            "FUNCTION",
+            "TRIGGER",
+            "EVENT",
+            "INDEX",
+            "USER",
+            "ROLE",
+            "SERVER",
+            "TABLESPACE",
+            "LOGFILE",
+            "RESOURCE",
+            "REFERENCE",
+            "INSTANCE",
+            "LIBRARY",
+            "TEMPORARY",
+            "PREPARE",
+            "MATERIALIZED",
         ];
         for token in self.tokens.by_ref() {
             if token.is("TABLE") || token.is("TABLES") {

@@ -70,7 +70,9 @@ impl<'a> Tokens<'a> {
             match self.rest {
                 [byte, ..] if byte.is_ascii_whitespace() || *byte == 0 => self.skip(1),
                 [b'#', ..] => self.skip_past(b"\n"),
-                [b'-', b'-', next, ..] if next.is_ascii_whitespace() || next.is_ascii_control() => self.skip_past(b"\n"),
+                [b'-', b'-', next, ..] if next.is_ascii_whitespace() || next.is_ascii_control() => {
+                    self.skip_past(b"\n")
+                }
                 [b'-', b'-'] => self.skip(2),
                 [b'/', b'*', b'!', ..] => self.enter_comment(3),
                 [b'/', b'*', b'M', b'!', ..] => self.enter_comment(4),

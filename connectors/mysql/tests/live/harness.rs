@@ -136,6 +136,17 @@ impl Stream {
         panic!("no change came within {:?}", limits.wait_max * 40);
     }
 
+    /// Takes whatever has come by now.
+    pub(crate) async fn drain(&mut self) {
+        let limits = BatchLimits { wait_max: Duration::from_millis(200), ..LIMITS };
+        loop {
+            self.batch.clear();
+            if let BatchEnd::Idle(_) = self.inner.read_batch(&mut self.batch, limits).await.unwrap() {
+                return;
+            }
+        }
+    }
+
     /// The error that must end the stream.
     pub(crate) async fn error(&mut self) -> Error {
         for _ in 0..40 {

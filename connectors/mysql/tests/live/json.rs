@@ -102,8 +102,18 @@ async fn check(db: &mut Database, documents: Vec<String>) {
                 panic!("no JSON in document {seen}")
             };
             let from = text.bytes().zip(expected[seen].bytes()).take_while(|(ours, theirs)| ours == theirs).count();
-            let shown = |text: &str| String::from_utf8_lossy(&text.as_bytes()[from.saturating_sub(20)..]).chars().take(120).collect::<String>();
-            assert_eq!(shown(text), shown(&expected[seen]), "document {seen} from byte {from}: {:.100}", documents[seen]);
+            let shown = |text: &str| {
+                String::from_utf8_lossy(&text.as_bytes()[from.saturating_sub(20)..])
+                    .chars()
+                    .take(120)
+                    .collect::<String>()
+            };
+            assert_eq!(
+                shown(text),
+                shown(&expected[seen]),
+                "document {seen} from byte {from}: {:.100}",
+                documents[seen]
+            );
             assert_eq!(text, expected[seen]);
             seen += 1;
         }

@@ -5,4 +5,5 @@
 mod flow;
 mod harness;
 mod json;
+mod refusals;
 mod types;
