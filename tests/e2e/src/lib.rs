@@ -1,6 +1,6 @@
 //! End-to-end tests: the real binary between real servers, judged by what the databases themselves say.
 //!
-//! One test binary, one module a topic. Each test has a [`harness::Scene`]: databases, topics, ports and a configuration of
+//! One test binary, one module a topic. Each test has a `harness::Scene`: databases, topics, ports and a configuration of
 //! its own on servers that all tests share, so tests run side by side. Run them with `cargo x test -p e2e`, which builds the
 //! binary with its fault points first; one alone with `cargo x test -p e2e NAME`.
 #![cfg(test)]
@@ -15,4 +15,5 @@ mod huge_transaction;
 mod kills;
 mod restarts;
 mod rewind;
+mod secrets;
 mod signals;

@@ -16,10 +16,40 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// A record as it lies in a topic.
 #[derive(Clone, Debug, Default)]
-struct Raw {
-    key: Vec<u8>,
-    value: Vec<u8>,
-    headers: Vec<(String, Vec<u8>)>,
+pub(crate) struct Raw {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Raw {
+    /// The first record of a topic.
+    pub(crate) fn first(scene: &Scene, topic: &str) -> Result<Raw> {
+        let mut first = None;
+        scene.read_topic(topic, |record| {
+            let header = |name: &&str| Some(((*name).to_owned(), record.header(name)?.as_bytes().to_vec()));
+            first.get_or_insert_with(|| Raw {
+                key: record.key.unwrap_or_default().to_vec(),
+                value: record.value.unwrap_or_default().to_vec(),
+                headers: HEADERS.iter().filter_map(header).collect(),
+            });
+            Ok(())
+        })?;
+        first.with_context(|| format!("{topic} has no record"))
+    }
+
+    /// The same with a part of its value replaced, once.
+    pub(crate) fn replaced(self, from: &str, to: &str) -> Raw {
+        let text = String::from_utf8_lossy(&self.value).into_owned();
+        assert!(text.contains(from), "a record has {from}: {text}");
+        Raw { value: text.replacen(from, to, 1).into_bytes(), ..self }
+    }
+
+    fn with_header(mut self, name: &str, value: &str) -> Raw {
+        let header = self.headers.iter_mut().find(|(known, _)| known == name);
+        header.unwrap_or_else(|| panic!("a record has the header {name}")).1 = value.as_bytes().to_vec();
+        self
+    }
 }
 
 /// The headers that our own records have.
@@ -42,28 +72,16 @@ const CASES: &[Case] = &[
     Case { name: "last_byte_gone", damage: |raw| Raw { value: raw.value[..raw.value.len() - 1].to_vec(), ..raw } },
     Case { name: "more_behind", damage: |raw| Raw { value: [&raw.value[..], b"{}"].concat(), ..raw } },
     Case { name: "other_json", damage: |raw| Raw { value: b"{\"id\":2,\"note\":\"x\"}".to_vec(), ..raw } },
-    Case { name: "unknown_operation", damage: |raw| replaced(raw, "\"op\":\"c\"", "\"op\":\"z\"") },
-    Case { name: "wrong_operation", damage: |raw| replaced(raw, "\"op\":\"c\"", "\"op\":\"d\"") },
-    Case { name: "column_missing", damage: |raw| replaced(raw, "\"note\":\"good\"", "\"nota\":\"good\"") },
-    Case { name: "column_of_other_type", damage: |raw| replaced(raw, "\"note\":\"good\"", "\"note\":17") },
-    Case { name: "number_too_large", damage: |raw| replaced(raw, "\"id\":1,", "\"id\":99999999999,") },
+    Case { name: "unknown_operation", damage: |raw| raw.replaced("\"op\":\"c\"", "\"op\":\"z\"") },
+    Case { name: "wrong_operation", damage: |raw| raw.replaced("\"op\":\"c\"", "\"op\":\"d\"") },
+    Case { name: "column_missing", damage: |raw| raw.replaced("\"note\":\"good\"", "\"nota\":\"good\"") },
+    Case { name: "column_of_other_type", damage: |raw| raw.replaced("\"note\":\"good\"", "\"note\":17") },
+    Case { name: "number_too_large", damage: |raw| raw.replaced("\"id\":1,", "\"id\":99999999999,") },
     Case { name: "no_headers", damage: |raw| Raw { headers: Vec::new(), ..raw } },
-    Case { name: "unknown_schema", damage: |raw| with_header(raw, "tailrace.schema", "0123456789abcdef") },
-    Case { name: "bad_schema_name", damage: |raw| with_header(raw, "tailrace.schema", "?") },
-    Case { name: "bad_sequence", damage: |raw| with_header(raw, "tailrace.sequence", "1-2-3") },
+    Case { name: "unknown_schema", damage: |raw| raw.with_header("tailrace.schema", "0123456789abcdef") },
+    Case { name: "bad_schema_name", damage: |raw| raw.with_header("tailrace.schema", "?") },
+    Case { name: "bad_sequence", damage: |raw| raw.with_header("tailrace.sequence", "1-2-3") },
 ];
-
-fn replaced(raw: Raw, from: &str, to: &str) -> Raw {
-    let text = String::from_utf8_lossy(&raw.value).into_owned();
-    assert!(text.contains(from), "a record has {from}: {text}");
-    Raw { value: text.replacen(from, to, 1).into_bytes(), ..raw }
-}
-
-fn with_header(mut raw: Raw, name: &str, value: &str) -> Raw {
-    let header = raw.headers.iter_mut().find(|(known, _)| known == name);
-    header.unwrap_or_else(|| panic!("a record has the header {name}")).1 = value.as_bytes().to_vec();
-    raw
-}
 
 #[test]
 fn damaged_records_stop_their_table_at_their_place() -> Result<()> {
@@ -81,7 +99,7 @@ fn damaged_records_stop_their_table_at_their_place() -> Result<()> {
     let mut bad = Vec::new();
     for case in CASES {
         let topic = scene.topic(case.name);
-        let good = first_record(&scene, &topic)?;
+        let good = Raw::first(&scene, &topic)?;
         bad.push(produce(&scene, &topic, &(case.damage)(good))?);
     }
     insert(&scene, &tables, 2)?;
@@ -162,7 +180,7 @@ fn documents_of_a_newer_version_are_refused_by_name() -> Result<()> {
         ensure_failed(&scene.launch(&["capture"])?.run(LIMIT)?, 1, &[words, &place])?;
     }
     let schemas = format!("{}.schemas", scene.prefix);
-    let known = first_record(&scene, &schemas)?;
+    let known = Raw::first(&scene, &schemas)?;
     let offset = produce(&scene, &schemas, &Raw { value: br#"{"format":99}"#.to_vec(), ..known })?;
     scene.target("UPDATE tailrace.offsets SET next_offset = NULL, sequence = NULL; DELETE FROM t")?;
     let finished = scene.launch(&["apply"])?.run(LIMIT)?;
@@ -175,23 +193,8 @@ fn documents_of_a_newer_version_are_refused_by_name() -> Result<()> {
     scene.finish()
 }
 
-fn first_record(scene: &Scene, topic: &str) -> Result<Raw> {
-    let mut first = None;
-    scene.read_topic(topic, |record| {
-        let headers =
-            HEADERS.iter().filter_map(|name| Some(((*name).to_owned(), record.header(name)?.as_bytes().to_vec())));
-        first.get_or_insert_with(|| Raw {
-            key: record.key.unwrap_or_default().to_vec(),
-            value: record.value.unwrap_or_default().to_vec(),
-            headers: headers.collect(),
-        });
-        Ok(())
-    })?;
-    first.with_context(|| format!("{topic} has no record"))
-}
-
 /// Writes a record as some other program would; returns its offset.
-fn produce(scene: &Scene, topic: &str, raw: &Raw) -> Result<i64> {
+pub(crate) fn produce(scene: &Scene, topic: &str, raw: &Raw) -> Result<i64> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", scene.servers.kafka.address()?).set("acks", "all").set("linger.ms", "0");
     let producer: BaseProducer = config.create().context("making a producer")?;

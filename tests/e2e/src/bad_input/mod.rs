@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use lab::process::{Finished, Tailrace};
 use serde_json::Value;
 
+pub(crate) use self::damaged_records::{Raw, produce};
 use crate::harness::Scene;
 
 /// The command must have failed with this code and these words.
