@@ -3,9 +3,11 @@
 //! TLS never falls back to a weaker mode. The driver also reads the environment (`PGPASSWORD`, `PGSSLROOTCERT`, …) as libpq
 //! does; whatever of that could change where we connect or whom we trust is overwritten here, or refused by name.
 //!
-//! With `tls.ca` the driver trusts that authority beside the built-in ones, not instead of them. With the host name checked
+//! With `tls.ca` the driver trusts that authority beside the system's, not instead of them. With the host name checked
 //! (`verify-full`) nobody else gets a certificate for our host from those; without it (`verify-ca`) anybody with a certificate
 //! of any public authority would pass, so that mode is refused.
+
+use std::path::Path;
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -48,17 +50,27 @@ fn protect(options: PgConnectOptions, tls: &Tls) -> Result<PgConnectOptions> {
     };
     let mut options = options.ssl_mode(mode);
     options = match &tls.ca {
-        Some(ca) => options.ssl_root_cert(ca),
+        Some(ca) => options.ssl_root_cert(readable(ca)?),
         None => refuse_environment("PGSSLROOTCERT", options)?,
     };
     options = match (&tls.certificate, &tls.key) {
-        (Some(certificate), Some(key)) => options.ssl_client_cert(certificate).ssl_client_key(key),
+        (Some(certificate), Some(key)) => {
+            options.ssl_client_cert(readable(certificate)?).ssl_client_key(readable(key)?)
+        }
         (None, None) => refuse_environment("PGSSLKEY", refuse_environment("PGSSLCERT", options)?)?,
         (Some(_), None) | (None, Some(_)) => {
             return Err(Error::refused("tls.certificate and tls.key of the target need each other"));
         }
     };
     refuse_environment("PGOPTIONS", options)
+}
+
+/// The driver would report a missing file like a lost connection, and without its name. It reads the file at each connection.
+fn readable(path: &Path) -> Result<&Path> {
+    match std::fs::File::open(path) {
+        Ok(_) => Ok(path),
+        Err(error) => Err(Error::refused(format!("{} can't be read", path.display())).caused_by(error)),
+    }
 }
 
 fn refuse_environment(variable: &str, options: PgConnectOptions) -> Result<PgConnectOptions> {

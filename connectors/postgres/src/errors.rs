@@ -117,20 +117,30 @@ pub(crate) fn classify(error: sqlx::Error, doing: &str) -> Failure {
             Some(error) => classify_answer(error, doing),
             None => Failure::Other(Error::refused(format!("{doing}: the server answered with an unknown error"))),
         },
+        sqlx::Error::Io(cause) if is_distrust(&cause) => Failure::Other(unprotected(doing, cause)),
         sqlx::Error::Io(cause) => {
             Failure::Other(Error::transient(format!("{doing}: the connection to the target failed")).caused_by(cause))
         }
-        sqlx::Error::Tls(cause) => Failure::Other(
-            Error::refused(format!("{doing}: no protected connection to the target")).caused_by(cause).hint(
-                "check tls.mode and tls.ca, and that the server offers TLS with a certificate for this host name",
-            ),
-        ),
+        sqlx::Error::Tls(cause) => Failure::Other(unprotected(doing, cause)),
         sqlx::Error::Configuration(cause) => {
             Failure::Other(Error::refused(format!("{doing}: the target's settings can't be used")).caused_by(cause))
         }
         // A driver's decoding error may quote what it could not decode.
         other => Failure::Other(Error::refused(format!("{doing}: the driver failed ({})", variant_name(&other)))),
     }
+}
+
+/// A server whose certificate we don't accept, or that does not accept ours: TLS reports it like a broken connection, but
+/// trying again would not help.
+fn is_distrust(error: &std::io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)))
+}
+
+fn unprotected(doing: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::refused(format!("{doing}: no protected connection to the target"))
+        .caused_by(cause)
+        .hint("check tls.mode and tls.ca, and that the server offers TLS with a certificate for this host name")
 }
 
 fn variant_name(error: &sqlx::Error) -> String {

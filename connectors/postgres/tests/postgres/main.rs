@@ -12,4 +12,5 @@ mod kit;
 #[cfg(feature = "faults")]
 mod points;
 mod refusals;
+mod tls;
 mod values;
