@@ -172,7 +172,7 @@ async fn a_commit_whose_answer_is_lost_is_unknown() {
 /// Connections reset at any moment of many batches: rows and progress always agree, and in the end all is there.
 #[tokio::test]
 async fn resets_at_any_moment_change_nothing() {
-    const BATCHES: i64 = 120;
+    const BATCHES: i64 = 60;
     let bench = Bench::new("resets").await;
     table(&bench).await;
     let proxy = Proxy::start(bench.server.port().unwrap()).unwrap();
