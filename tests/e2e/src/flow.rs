@@ -4,10 +4,12 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use lab::Mysql;
 use lab::process::Tailrace;
+use lab::proxy::{Direction, Proxy};
 use serde_json::{Value, json};
 
-use crate::harness::Scene;
+use crate::harness::{Addresses, DRAIN_LIMIT, Scene, Servers, wait_until};
 
 const TABLES: &str = "
 CREATE TABLE orders (id INT PRIMARY KEY, state VARCHAR(20) NOT NULL);
@@ -46,6 +48,37 @@ fn changes_of_each_kind_arrive() -> Result<()> {
         end(process)?;
     }
     scene.finish()
+}
+
+/// On a server without traffic heartbeats come one after another, each from the same place: the places that records name
+/// must not be moved by them.
+#[test]
+fn a_quiet_server_moves_no_place() -> Result<()> {
+    let mysql = Mysql::fresh("e2e-quiet", &[])?;
+    let proxy = Proxy::start(mysql.port()?)?;
+    let scene = Scene::on("quiet", Servers { mysql: mysql.clone(), ..Servers::shared()? })?;
+    scene.source(TABLES)?;
+    scene.make_target()?;
+    let through = Addresses { mysql: format!("127.0.0.1:{}", proxy.port()), ..scene.addresses() };
+    let config = scene.config_for(&through).replace("start = ", "heartbeat = \"1s\"\nstart = ");
+    scene.write_config(&config)?;
+    let start = scene.history_start()?;
+    let (mut capture, mut apply) = (scene.capture()?, scene.apply()?);
+    for _ in 0..3 {
+        scene.wait_drained()?;
+        let before = proxy.bytes(Direction::ToClient);
+        // One takes some 60 bytes.
+        wait_until("some heartbeats pass", DRAIN_LIMIT, || Ok(proxy.bytes(Direction::ToClient) > before + 120))?;
+    }
+    scene.source(CHANGES)?;
+    scene.wait_drained()?;
+    scene.ensure_equal()?;
+    scene.judge_history(&start)?;
+    for process in [&mut capture, &mut apply] {
+        end(process)?;
+    }
+    scene.finish()?;
+    mysql.remove()
 }
 
 /// Both halves in one process.

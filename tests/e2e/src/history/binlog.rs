@@ -16,7 +16,9 @@ pub(crate) struct Start {
     position: u64,
 }
 
+/// The end of the binlog, in a new file: mysqlbinlog prints only the low 32 bits of positions.
 pub(super) fn end(scene: &Scene) -> Result<Start> {
+    scene.source("FLUSH BINARY LOGS")?;
     let rows = scene.source_rows("SHOW BINARY LOG STATUS")?;
     let cell = |index: usize| rows.first()?.get(index)?.clone();
     let file = cell(0).context("the server has no binlog")?;
