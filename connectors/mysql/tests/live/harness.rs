@@ -36,6 +36,13 @@ impl Database {
         Database { server, name: name.to_owned(), conn }
     }
 
+    /// Another connection to a database that is there.
+    pub(crate) async fn on_existing(server: &Mysql, name: &str) -> Database {
+        let mut conn = Conn::new(admin(server)).await.unwrap();
+        conn.query_drop(format!("USE {name}")).await.unwrap();
+        Database { server: server.clone(), name: name.to_owned(), conn }
+    }
+
     pub(crate) async fn run(&mut self, sql: &str) {
         self.conn.query_drop(sql).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
     }

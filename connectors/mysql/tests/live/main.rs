@@ -5,5 +5,6 @@
 mod flow;
 mod harness;
 mod json;
+mod positions;
 mod refusals;
 mod types;
