@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tailrace_contract::{
     BatchEnd, ChangeStream, Checkpoint, Error, LogWriter, Mark, OpenedWriter, Result, SplitTransaction, StartAt,
 };
-use tailrace_row::{Epoch, RecordBatch};
+use tailrace_row::{Epoch, RecordBatch, TableName};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -54,11 +54,13 @@ impl Capture {
 
     async fn open(&self) -> Result<Opened> {
         let tables = self.source.tables(&self.filter).await?;
+        // Asked before `prepare` adds ours.
+        let in_log = self.log.tables().await?;
         self.log.prepare(&tables).await?;
         let OpenedWriter { mut writer, checkpoint } = self.log.open_writer().await?;
         let checkpoint = match checkpoint {
             Some(checkpoint) => checkpoint,
-            None => self.first_checkpoint(writer.as_mut()).await?,
+            None => self.first_checkpoint(writer.as_mut(), &in_log).await?,
         };
         tracing::info!(position = %checkpoint.mark.position, transactions = checkpoint.mark.transactions,
             is_split = checkpoint.split.is_some(), "capture goes on from the log's checkpoint");
@@ -67,10 +69,10 @@ impl Capture {
     }
 
     /// Commits the start position, so that it means the same after a crash.
-    async fn first_checkpoint(&self, writer: &mut dyn LogWriter) -> Result<Checkpoint> {
+    async fn first_checkpoint(&self, writer: &mut dyn LogWriter, in_log: &[TableName]) -> Result<Checkpoint> {
         let position = self.source.position(&self.start).await?;
         if self.start == StartAt::Now {
-            self.warn_of_a_gap().await?;
+            self.warn_of_a_gap(in_log);
             self.warn_of_history().await?;
         }
         let mark = Mark { position, transactions: 0 };
@@ -81,13 +83,12 @@ impl Capture {
     }
 
     /// A log with records had a checkpoint once: beginning at "now" leaves a gap behind them, and the operator must hear it.
-    async fn warn_of_a_gap(&self) -> Result<()> {
-        for table in self.log.tables().await? {
+    fn warn_of_a_gap(&self, in_log: &[TableName]) {
+        for table in in_log {
             tracing::warn!(%table, log = self.log.name(),
                 "A GAP IN THE LOG: it knows the table but has no checkpoint, and start = \"now\" leaves out what changed \
                  since the last one; a GTID set as start would not");
         }
-        Ok(())
     }
 
     /// Rows that are in a table now are not copied: the operator must hear it.

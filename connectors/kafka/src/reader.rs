@@ -149,7 +149,6 @@ impl KafkaReader {
         let deadline = Instant::now() + waits;
         loop {
             let step = deadline.saturating_duration_since(Instant::now()).min(WAIT_STEP);
-            self.check_brokers()?;
             let taken = block(|| self.take_what_is_there(out, limits, step));
             taken.inspect_err(|_| self.is_broken = true)?;
             if !out.records.is_empty() || Instant::now() >= deadline || self.has_failed_lane() {
@@ -159,6 +158,10 @@ impl KafkaReader {
             tokio::task::yield_now().await;
         }
         self.follow_positions()?;
+        // After polling, because that is when the client tells that the brokers are back.
+        if out.records.is_empty() {
+            self.check_brokers()?;
+        }
         self.tell_progress(out);
         // A failed lane that left nothing to hand over first is told at once.
         if out.records.is_empty() { self.check_lanes() } else { Ok(()) }

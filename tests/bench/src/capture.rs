@@ -25,7 +25,12 @@ use crate::{
 const PORTS: [u16; 2] = [18_700, 18_701];
 
 /// Captures all rows; returns the prefix of the topics.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts are far below 2^53"
+)]
 pub(crate) async fn capture(site: &Site, start: &str, rows: u64, report: &mut Report) -> Result<&'static str> {
     report.heading("capture: MySQL → Kafka");
     let prefix = "full";

@@ -112,6 +112,7 @@ fn unsigned_as_decimal(text: &str) -> String {
     text
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of recorded tables reads best in one piece")]
 fn columns_of(table: &str) -> (Vec<(&'static str, ColumnType, bool)>, Vec<usize>) {
     let int = |bits, unsigned| ColumnType::Integer { bits, unsigned };
     let text = || ColumnType::Text { form: TextForm::Varying, bytes_max: 480, charset: Charset::Utf8mb4 };
@@ -382,6 +383,7 @@ fn decimal(number: i128, scale: u8) -> Owned {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of recorded values reads best in one piece")]
 fn recorded_numbers_mean_what_the_sql_said() {
     let (i, u) = (Owned::Integer, Owned::Unsigned);
     check(

@@ -207,6 +207,7 @@ pub(super) fn write_truth(form: &ValueForm, truth: &Truth, writer: &mut ImageWri
             }
             Value::Set(bits)
         }
+        #[expect(clippy::cast_possible_truncation, reason = "infinities and NaN are the same in both widths")]
         ValueForm::Float => Value::Float(parse_not_finite(text).map(|number| number as f32).ok_or(UNREADABLE)?),
         ValueForm::Double => Value::Double(parse_not_finite(text).ok_or(UNREADABLE)?),
         ValueForm::Signed { .. }

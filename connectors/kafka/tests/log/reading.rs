@@ -18,7 +18,7 @@ use crate::support::{
 
 /// A log whose tables have one partition each.
 fn narrow_log(kafka: &lab::Kafka) -> KafkaLog {
-    KafkaLog::new(LogSettings { partitions: 1, ..settings(kafka) }).unwrap()
+    KafkaLog::new(LogSettings { partitions: 1, ..settings(kafka) }).expect("the settings are right")
 }
 
 fn partition(table: &str) -> LogPartition {

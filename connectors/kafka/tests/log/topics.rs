@@ -1,6 +1,6 @@
 //! How topics are made, and which existing ones are refused.
 
-use std::{slice, time::Duration};
+use std::{slice, sync::Arc, time::Duration};
 
 use tailrace_contract::{Error, ErrorKind, Log, LogSettings, Retention, Severity};
 use tailrace_kafka::KafkaLog;
@@ -89,7 +89,7 @@ async fn tables_that_would_share_a_topic_are_refused() {
     let log = KafkaLog::new(settings(&broker())).unwrap();
     let (one, other) = (table("col lide"), table("col_lide"));
     let names = ["shop.col lide", "shop.col_lide"];
-    refused(&log.prepare(&[one.clone(), other.clone()]).await.unwrap_err(), &names);
+    refused(&log.prepare(&[Arc::clone(&one), Arc::clone(&other)]).await.unwrap_err(), &names);
     // Also if the other one is in the log already, from an earlier configuration.
     log.prepare(&[one]).await.unwrap();
     refused(&log.prepare(slice::from_ref(&other)).await.unwrap_err(), &names);

@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't set up its server has failed")]
 
+mod edge_values;
 mod flow;
 mod harness;
 mod json;
-mod positions;
-mod refusals;
-mod types;
