@@ -6,3 +6,4 @@ mod edge_values;
 mod flow;
 mod harness;
 mod json;
+mod refusals;
