@@ -182,7 +182,7 @@ impl ByHand {
 
 #[tokio::main]
 async fn main() {
-    let server = lab::Postgres::up("bench").unwrap();
+    let server = lab::Postgres::fresh("apply-bench", &[]).unwrap();
     let mut admin = PgConnection::connect(&server.admin_url("postgres").unwrap()).await.unwrap();
     println!(
         "{ROWS} rows of ten columns; rows/s: sink | by hand | sink in % of by hand | CPU of the sink's process per row"
@@ -193,6 +193,7 @@ async fn main() {
         measure(&server, size).await;
         admin.execute("CHECKPOINT").await.unwrap();
     }
+    server.remove().unwrap();
 }
 
 async fn measure(server: &lab::Postgres, size: usize) {
