@@ -6,4 +6,5 @@ mod edge_values;
 mod flow;
 mod harness;
 mod json;
+mod positions;
 mod refusals;
