@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't set up its server has failed")]
 
-mod edge_values;
+mod faults;
 mod flow;
 mod harness;
 mod json;
 mod positions;
+mod preflight;
+mod protection;
+mod proxy;
 mod refusals;
+mod types;
