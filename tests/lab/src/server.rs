@@ -1,5 +1,5 @@
 //! One running server: found or started, killed, started again on the same port and data, removed. What differs between
-//! MySQL, Kafka and PostgreSQL is behind [`Program`].
+//! MySQL, Kafka and PostgreSQL is behind `Program`.
 //!
 //! A server outlives the process that started it. What is known about it lies in a small file of its folder; whoever
 //! changes that takes the instance's lock, so two test binaries never start the same instance twice. Nothing here acts

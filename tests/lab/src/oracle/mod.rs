@@ -2,7 +2,7 @@
 //! its decoder or encoder shows here and can't hide.
 //!
 //! Each side prints every column as text through its own SQL, in a form chosen per type so that equal values give equal
-//! text ([`columns`]); both sides stream in the order of the key's bytes and are merged, so memory does not grow with the
+//! text (`columns`); both sides stream in the order of the key's bytes and are merged, so memory does not grow with the
 //! table. Only for stores that stand still: a difference between moving ones means nothing.
 
 mod columns;
