@@ -6,8 +6,6 @@ use crate::protocol::{Cursor, Malformed};
 /// How the events behind it look.
 #[derive(Clone, Debug)]
 pub(crate) struct Format {
-    /// The version of the server that wrote the file.
-    pub(crate) server_version: String,
     /// Whether every event ends with a checksum.
     pub(crate) has_checksums: bool,
 }
@@ -20,7 +18,8 @@ impl Format {
         if cursor.u16()? != 4 {
             return Err(Malformed::new("format description: it is not of version 4"));
         }
-        let server_version = cursor.take(50)?;
+        // The version of the server that wrote the file.
+        cursor.take(50)?;
         cursor.u32()?;
         if usize::from(cursor.u8()?) != HEADER_BYTES {
             return Err(Malformed::new("format description: event headers are not of 19 bytes"));
@@ -46,7 +45,6 @@ impl Format {
             1 => true,
             _ => return Err(Malformed::new("format description: unknown kind of checksum")),
         };
-        let end = server_version.iter().position(|byte| *byte == 0).unwrap_or(server_version.len());
-        Ok(Self { server_version: String::from_utf8_lossy(&server_version[..end]).into_owned(), has_checksums })
+        Ok(Self { has_checksums })
     }
 }

@@ -43,7 +43,11 @@ async fn a_silent_connection_counts_as_dead_after_three_heartbeats() {
     let error = stream.error().await;
     assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
     assert!(error.to_string().contains("silent"), "{error}");
-    assert!(begun.elapsed() > Duration::from_secs(1) && begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() > Duration::from_secs(1) && begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -82,7 +86,11 @@ async fn a_server_that_goes_away_is_transient() {
     let from = checkpoint(&source, &StartAt::Now).await.unwrap();
     for is_orderly in [true, false] {
         let mut stream = db.follow(&["t"]).await;
-        if is_orderly { server.stop().unwrap() } else { server.kill().unwrap() }
+        if is_orderly {
+            server.stop().unwrap()
+        } else {
+            server.kill().unwrap()
+        }
         let error = stream.error().await;
         assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
         let error = source.open(&from, db.filter(&["t"])).await.err().unwrap();

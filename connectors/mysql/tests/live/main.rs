@@ -1,7 +1,9 @@
 //! The source against real servers. The oracle is what the server itself prints.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't set up its server has failed")]
+#![expect(clippy::disallowed_methods, reason = "a test's tasks end with the test")]
 
+mod edge_values;
 mod faults;
 mod flow;
 mod harness;
@@ -11,4 +13,3 @@ mod preflight;
 mod protection;
 mod proxy;
 mod refusals;
-mod types;

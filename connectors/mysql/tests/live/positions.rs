@@ -16,7 +16,8 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 async fn with_gtids(name: &str) -> (MutexGuard<'static, ()>, Database) {
     let guard = ALONE.lock().await;
     let mut db = Database::on(server("source-history"), name).await;
-    db.run_all(&["RESET BINARY LOGS AND GTIDS", "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, c LONGTEXT)"]).await;
+    db.run_all(&["RESET BINARY LOGS AND GTIDS", "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, c LONGTEXT)"])
+        .await;
     (guard, db)
 }
 
@@ -25,7 +26,8 @@ async fn with_files(name: &str) -> (MutexGuard<'static, ()>, Database) {
     let guard = FILES_ALONE.lock().await;
     let server = lab::Mysql::up_with("source-files", &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).unwrap();
     let mut db = Database::on(server, name).await;
-    db.run_all(&["RESET BINARY LOGS AND GTIDS", "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, c LONGTEXT)"]).await;
+    db.run_all(&["RESET BINARY LOGS AND GTIDS", "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, c LONGTEXT)"])
+        .await;
     (guard, db)
 }
 
@@ -235,7 +237,11 @@ async fn files_and_offsets_serve_without_gtids() {
     let mut checkpoints = vec![from];
     checkpoints.extend(read(&mut stream, 4).await);
     assert_eq!(stream.batch.last_origin().unwrap().transaction_name, None);
-    assert!(checkpoints[4].mark.position.as_str().starts_with("file:binlog.000002:"), "{}", checkpoints[4].mark.position);
+    assert!(
+        checkpoints[4].mark.position.as_str().starts_with("file:binlog.000002:"),
+        "{}",
+        checkpoints[4].mark.position
+    );
     assert_eq!(checkpoints[4].mark.transactions, 104);
     for (done, from) in checkpoints.iter().enumerate() {
         let mut rest = db.follow_from(from, &["t"]).await.unwrap();

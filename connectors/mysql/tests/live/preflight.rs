@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tailrace_contract::{Problem, Secret, Source, SourceSettings, StartAt, TablePattern, TableFilter};
+use tailrace_contract::{Problem, Secret, Source, SourceSettings, StartAt, TableFilter, TablePattern};
 use tailrace_mysql::MysqlSource;
 
 use crate::harness::{Database, checkpoint, server, settings};
@@ -56,7 +56,9 @@ async fn spoiled_settings_are_found_and_mended() {
 
 #[tokio::test]
 async fn servers_without_binlog_or_gtids_are_found() {
-    let without = lab::Mysql::up_with("source-nolog", &["--skip-log-bin", "--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).unwrap();
+    let without =
+        lab::Mysql::up_with("source-nolog", &["--skip-log-bin", "--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"])
+            .unwrap();
     let mut db = Database::on(without, "check_nolog").await;
     db.run("CREATE TABLE t (id INT PRIMARY KEY)").await;
     let problems = check(settings(&db.server), &db.filter(&["t"])).await;
@@ -128,7 +130,11 @@ async fn missing_privileges_and_a_taken_server_id_are_found() {
 #[tokio::test]
 async fn questions_about_tables_are_answered() {
     let mut db = Database::new("check_questions").await;
-    db.run_all(&["CREATE TABLE b (id INT PRIMARY KEY, c INT)", "CREATE TABLE `a``x` (z INT, y INT, PRIMARY KEY (y, z))"]).await;
+    db.run_all(&[
+        "CREATE TABLE b (id INT PRIMARY KEY, c INT)",
+        "CREATE TABLE `a``x` (z INT, y INT, PRIMARY KEY (y, z))",
+    ])
+    .await;
     let source = db.source();
     let tables = source.tables(&db.filter(&["b", "a`x", "none"])).await.unwrap();
     let named: Vec<(&str, &[usize])> = tables.iter().map(|table| (&*table.name().table, table.key())).collect();

@@ -93,7 +93,11 @@ async fn the_whole_password_is_proven_once() {
 #[tokio::test]
 async fn other_login_methods_are_refused_by_name() {
     let mut db = Database::on(server("source-login"), "login_method").await;
-    db.run_all(&["DROP USER IF EXISTS login_sha256", "CREATE USER login_sha256 IDENTIFIED WITH sha256_password BY 'x'"]).await;
+    db.run_all(&[
+        "DROP USER IF EXISTS login_sha256",
+        "CREATE USER login_sha256 IDENTIFIED WITH sha256_password BY 'x'",
+    ])
+    .await;
     let error = source_with(tls(TlsMode::Required, None), "login_sha256", "x").unwrap().identity().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     assert!(error.to_string().contains("sha256_password"), "{error}");

@@ -110,7 +110,7 @@ async fn ddl_that_concerns_no_captured_table_goes_on() {
     ])
     .await;
     must_go_on(&mut db, &mut stream).await;
-    let schema = stream.batch.schemas()[0].clone();
+    let schema = Arc::clone(&stream.batch.schemas()[0]);
     assert_eq!(schema, db.source().tables(&db.filter(&["t"])).await.unwrap()[0]);
 }
 

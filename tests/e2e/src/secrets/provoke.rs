@@ -209,13 +209,14 @@ pub(super) fn wrong_passwords(scene: &Scene, said: &Said) -> Result<()> {
     let addresses = scene.addresses();
     let with_login = whole
         .replace(&format!("kafka://{}", addresses.kafka), &format!("kafka://{KEY}@{}", addresses.kafka))
-        .replace("prefix = ", "sasl = \"PLAIN\"\npassword = { env = \"E2E_KAFKA_PASSWORD\" }\nprefix = ");
+        .replace("prefix = ", "sasl = \"SCRAM-SHA-256\"\npassword = { env = \"E2E_KAFKA_PASSWORD\" }\nprefix = ");
     scene.write_config(&with_login)?;
     let launch = scene.launch(&["apply", "--log-level", "trace"])?.variable("E2E_KAFKA_PASSWORD", WRONG_PASSWORD);
     let mut apply = launch.spawn()?;
     wait_until("the login at Kafka has failed", LIMIT, || {
         Ok(!apply.is_running() || apply.health().is_ok_and(|answer| answer.body.contains("waiting")))
     })?;
+    ensure!(!apply.log_text().contains("has 1 problem"), "the configuration was refused: {}", apply.log_text());
     if let Ok(answer) = apply.health() {
         said.keep_text("kafka-login", &answer.body)?;
     }
