@@ -279,7 +279,7 @@ fn check_capture(raw: &RawCapture, log: Option<&LogSettings>, problems: &mut Pro
 
 fn check_apply(raw: &RawApply, problems: &mut Problems) -> Option<ApplyLimits> {
     let workers = number(&raw.workers, 4, 1..=256, problems);
-    let batch_records_max = number(&raw.batch_records_max, 20_000, 1..=1_000_000, problems);
+    let batch_records_max = number(&raw.batch_records_max, 10_000, 1..=1_000_000, problems);
     let batch_bytes_max = size(&raw.batch_bytes_max, "8MiB", ["64KiB", "256MiB"], problems);
     let discovery_interval = duration(&raw.discovery_interval, "5s", ["100ms", "10m"], problems);
     Some(ApplyLimits {

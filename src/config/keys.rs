@@ -127,7 +127,7 @@ pub(super) const APPLY: Section = Section {
     path: "apply",
     keys: &[
         key("workers", "a whole number", "4"),
-        key("batch_records_max", "a whole number", "20000"),
+        key("batch_records_max", "a whole number", "10000"),
         key("batch_bytes_max", "a size in quotes", "\"8MiB\""),
         key("discovery_interval", "a duration in quotes", "\"5s\""),
     ],

@@ -1,7 +1,9 @@
 //! librdkafka's settings, each with the reason why it is not left at its default.
 //!
-//! Memory: librdkafka's queues are our memory. The producer holds at most 32 MB of records that are not acknowledged; the
-//! consumer's fetch queues share 48 MB among its partitions, whatever their number.
+//! Memory: librdkafka's queues are our memory. The producer holds at most 32 MB of records that are not acknowledged. A
+//! reader holds one queue for all its partitions, and what a fetch brings beyond it; the client counts keys and values
+//! only, and its own 300 bytes a record come on top. A fetch is limited by its compressed size, and change records shrink
+//! to a tenth and less: so fetches are kept small, or each would bring tens of megabytes.
 //!
 //! Time: a broker that does not answer shows as a transient error after [`ANSWER_TIMEOUT`]. A transaction that is neither
 //! committed nor aborted within [`TRANSACTION_TIMEOUT`] is aborted by the broker; until then it hides what other writers
@@ -22,8 +24,12 @@ pub(crate) const PRODUCER_QUEUE_KBYTES: usize = 32 * 1024;
 pub(crate) const RECORD_BYTES_MAX: usize = 24 << 20;
 /// What a topic must allow, because batches of records grow up to it.
 pub(crate) const BATCH_BYTES: usize = 1_000_000;
-/// Fetched records of all partitions of one reader that wait to be read, in kilobytes.
-const CONSUMER_QUEUES_KBYTES: usize = 48 * 1024;
+/// Fetched records of one reader that wait to be read, in kilobytes; no fetch is sent while there are more.
+const CONSUMER_QUEUE_KBYTES: usize = 4 * 1024;
+/// What fetches from all partitions may bring at once, unpacked, in kilobytes.
+const FETCH_KBYTES: usize = 4 * 1024;
+/// How much larger a fetch is once it is unpacked, as a rule.
+const COMPRESSION_RATIO: usize = 10;
 
 /// Makes the settings of all clients of one log.
 #[derive(Clone)]
@@ -110,11 +116,11 @@ impl ClientSettings {
     pub(crate) fn reader(&self, group: &str, partitions: usize) -> Result<ClientConfig> {
         let mut config = self.looker(Isolation::Committed)?;
         config.set("group.id", group).set("statistics.interval.ms", "1000").set("fetch.wait.max.ms", "500");
-        // A partition holds its queue and one more fetch.
-        let each = (CONSUMER_QUEUES_KBYTES / partitions.max(1)).clamp(192, 12 * 1024);
-        config.set("queued.max.messages.kbytes", (each * 2 / 3).to_string());
-        config.set("fetch.message.max.bytes", (each * 1024 / 3).to_string());
-        config.set("fetch.max.bytes", (16 << 20).to_string());
+        config.set("queued.max.messages.kbytes", CONSUMER_QUEUE_KBYTES.to_string());
+        let fetch = FETCH_KBYTES * 1024 / COMPRESSION_RATIO / partitions.max(1);
+        config.set("fetch.message.max.bytes", fetch.max(16 * 1024).to_string());
+        // A record larger than this comes alone all the same.
+        config.set("fetch.max.bytes", (1 << 20).to_string());
         // The default waits a second after a queue was full, in which a fast target would idle.
         config.set("fetch.queue.backoff.ms", "5");
         Ok(config)
@@ -225,13 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn fetch_queues_stay_within_their_share() {
+    fn fetches_share_what_they_may_bring() {
         let clients = ClientSettings::new(Arc::new(settings_for_tests("shop")));
-        for partitions in [1, 8, 32, 100] {
+        for partitions in [0, 1, 8, 25] {
             let config = clients.reader("shop.apply", partitions).unwrap();
-            let queue: usize = config.get("queued.max.messages.kbytes").unwrap().parse().unwrap();
             let fetch: usize = config.get("fetch.message.max.bytes").unwrap().parse().unwrap();
-            assert!((queue + fetch / 1024) * partitions <= CONSUMER_QUEUES_KBYTES, "{partitions}");
+            assert!(fetch * partitions <= FETCH_KBYTES * 1024 / COMPRESSION_RATIO, "{partitions}");
         }
     }
 }

@@ -153,12 +153,22 @@ impl Transaction {
         while let Err(error) = self.commit_once(deadline) {
             self.producer.poll(Duration::ZERO);
             if !is_retriable(&error) || Instant::now() >= deadline {
-                let error = errors::from_wait(&error, "committing to Kafka", &self.producer.context().brokers);
+                let error = self.judge_commit(&error);
                 return Err(self.fail(error));
             }
         }
         self.state = TransactionState::Closed;
         Ok(())
+    }
+
+    /// A broker that is asked to end a transaction while another producer takes its id over may answer with no more than
+    /// UNKNOWN_SERVER_ERROR. So that is taken as fenced, and the writer asks the log who owns it.
+    fn judge_commit(&self, error: &KafkaError) -> Error {
+        let doing = "committing to Kafka";
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Unknown) {
+            return Error::fenced(format!("{doing}: the broker answered with an unknown server error"));
+        }
+        errors::from_wait(error, doing, &self.producer.context().brokers)
     }
 
     #[cfg(not(feature = "faults"))]

@@ -113,7 +113,7 @@ fn defaults_are_filled_in() {
     assert_eq!((given.age_max, given.idle_interval), (default.age_max, default.idle_interval));
     assert_eq!(
         (config.apply.workers, config.apply.batch_records_max, config.apply.batch_bytes_max),
-        (4, 20_000, 8 << 20)
+        (4, 10_000, 8 << 20)
     );
     let mapping = config.rules.mapping(&TableName::new("shop", "orders")).unwrap();
     assert_eq!(mapping.target.to_string(), "shop.orders");

@@ -30,7 +30,8 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     let binary = folder.join("tailrace-with-faults");
     std::fs::copy(folder.join("tailrace"), &binary).context("keeping the binary with fault points")?;
     let mut command = Command::new(cargo_program());
-    command.arg("test");
+    // One failure must not hide the next.
+    command.args(["test", "--no-fail-fast"]);
     if !arguments.iter().any(|word| word == "-p" || word.starts_with("--package")) {
         command.arg("--workspace");
     }

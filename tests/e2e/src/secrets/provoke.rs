@@ -213,7 +213,8 @@ pub(super) fn wrong_passwords(scene: &Scene, said: &Said) -> Result<()> {
     scene.write_config(&with_login)?;
     let launch = scene.launch(&["apply", "--log-level", "trace"])?.variable("E2E_KAFKA_PASSWORD", WRONG_PASSWORD);
     let mut apply = launch.spawn()?;
-    wait_until("the login at Kafka has failed", LIMIT, || {
+    // The client tries for half a minute before it gives up.
+    wait_until("the login at Kafka has failed", 3 * LIMIT, || {
         Ok(!apply.is_running() || apply.health().is_ok_and(|answer| answer.body.contains("waiting")))
     })?;
     ensure!(!apply.log_text().contains("has 1 problem"), "the configuration was refused: {}", apply.log_text());
