@@ -31,7 +31,7 @@ pub(crate) fn from_kafka(error: &KafkaError, doing: &str) -> Error {
 pub(crate) fn from_wait(error: &KafkaError, doing: &str, watch: &BrokerWatch) -> Error {
     let is_timeout = error.rdkafka_error_code().is_some_and(|code| kind(code) == ErrorKind::Transient);
     match watch.trouble() {
-        Some(Trouble { code, reason }) if is_timeout => {
+        Some(Trouble { code, reason, .. }) if is_timeout => {
             let named = from_code(code, doing);
             let message = format!("{}: {reason}", named.message());
             match named.advice() {

@@ -38,6 +38,16 @@ struct State {
 pub(crate) struct Trouble {
     pub(crate) code: RDKafkaErrorCode,
     pub(crate) reason: String,
+    noted_at: Instant,
+}
+
+/// For how long a trouble explains why a call gave up. The client repeats one that lasts every 30 s.
+const TROUBLE_AGE_MAX: Duration = Duration::from_secs(60);
+
+impl Trouble {
+    fn is_recent(&self) -> bool {
+        self.noted_at.elapsed() < TROUBLE_AGE_MAX
+    }
 }
 
 impl BrokerWatch {
@@ -45,9 +55,9 @@ impl BrokerWatch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last error, if any since the connection last worked.
+    /// The last error, if it is recent: what went wrong an hour ago explains nothing now.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
-        self.state().trouble.clone()
+        self.state().trouble.clone().filter(Trouble::is_recent)
     }
 
     /// For how long the leaders of the fetched partitions were not all connected; asks the statistics, which come each second.
@@ -67,8 +77,8 @@ impl BrokerWatch {
         }
         let mut state = self.state();
         // "All brokers are down" follows an error that says why.
-        if code != RDKafkaErrorCode::AllBrokersDown || state.trouble.is_none() {
-            state.trouble = Some(Trouble { code, reason: reason.to_owned() });
+        if code != RDKafkaErrorCode::AllBrokersDown || !state.trouble.as_ref().is_some_and(Trouble::is_recent) {
+            state.trouble = Some(Trouble { code, reason: reason.to_owned(), noted_at: Instant::now() });
         }
         drop(state);
         tracing::debug!(target: "tailrace_kafka::librdkafka", ?code, reason, "librdkafka reported an error");

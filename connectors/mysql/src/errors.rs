@@ -75,13 +75,14 @@ fn dump_ended(error: ServerError) -> Error {
         "could not find first log file",
         "more gtids than",
         "impossible position",
+        "position > file size",
         "not found in binary log index",
     ]) {
         return Error::position_lost("the server no longer has the binlog from our position on")
             .caused_by(error)
             .hint("capture can't go on without a gap: start anew and copy the tables again");
     }
-    if has(&["checksum", "log event entry exceeded", "bogus data", "corrupt", "wrong offset", "event too small"]) {
+    if has(&["checksum", "bogus data", "corrupt", "wrong offset", "event too small"]) {
         return Error::corrupt("the server can't read its own binlog").caused_by(error);
     }
     if has(&["anonymous", "auto_position mode", "gtid_mode"]) {
@@ -89,10 +90,15 @@ fn dump_ended(error: ServerError) -> Error {
             .caused_by(error)
             .hint("the binlog holds transactions without GTID, or gtid_mode changed: start anew, by file and offset or behind the change");
     }
-    if has(&["out of memory", "shutdown", "server is shutting"]) {
+    if has(&["log event entry exceeded"]) {
+        return Error::refused("the server may not send an event of its binlog: it is larger than max_allowed_packet")
+            .caused_by(error)
+            .hint("SET GLOBAL max_allowed_packet = 1073741824 on the source, then start again");
+    }
+    if has(&["out of memory", "memory allocation failed", "shutdown", "server is shutting"]) {
         return Error::transient("the server ended the binlog dump").caused_by(error);
     }
-    Error::position_lost("the server ended the binlog dump").caused_by(error)
+    Error::refused("the server ended the binlog dump").caused_by(error)
 }
 
 /// An error of the network below the packets.
@@ -146,7 +152,9 @@ mod tests {
             ("A replica with the same server_uuid/server_id as this replica has connected", ErrorKind::Fenced),
             ("event read from binlog did not pass crc check; Checksum failure", ErrorKind::Corrupt),
             ("Cannot replicate anonymous transaction when AUTO_POSITION = 1", ErrorKind::Refused),
-            ("something new", ErrorKind::PositionLost),
+            ("log event entry exceeded max_allowed_packet; Increase max_allowed_packet on source", ErrorKind::Refused),
+            ("memory allocation failed reading log event", ErrorKind::Transient),
+            ("something new", ErrorKind::Refused),
         ] {
             assert_eq!(kind_of(DUMP_ENDED, text), kind, "{text}");
         }
