@@ -155,13 +155,13 @@ impl Worker {
             return Plan::CancelOrder;
         }
         match self.values.dice.below(100) {
-            0..30 => Plan::PlaceOrder,
-            30..44 => Plan::PayOrder,
-            44..52 => Plan::SendOrder,
-            52..62 => Plan::CancelOrder,
-            62..64 => Plan::ReplaceOrder,
-            64..67 => Plan::RenumberOrder,
-            67..74 => Plan::ChangeCustomer,
+            0..16 => Plan::PlaceOrder,
+            16..30 => Plan::PayOrder,
+            30..38 => Plan::SendOrder,
+            38..46 => Plan::CancelOrder,
+            46..48 => Plan::ReplaceOrder,
+            48..51 => Plan::RenumberOrder,
+            51..74 => Plan::ChangeCustomer,
             74..78 => Plan::NewCustomer,
             78..80 if self.customers.len() > 50 => Plan::DropCustomer,
             78..83 => Plan::MoveCustomer,
@@ -285,7 +285,7 @@ impl Worker {
 
     async fn place_order(&mut self, id: u64, pending: &mut Pending) -> Act {
         let customer = *self.values.dice.pick(&self.customers);
-        let lines = 1 + self.values.dice.below(4);
+        let lines = 1 + self.values.dice.below(3);
         let total = self.values.amount();
         let row = vec![id.into(), customer.into(), total.clone(), self.values.address(), self.values.memo()];
         let sql =
