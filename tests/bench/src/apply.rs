@@ -25,7 +25,13 @@ pub(crate) async fn apply(site: &Site, prefix: &str, start: &str, rows: u64, rep
         let process = site.start("apply", &config, PORTS[1])?;
         let (started, cpu) = (Instant::now(), cpu_seconds(process.pid())?);
         let mut memory = Memory::default();
-        until_count(&process, "tailrace_apply_upserts_total", rows as f64, || memory.sample(process.pid())).await?;
+        until_count(
+            &process,
+            |metrics| metrics.sum("tailrace_apply_upserts_total"),
+            rows as f64,
+            || memory.sample(process.pid()),
+        )
+        .await?;
         let took = started.elapsed().as_secs_f64();
         report.add(&format!("apply, {keys} keys: rows/s"), rows as f64 / took, "rows/s");
         report.add(

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use lab::http::Metrics;
 use rdkafka::{
     ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -39,7 +40,7 @@ pub(crate) async fn capture(site: &Site, start: &str, rows: u64, report: &mut Re
     let process = site.start("capture", &config, PORTS[0])?;
     let (started, cpu) = (Instant::now(), cpu_seconds(process.pid())?);
     let mut memory = Memory::default();
-    until_count(&process, "tailrace_capture_records_total", rows as f64, || memory.sample(process.pid())).await?;
+    until_count(&process, committed, rows as f64, || memory.sample(process.pid())).await?;
     let took = started.elapsed().as_secs_f64();
     let cpu = cpu_seconds(process.pid())? - cpu;
     let commits = process.metrics()?.sum("tailrace_capture_commits_total").context("commits")?;
@@ -50,6 +51,11 @@ pub(crate) async fn capture(site: &Site, start: &str, rows: u64, report: &mut Re
     drop(process);
     bare_producer(site, prefix, (rows as f64 / commits.max(1.0)) as usize, report)?;
     Ok(prefix)
+}
+
+/// Records that were written and are not waiting for their commit.
+fn committed(metrics: &Metrics) -> Option<f64> {
+    Some(metrics.sum("tailrace_capture_records_total")? - metrics.sum("tailrace_capture_in_flight_records")?)
 }
 
 /// Deliveries are counted and nothing else is done with them.

@@ -22,7 +22,7 @@ pub(crate) async fn huge(site: &Site, rows: u64, report: &mut Report) -> Result<
     {
         let process = site.start(command, &config, port)?;
         let mut memory = Memory::default();
-        until_count(&process, metric, rows as f64, || memory.sample(process.pid())).await?;
+        until_count(&process, |metrics| metrics.sum(metric), rows as f64, || memory.sample(process.pid())).await?;
         let (first, last) = memory.thirds_mb();
         report.add(&format!("{command}: resident memory, highest"), memory.max_mb(), "MB");
         report.add(&format!("{command}: resident memory, highest of the first third"), first, "MB");

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use lab::{
     Kafka, Mysql, Postgres, TAILRACE_PASSWORD,
+    http::Metrics,
     process::{Launch, Tailrace},
 };
 use mysql_async::prelude::Queryable;
@@ -100,21 +101,21 @@ impl Site {
     }
 }
 
-/// Waits, watching a counter, until it has reached `count`; calls `each` every 50 ms meanwhile.
+/// Waits, watching a figure of the process, until it has reached `count`; calls `each` every 50 ms meanwhile.
 pub(crate) async fn until_count(
     process: &Tailrace,
-    metric: &str,
+    figure: impl Fn(&Metrics) -> Option<f64>,
     count: f64,
     mut each: impl FnMut() -> Result<()>,
 ) -> Result<()> {
     let deadline = std::time::Instant::now() + Duration::from_secs(900);
     loop {
         each()?;
-        let reached = process.metrics()?.sum(metric).with_context(|| format!("{metric} is not there"))?;
+        let reached = figure(&process.metrics()?).context("a metric is not there")?;
         if reached >= count {
             return Ok(());
         }
-        anyhow::ensure!(std::time::Instant::now() < deadline, "{metric} is {reached} after 15 minutes, not {count}");
+        anyhow::ensure!(std::time::Instant::now() < deadline, "{reached} after 15 minutes, not {count}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -65,7 +65,11 @@ const COMMANDS: [Command; 6] = [
     Command {
         name: "bench",
         summary: "the measurements, each with its limit measured in the same run",
-        help: "Starts the servers, builds tests/bench in release mode and runs it. Options go to the bench; --help lists them.",
+        help: "Builds tests/bench in release mode and runs it on servers of its own.\n\n\
+               cargo x bench [NAME…] [--rows N] [--json FILE]\n\n\
+               Names: decode, capture, apply, latency, huge; without names all of them.\n  \
+               --rows N      rows of the table that is captured and applied [default: 2000000]\n  \
+               --json FILE   writes the figures there too",
         run: build::bench,
     },
 ];
@@ -84,7 +88,7 @@ fn main() -> ExitCode {
         say(&format!("no command {name:?}\n\n{}", overview()));
         return ExitCode::from(2);
     };
-    if rest.iter().any(|word| word == "--help" || word == "-h") && command.name != "bench" {
+    if rest.iter().any(|word| word == "--help" || word == "-h") {
         say(&format!("cargo x {}: {}\n\n{}", command.name, command.summary, command.help));
         return ExitCode::SUCCESS;
     }
