@@ -25,9 +25,9 @@ pub(crate) const RECORD_BYTES_MAX: usize = 24 << 20;
 /// What a topic must allow, because batches of records grow up to it.
 pub(crate) const BATCH_BYTES: usize = 1_000_000;
 /// Fetched records of one reader that wait to be read, in kilobytes; no fetch is sent while there are more.
-const CONSUMER_QUEUE_KBYTES: usize = 4 * 1024;
+const CONSUMER_QUEUE_KBYTES: usize = 3 * 1024;
 /// What fetches from all partitions may bring at once, unpacked, in kilobytes.
-const FETCH_KBYTES: usize = 4 * 1024;
+const FETCH_KBYTES: usize = 2 * 1024;
 /// How much larger a fetch is once it is unpacked, as a rule.
 const COMPRESSION_RATIO: usize = 10;
 

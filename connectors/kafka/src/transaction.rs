@@ -2,8 +2,9 @@
 //!
 //! 1. Every record's delivery report is looked at. One failed delivery fails the transaction, and a commit is sent only
 //!    when as many records were acknowledged as were sent.
-//! 2. The queue is emptied by our own polls of a millisecond before the commit: left to itself the client waits out 100 ms
-//!    in every commit that finds a record in flight.
+//! 2. The queue is emptied by our own polls before the commit: left to itself the client waits out 100 ms in every commit
+//!    that finds a record in flight. The polls don't wait but are pauses apart, because a poll of the client counts its
+//!    waiting in whole milliseconds and spends the rest of the last one spinning.
 //! 3. A full queue is back-pressure: send polls until there is room. Deliveries that time out (a broker is away) end that.
 //! 4. The outcome of a commit that was sent and not answered is unknown. It is asked again for a while; then the error is
 //!    transient and the writer is dropped: the next one's `init_transactions` decides, and the checkpoint in the log tells.
@@ -37,7 +38,9 @@ use crate::{
 };
 
 /// One step of waiting for acknowledgements.
-const POLL_STEP: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_micros(300);
+/// The client counts its own waiting in milliseconds.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 /// After so many records the delivery reports that came meanwhile are looked at.
 const RECORDS_BETWEEN_POLLS: u64 = 256;
 /// How long dropping may take to tell the broker that the open transaction is aborted.
@@ -100,7 +103,7 @@ impl Transaction {
                 return Err(self.fail(errors::from_kafka(&error, "sending a record")));
             }
             record = returned;
-            self.producer.poll(POLL_STEP);
+            self.wait_for_reports();
             self.check_deliveries()?;
             self.check_age()?;
         }
@@ -131,7 +134,7 @@ impl Transaction {
         // Deliveries time out by themselves after ANSWER_TIMEOUT; this only ends the wait if that failed.
         let deadline = Instant::now() + ANSWER_TIMEOUT + ANSWER_TIMEOUT / 2;
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(POLL_STEP);
+            self.wait_for_reports();
             self.check_deliveries()?;
             if Instant::now() > deadline {
                 let error = self.gave_up(RDKafkaErrorCode::OperationTimedOut, "waiting for acknowledgements");
@@ -188,7 +191,7 @@ impl Transaction {
             scope.spawn(|| {
                 is_polling.wait();
                 while !is_over.load(Ordering::Acquire) {
-                    self.producer.poll(POLL_STEP);
+                    self.wait_for_reports();
                 }
             });
             is_polling.wait();
@@ -212,9 +215,18 @@ impl Transaction {
         self.state = TransactionState::Closed;
         self.producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
         // The reports of what was purged must be taken before the abort can go on.
-        self.producer.poll(POLL_STEP);
+        self.wait_for_reports();
         if let Err(error) = self.producer.abort_transaction(ABORT_TIMEOUT) {
             tracing::debug!(%error, "an open transaction could not be aborted; the broker will do it by its time limit");
+        }
+    }
+
+    /// Takes a report if there is one, else waits a little.
+    fn wait_for_reports(&self) {
+        let in_flight = self.producer.in_flight_count();
+        self.producer.poll(Duration::ZERO);
+        if self.producer.in_flight_count() == in_flight {
+            std::thread::park_timeout(PAUSE);
         }
     }
 
@@ -317,7 +329,7 @@ impl ProducerContext<NoCustomPartitioner> for ProducerWatch {
 }
 
 fn remaining(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now()).max(POLL_STEP)
+    deadline.saturating_duration_since(Instant::now()).max(TIMEOUT_MIN)
 }
 
 /// Whether the same call may be made again with the same producer.
