@@ -2,7 +2,7 @@
 //!
 //! Code map: `run` assembles one process from `config`, by `registry`, the only file that names connectors. `capture` moves
 //! changes from a source to the log, `apply` from the log to a target; they don't know each other. `mapping` says which table
-//! goes where. `control` serves health and metrics, `runtime` holds tasks, shutdown and retry, `telemetry` every metric.
+//! goes where, `preflight` what keeps a configuration from working. `control` serves health and metrics, `runtime` holds tasks, shutdown and retry, `telemetry` every metric.
 
 pub mod apply;
 pub mod capture;
@@ -12,6 +12,7 @@ pub mod control;
 #[cfg(feature = "faults")]
 pub mod faults;
 pub mod mapping;
+pub mod preflight;
 pub mod registry;
 pub mod run;
 pub mod runtime;

@@ -64,6 +64,7 @@ pub async fn apply(config: Config, context: RunContext) -> Result<()> {
     if !capabilities.has_atomic_progress && !capabilities.has_versioned_writes {
         return Err(Error::refused("the target can store neither progress with rows nor versions of rows"));
     }
+    tracing::info!(log = log.name(), "asking the log");
     let Some(problems) = check_log(&context, log.as_ref()).await? else { return Ok(()) };
     refuse_problems("the log can't be used", &problems)?;
     // To a check a server that is away is a problem; asked a plain question it is an error that passes.
@@ -90,6 +91,9 @@ pub async fn run(config: Config, context: RunContext) -> Result<()> {
     let source = registry::source(config.source.settings.clone())?;
     let sink = registry::sink(config.target()?)?;
     refuse_same(&context, source.as_ref(), sink.as_ref()).await?;
+    if context.shutdown.is_requested() {
+        return Ok(());
+    }
     let mut parts = tasks::Group::new();
     let stop = context.shutdown.child();
     let of_part = RunContext { shutdown: stop.clone(), ..context };
@@ -99,6 +103,10 @@ pub async fn run(config: Config, context: RunContext) -> Result<()> {
     while let Some(ended) = parts.next().await {
         stop.request();
         let ended = ended.unwrap_or_else(|join| Err(Error::corrupt("a part panicked").caused_by(join)));
+        if let Err(error) = &ended {
+            // The other part may take its time to stop, or never do.
+            tracing::error!(%error, "a part ended; the other is asked to stop");
+        }
         first = first.and(ended);
     }
     first

@@ -4,13 +4,21 @@
 //! error.
 
 mod exit;
+mod findings;
 mod logging;
 mod output;
 mod signals;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use exit::ExitCode;
@@ -18,8 +26,9 @@ use logging::{LogFormat, LogLevel};
 use tailrace_contract::{Error, Result};
 
 use crate::{
-    config::{Config, ConfigError, Stores},
+    config::{Config, ConfigError, Stores, TEMPLATE},
     control::{ControlServer, Told},
+    preflight,
     run::{self, RunContext, TableStatements},
     runtime::{Health, Shutdown, tasks},
     telemetry::Metrics,
@@ -58,6 +67,22 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a commented tailrace.toml to begin with
+    ///
+    /// It holds every key with its default. The file is named by --config; one that exists is not touched.
+    #[command(after_help = "Example:\n  tailrace init --config shop.toml")]
+    Init,
+
+    /// Find everything that keeps this configuration from working, with what mends it
+    ///
+    /// Connects to source, log and target, and reports all problems at once: settings of the servers, privileges, tables that
+    /// are missing or can't hold the source's values. It changes nothing. Ends with 0 only if Tailrace would start. Needs
+    /// [source], [log], [target] and [[table]].
+    #[command(
+        after_help = "Examples:\n  tailrace check\n  tailrace check --format json | jq '.problems[] | {place, code, mend}'"
+    )]
+    Check(CheckArguments),
+
     /// Print the target's CREATE TABLE for each source table, or run them
     ///
     /// Types are chosen so that no value of the source is lost. Nothing is changed without --apply, and a table that exists is
@@ -76,8 +101,8 @@ enum Command {
 
     /// Write the log's changes to the target, until asked to stop
     ///
-    /// Needs [log], [target] and [[table]]. Rows and progress are stored in one transaction of the target. Serves /healthz and
-    /// /metrics on http.apply.
+    /// Needs [source] (without its password), [log], [target] and [[table]]. Rows and progress are stored in one transaction of
+    /// the target. Serves /healthz and /metrics on http.apply.
     #[command(after_help = "Example:\n  tailrace apply --config /etc/tailrace/shop.toml --log-format json")]
     Apply(ApplyArguments),
 
@@ -103,6 +128,17 @@ struct SchemaArguments {
 }
 
 #[derive(Debug, Args)]
+struct CheckArguments {
+    /// Accept target tables with rows that Tailrace did not write, as `apply` would
+    #[arg(long)]
+    allow_existing: bool,
+
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "text")]
+    format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
 struct ApplyArguments {
     /// Accept target tables with rows that Tailrace did not write: rows with equal keys will be replaced
     #[arg(long)]
@@ -111,9 +147,9 @@ struct ApplyArguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OutputFormat {
-    /// SQL with comments
+    /// For a person; of `schema`, SQL with comments
     Text,
-    /// A JSON list
+    /// JSON
     Json,
 }
 
@@ -174,11 +210,40 @@ fn execute(arguments: &Arguments) -> ExitCode {
         }
     }
     match &arguments.command {
+        Command::Init => finish(init(&arguments.config)),
+        Command::Check(options) => check(arguments, options),
         Command::Schema(options) => schema(arguments, options),
         Command::Capture => daemon(arguments, Daemon::Capture),
         Command::Apply(options) => daemon(arguments, Daemon::Apply { allow_existing: options.allow_existing }),
         Command::Run(options) => daemon(arguments, Daemon::Run { allow_existing: options.allow_existing }),
         Command::Version => finish(print(&format!("tailrace {}\n", env!("CARGO_PKG_VERSION")))),
+    }
+}
+
+fn init(path: &Path) -> Result<()> {
+    let failed = |error| {
+        Error::refused(format!("can't write {}", path.display()))
+            .caused_by(error)
+            .hint("name another file with --config, or move the old one away")
+    };
+    let mut file = File::create_new(path).map_err(failed)?;
+    file.write_all(TEMPLATE.as_bytes()).map_err(failed)?;
+    print(&format!("wrote {}: name your servers and tables in it, then run `tailrace check`\n", path.display()))
+}
+
+fn check(arguments: &Arguments, options: &CheckArguments) -> ExitCode {
+    let config = match Config::load(&arguments.config, Stores { source: true, log: true, target: true }) {
+        Ok(config) => config,
+        Err(error) => return refuse_config(arguments.log_format, &error),
+    };
+    let findings = match block_on(preflight::check(&config, options.allow_existing)) {
+        Ok(findings) => findings,
+        Err(error) => return finish(Err(error)),
+    };
+    match print(&findings::text(&findings, options.format)) {
+        Ok(()) if findings.usable => ExitCode::Done,
+        Ok(()) => ExitCode::Refused,
+        Err(error) => finish(Err(error)),
     }
 }
 

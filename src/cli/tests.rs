@@ -37,11 +37,28 @@ fn options_stand_before_or_behind_the_command() {
         "tailrace schema --apply --format json",
         Some("tailrace.toml Human None Schema(SchemaArguments { apply: true, format: Json })"),
     );
+    check("tailrace init", Some("tailrace.toml Human None Init"));
+    check(
+        "tailrace check --format json",
+        Some("tailrace.toml Human None Check(CheckArguments { allow_existing: false, format: Json })"),
+    );
     check("tailrace version", Some("tailrace.toml Human None Version"));
     check("tailrace capture --allow-existing", None);
     check("tailrace schema --log-format xml", None);
     check("tailrace captur", None);
     check("tailrace", None);
+}
+
+#[test]
+fn init_touches_no_file_that_is_there() {
+    let path = std::env::temp_dir().join(format!("tailrace-init-{}.toml", std::process::id()));
+    init(&path).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), TEMPLATE);
+    std::fs::write(&path, "mine").unwrap();
+    let error = init(&path).unwrap_err();
+    assert!(error.to_string().contains("tailrace-init") && error.advice().is_some(), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]

@@ -222,7 +222,8 @@ fn check_sasl(raw: &RawLog, store: Option<&Store>, problems: &mut Problems) -> O
 
 fn check_prefix(prefix: &str, place: &Place, problems: &mut Problems) -> Option<String> {
     // A topic's name has at most 249 characters; database and table of the source at most 64 each, with a dot before each.
-    const LENGTH_MAX: usize = 249 - 2 * (1 + 64);
+    // Consumer groups and transactional ids are built from it as well.
+    const LENGTH_MAX: usize = 100;
     let is_legal = prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if prefix.is_empty() || prefix.len() > LENGTH_MAX || !is_legal || prefix.starts_with('.') {
         let remedy = format!("use 1 to {LENGTH_MAX} letters, digits, dots, _ and -, no dot first");

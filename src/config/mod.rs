@@ -33,6 +33,9 @@ pub use problem::ConfigProblem;
 
 use crate::{apply::ApplyLimits, capture::CommitLimits, mapping::TableRules};
 
+/// A file to begin with: every key, its default or an example.
+pub const TEMPLATE: &str = include_str!("template.toml");
+
 /// Everything that the file says, checked, with defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -156,8 +156,16 @@ pub trait Sink: Send + Sync {
     /// Who the server (and database) is, comparable with [`crate::Source::identity`].
     fn identity(&self) -> BoxFuture<'_, Result<String>>;
 
-    /// Everything that keeps the target from being used, all at once. Changes nothing.
+    /// Everything that keeps the target from being used, and what is wrong with these tables whatever the source's look like,
+    /// all at once. Changes nothing.
     fn check<'a>(&'a self, tables: &'a [TableMapping]) -> BoxFuture<'a, Result<Vec<Problem>>>;
+
+    /// Everything that keeps rows of this schema from being written to the table, all at once. Changes nothing.
+    fn check_table<'a>(
+        &'a self,
+        schema: &'a TableSchema,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Vec<Problem>>>;
 
     /// The statements that make a table that can hold every value of the source's, in order, each complete.
     fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>>;

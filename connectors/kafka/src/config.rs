@@ -161,7 +161,8 @@ fn set_security(config: &mut ClientConfig, endpoint: &Endpoint, sasl_mechanism: 
     }
     if let Some(mechanism) = sasl_mechanism {
         let password = endpoint.password.as_ref().ok_or_else(|| {
-            Error::refused(format!("SASL mechanism {mechanism} needs a password")).hint("set [log] user and password")
+            Error::refused(format!("SASL mechanism {mechanism} needs a password"))
+                .hint("name the account in log.url and set log.password")
         })?;
         config.set("sasl.mechanism", mechanism).set("sasl.username", &endpoint.user);
         config.set("sasl.password", password.expose());

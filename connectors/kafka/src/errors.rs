@@ -139,7 +139,7 @@ pub(crate) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
 fn hint(code: RDKafkaErrorCode) -> Option<&'static str> {
     use RDKafkaErrorCode as Code;
     Some(match code {
-        Code::Authentication | Code::SaslAuthenticationFailed => "check [log] user and password",
+        Code::Authentication | Code::SaslAuthenticationFailed => "check the account in log.url, and log.password",
         Code::UnsupportedSASLMechanism | Code::IllegalSASLState | Code::SecurityDisabled => {
             "check [log] sasl and tls against the broker's listener"
         }

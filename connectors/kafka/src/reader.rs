@@ -50,7 +50,7 @@ const WAIT_STEP: Duration = Duration::from_millis(100);
 /// See the module.
 pub(crate) struct KafkaReader {
     shared: Arc<Shared>,
-    consumer: BaseConsumer<BrokerWatch>,
+    consumer: ClosedApart,
     lanes: Vec<Lane>,
     /// The lane of each partition, by topic.
     lanes_of: HashMap<String, HashMap<i32, usize>>,
@@ -60,6 +60,37 @@ pub(crate) struct KafkaReader {
     met_end: bool,
     /// Set by an error after which the client's place is not ours any more: only a new reader goes on.
     is_broken: bool,
+}
+
+/// A consumer whose end nobody waits for. Closing waits for the answers to offsets that were sent for lag tools, for more than
+/// a minute if the brokers are away; nothing rests on these, and the session that ends must not wait.
+struct ClosedApart(Option<BaseConsumer<BrokerWatch>>);
+
+/// Enough to bring the offsets to brokers that answer.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
+impl std::ops::Deref for ClosedApart {
+    type Target = BaseConsumer<BrokerWatch>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("invariant: only dropping takes it out")
+    }
+}
+
+impl Drop for ClosedApart {
+    fn drop(&mut self) {
+        let Some(consumer) = self.0.take() else { return };
+        let (done, is_done) = std::sync::mpsc::sync_channel(1);
+        let close = move || {
+            drop(consumer);
+            // Nobody may be waiting any more.
+            let _ = done.send(());
+        };
+        // Without a thread it is closed here and now, by the closure's own end.
+        if std::thread::Builder::new().name("kafka.close".to_owned()).spawn(close).is_ok() {
+            let _ = is_done.recv_timeout(CLOSE_PATIENCE);
+        }
+    }
 }
 
 /// One partition.
@@ -92,7 +123,7 @@ pub(crate) fn open(shared: &Arc<Shared>, from: &[(LogPartition, LogStart)]) -> R
         .map_err(|error| errors::from_kafka(&error, "connecting to Kafka"))?;
     let mut reader = KafkaReader {
         shared: Arc::clone(shared),
-        consumer,
+        consumer: ClosedApart(Some(consumer)),
         lanes: Vec::with_capacity(from.len()),
         lanes_of: HashMap::new(),
         book: SchemaBook::default(),

@@ -45,6 +45,8 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 const RECORDS_BETWEEN_POLLS: u64 = 256;
 /// How long dropping may take to tell the broker that the open transaction is aborted.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// One try of it; reports that came meanwhile are taken before the next.
+const ABORT_STEP: Duration = Duration::from_secs(1);
 
 /// A record to send.
 pub(crate) struct Outgoing<'a> {
@@ -62,6 +64,8 @@ pub(crate) struct Transaction {
     state: TransactionState,
     /// Records sent in all transactions.
     sent: u64,
+    /// Whether a commit ended with an answer that tells nothing.
+    is_doubtful: bool,
 }
 
 /// Where the transaction stands.
@@ -90,7 +94,7 @@ impl Transaction {
                 return Err(errors::from_wait(&error, doing, &producer.context().brokers));
             }
         }
-        Ok(Self { producer, state: TransactionState::Closed, sent: 0 })
+        Ok(Self { producer, state: TransactionState::Closed, sent: 0, is_doubtful: false })
     }
 
     /// Sends a record in the open transaction, which is begun if there is none.
@@ -165,13 +169,19 @@ impl Transaction {
     }
 
     /// A broker that is asked to end a transaction while another producer takes its id over may answer with no more than
-    /// UNKNOWN_SERVER_ERROR. So that is taken as fenced, and the writer asks the log who owns it.
-    fn judge_commit(&self, error: &KafkaError) -> Error {
+    /// UNKNOWN_SERVER_ERROR. Whether it was that, the writer asks the log.
+    fn judge_commit(&mut self, error: &KafkaError) -> Error {
         let doing = "committing to Kafka";
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Unknown) {
-            return Error::fenced(format!("{doing}: the broker answered with an unknown server error"));
+            self.is_doubtful = true;
+            return Error::transient(format!("{doing}: the broker answered with an unknown server error"));
         }
         errors::from_wait(error, doing, &self.producer.context().brokers)
+    }
+
+    /// Whether the broker may have fenced us without saying so.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
     }
 
     #[cfg(not(feature = "faults"))]
@@ -214,11 +224,21 @@ impl Transaction {
         }
         self.state = TransactionState::Closed;
         self.producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
-        // The reports of what was purged must be taken before the abort can go on.
-        self.wait_for_reports();
-        if let Err(error) = self.producer.abort_transaction(ABORT_TIMEOUT) {
-            tracing::debug!(%error, "an open transaction could not be aborted; the broker will do it by its time limit");
+        let deadline = Instant::now() + ABORT_TIMEOUT;
+        while let Err(error) = self.abort_once(deadline) {
+            if !is_retriable(&error) || Instant::now() >= deadline {
+                tracing::debug!(%error, "an open transaction could not be aborted; the broker will do it by its time limit");
+                break;
+            }
         }
+    }
+
+    fn abort_once(&self, deadline: Instant) -> std::result::Result<(), KafkaError> {
+        // The abort itself takes no reports, and does not begin before those of all that was purged are taken.
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            self.wait_for_reports();
+        }
+        self.producer.abort_transaction(remaining(deadline).min(ABORT_STEP))
     }
 
     /// Takes a report if there is one, else waits a little.

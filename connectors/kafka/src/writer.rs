@@ -195,7 +195,7 @@ impl KafkaWriter {
 
     /// Step 5 above: fenced by whom?
     fn judge(&self, error: Error) -> Error {
-        if error.kind() != ErrorKind::Fenced {
+        if error.kind() != ErrorKind::Fenced && !self.transaction.is_doubtful() {
             return error;
         }
         match self.other_owner() {

@@ -197,6 +197,14 @@ impl Sink for MemorySink {
         })
     }
 
+    fn check_table<'a>(
+        &'a self,
+        _schema: &'a TableSchema,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        self.check(std::slice::from_ref(mapping))
+    }
+
     fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
         if schema.key().is_empty() {
             return Err(Error::table_failed(schema.name().clone(), "the table has no key")

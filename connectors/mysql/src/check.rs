@@ -148,7 +148,10 @@ async fn check_identity(server: &mut Server, settings: &SourceSettings, problems
             let others = replicas.iter().filter(|row| row.text(0) == ours.to_string() && row.text(4) != own_uuid);
             holders.extend(others.map(|row| format!("replica {} ({})", row.text(4), row.text(1))));
         }
-        Err(error) if error.kind() == ErrorKind::Refused => problems.push(privilege("REPLICATION SLAVE", &error)),
+        Err(error) if error.kind() == ErrorKind::Refused => {
+            let account = account(&mut server.connection).await?;
+            problems.push(privilege("REPLICATION SLAVE", &account, &error));
+        }
         Err(error) => return Err(error),
     }
     for holder in holders {
@@ -175,7 +178,8 @@ async fn check_binlog(server: &mut Server, filter: &TableFilter, problems: &mut 
             Ok(())
         }
         Err(error) if error.kind() == ErrorKind::Refused => {
-            problems.push(privilege("REPLICATION CLIENT", &error));
+            let account = account(&mut server.connection).await?;
+            problems.push(privilege("REPLICATION CLIENT", &account, &error));
             Ok(())
         }
         Err(error) => Err(error),
@@ -210,14 +214,22 @@ async fn check_tables(connection: &mut Connection, filter: &TableFilter, problem
     Ok(())
 }
 
-fn privilege(name: &str, error: &Error) -> Problem {
+/// Who we are to the server, as GRANT wants it: `'tailrace'@'%'`.
+async fn account(connection: &mut Connection) -> Result<String> {
+    // The name may hold an @, the host may not.
+    const QUOTED: &str = "SELECT CONCAT(QUOTE(LEFT(who, CHAR_LENGTH(who) - CHAR_LENGTH(host) - 1)), '@', QUOTE(host)) \
+                          FROM (SELECT CURRENT_USER() AS who, SUBSTRING_INDEX(CURRENT_USER(), '@', -1) AS host) AS account";
+    Ok(connection.query(QUOTED).await?.first().map_or_else(String::new, |row| row.text(0).to_owned()))
+}
+
+fn privilege(name: &str, account: &str, error: &Error) -> Problem {
     Problem {
         code: "privilege",
         severity: Severity::Error,
         object: "the account of [source]".to_owned(),
         found: error.to_string(),
         needed: format!("the privilege {name}"),
-        mend: Some(format!("GRANT {name} ON *.* TO CURRENT_USER(), as an administrator and with the account's name")),
+        mend: Some(format!("GRANT {name} ON *.* TO {account}")),
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn server_error(error: ServerError) -> Error {
     };
     let error = Error::new(kind, message).caused_by(error);
     match number {
-        1044 | 1045 | 1698 => error.hint("check user and password of [source], and whether the account demands TLS"),
+        1044 | 1045 | 1698 => error.hint("check the account in source.url, source.password, and whether the account demands TLS"),
         1129 => error.hint("the server blocks this host after failed connections: FLUSH HOSTS, or TRUNCATE performance_schema.host_cache"),
         1142 | 1143 | 1227 | 1370 | 3530 => {
             error.hint("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* and SELECT on the captured tables to the account")
@@ -93,7 +93,10 @@ fn dump_ended(error: ServerError) -> Error {
     if has(&["log event entry exceeded"]) {
         return Error::refused("the server may not send an event of its binlog: it is larger than max_allowed_packet")
             .caused_by(error)
-            .hint("SET GLOBAL max_allowed_packet = 1073741824 on the source, then start again");
+            .hint(
+                "SET GLOBAL max_allowed_packet = 1073741824 on the source and start again; if that does not help, the position \
+                 (file and offset) is not the beginning of an event of this server",
+            );
     }
     if has(&["out of memory", "memory allocation failed", "shutdown", "server is shutting"]) {
         return Error::transient("the server ended the binlog dump").caused_by(error);

@@ -23,6 +23,8 @@ pub(crate) struct TableShape {
     /// Policies would hide rows from us.
     pub(crate) hides_rows: bool,
     pub(crate) may_write: bool,
+    /// Who we are to the server.
+    pub(crate) account: String,
     pub(crate) triggers: Vec<String>,
     pub(crate) rules: Vec<String>,
     /// Foreign keys of this table, and of others to it.
@@ -54,6 +56,8 @@ pub(crate) struct UniqueIndex {
     /// Column numbers.
     pub(crate) columns: Vec<i16>,
     pub(crate) is_deterministic: bool,
+    /// Not deferrable.
+    pub(crate) is_immediate: bool,
 }
 
 impl TableShape {
@@ -64,10 +68,19 @@ impl TableShape {
 
     /// A unique index over exactly these columns.
     pub(crate) fn unique_index(&self, columns: &[i16]) -> Option<&UniqueIndex> {
-        let has_all = |index: &&UniqueIndex| {
+        self.indexes_on(columns).find(|index| index.is_immediate)
+    }
+
+    /// One on the same columns that checks only at the end of the transaction. ON CONFLICT fails where there is one, even
+    /// beside another index.
+    pub(crate) fn deferrable_index(&self, columns: &[i16]) -> Option<&UniqueIndex> {
+        self.indexes_on(columns).find(|index| !index.is_immediate)
+    }
+
+    fn indexes_on(&self, columns: &[i16]) -> impl Iterator<Item = &UniqueIndex> {
+        self.unique_indexes.iter().filter(|index| {
             index.columns.len() == columns.len() && columns.iter().all(|column| index.columns.contains(column))
-        };
-        self.unique_indexes.iter().find(has_all)
+        })
     }
 }
 
@@ -76,6 +89,7 @@ SELECT c.oid, c.relkind::text AS kind,
        row_security_active(c.oid) AS hides_rows,
        has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
          AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE') AS may_write,
+       current_user::text AS account,
        (SELECT coalesce(max(a.xmin::text::bigint), 0) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0) AS stamp,
        ARRAY(SELECT tgname::text FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal ORDER BY 1) AS triggers,
        ARRAY(SELECT rulename::text FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid ORDER BY 1) AS rules,
@@ -95,9 +109,10 @@ WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
 const UNIQUE_INDEXES: &str = "
 SELECT c.relname::text AS name, (i.indkey::int2[])[0:i.indnkeyatts - 1] AS columns,
        NOT EXISTS (SELECT FROM unnest(i.indcollation::oid[]) AS used (collation_oid)
-                   JOIN pg_catalog.pg_collation k ON k.oid = used.collation_oid WHERE NOT k.collisdeterministic) AS is_deterministic
+                   JOIN pg_catalog.pg_collation k ON k.oid = used.collation_oid WHERE NOT k.collisdeterministic) AS is_deterministic,
+       i.indimmediate AS is_immediate
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
 ORDER BY i.indisprimary DESC, c.relname";
 
 /// Reads a table's shape; none if there is no table of that name.
@@ -124,6 +139,7 @@ pub(crate) async fn read_table(session: &mut Session, table: &TargetTable) -> Re
         stamp: get(row, "stamp")?,
         hides_rows: get(row, "hides_rows")?,
         may_write: get(row, "may_write")?,
+        account: get(row, "account")?,
         triggers: get(row, "triggers")?,
         rules: get(row, "rules")?,
         foreign_keys: get(row, "foreign_keys")?,
@@ -150,6 +166,7 @@ fn read_index(row: &PgRow) -> Result<UniqueIndex, Failure> {
         name: get(row, "name")?,
         columns: get(row, "columns")?,
         is_deterministic: get(row, "is_deterministic")?,
+        is_immediate: get(row, "is_immediate")?,
     })
 }
 

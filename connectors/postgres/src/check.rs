@@ -29,7 +29,7 @@ pub(crate) fn missing_table(mapping: &TableMapping) -> Problem {
 }
 
 /// What is wrong with the table whatever the source's looks like.
-pub(crate) fn judge_table(mapping: &TableMapping, shape: &TableShape) -> Vec<Problem> {
+fn judge_table(mapping: &TableMapping, shape: &TableShape) -> Vec<Problem> {
     let table = Table { mapping, shape };
     let mut problems = Vec::new();
     let mut add = |code, severity, found: String, needed: &str, mend: Option<String>| {
@@ -40,7 +40,8 @@ pub(crate) fn judge_table(mapping: &TableMapping, shape: &TableShape) -> Vec<Pro
         add("target_no_table", Severity::Error, "no plain or partitioned table".into(), "a table", None);
     }
     if !shape.may_write {
-        let grant = table.name().map(|name| format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO CURRENT_USER"));
+        let account = ddl::quoted(&shape.account);
+        let grant = table.name().map(|name| format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO {account}"));
         let found = "the account lacks a privilege on it".into();
         add("target_privilege", Severity::Error, found, "SELECT, INSERT, UPDATE and DELETE", grant);
     }
@@ -67,9 +68,21 @@ pub(crate) fn judge_table(mapping: &TableMapping, shape: &TableShape) -> Vec<Pro
         let needed = "none while Tailrace writes: tables are applied independently, a child may come before its parent";
         add("target_foreign_keys", Severity::Warning, found, needed, None);
     }
+    problems
+}
+
+/// What is wrong with the table as long as nobody knows how the source's looks.
+pub(crate) fn judge_alone(mapping: &TableMapping, shape: &TableShape) -> Vec<Problem> {
+    let mut problems = judge_table(mapping, shape);
     if shape.unique_indexes.is_empty() {
-        let needed = "a primary key or unique index on exactly the source's key columns";
-        add("target_key_missing", Severity::Error, "no unique index".into(), needed, None);
+        problems.push(Problem {
+            code: "target_key_missing",
+            severity: Severity::Error,
+            object: mapping.target.to_string(),
+            found: "no unique index".into(),
+            needed: "a primary key or unique index on exactly the source's key columns".into(),
+            mend: None,
+        });
     }
     problems
 }
@@ -89,7 +102,7 @@ pub(crate) fn judge(schema: &TableSchema, mapping: &TableMapping, shape: &TableS
         if !is_ours && !target.is_nullable && !target.has_default && !target.is_generated {
             let found = "a column that the source lacks, NOT NULL and without a default";
             let problem = table.column(&target.name, "target_column_extra", found.into(), "a default, or NULL allowed");
-            let drop = format!("ALTER COLUMN {} DROP NOT NULL", ddl::quoted_or_bare(&target.name));
+            let drop = format!("ALTER COLUMN {} DROP NOT NULL", ddl::quoted(&target.name));
             problems.push(Problem { mend: table.alter(&drop), ..problem });
         }
     }
@@ -121,13 +134,13 @@ impl Table<'_> {
         let wanted = TargetType::holding(&source.column_type).sql();
         let found = "no such column".into();
         let problem = self.column(&source.name, "target_column_missing", found, &format!("a column of type {wanted}"));
-        let add = format!("ADD COLUMN {} {wanted}", ddl::quoted_or_bare(&source.name));
+        let add = format!("ADD COLUMN {} {wanted}", ddl::quoted(&source.name));
         Problem { mend: self.alter(&add), ..problem }
     }
 
     fn judge_column(&self, schema: &TableSchema, source: &Column, target: &TargetColumn) -> Vec<Problem> {
         let name = &*source.name;
-        let quoted = ddl::quoted_or_bare(name);
+        let quoted = ddl::quoted(name);
         let is_key = schema.key().iter().any(|place| schema.columns()[*place].name == source.name);
         let mut problems: Vec<Problem> = self.judge_type(source, target).into_iter().collect();
         if target.is_generated || (target.is_identity_always && !is_key) {
@@ -153,7 +166,7 @@ impl Table<'_> {
         let wanted = TargetType::holding(&source.column_type);
         let unknown = Fit::Refused("Tailrace does not write that type");
         let fit = target.target_type.map_or(unknown, |held| fit(&source.column_type, held));
-        let (name, sql) = (ddl::quoted_or_bare(&source.name), wanted.sql());
+        let (name, sql) = (ddl::quoted(&source.name), wanted.sql());
         let widen = format!("ALTER COLUMN {name} TYPE {sql}");
         match fit {
             Fit::Full => None,
@@ -166,8 +179,15 @@ impl Table<'_> {
             Fit::Refused(why) => {
                 let found = format!("type {}: {why}", target.type_name);
                 let problem = self.column(&source.name, "target_column_type", found, &sql);
-                // Between many types there is no cast but by way of text.
-                let mend = self.alter(&format!("{widen} USING {name}::text::{sql}"));
+                // Between many types there is no cast but by way of text. Where that would change what the column holds already
+                // (by the session's time zone, by rounding, by reading backslashes), it is the operator's to decide.
+                let changes_values = |sql: &str| {
+                    ["timestamp", "time", "interval", "double", "real", "bytea"]
+                        .iter()
+                        .any(|word| sql.starts_with(word))
+                };
+                let is_safe = !changes_values(&target.type_name) && !changes_values(&sql);
+                let mend = self.alter(&format!("{widen} USING {name}::text::{sql}")).filter(|_| is_safe);
                 Some(Problem { mend, ..problem })
             }
         }
@@ -175,8 +195,7 @@ impl Table<'_> {
 
     fn judge_key(&self, schema: &TableSchema) -> Vec<Problem> {
         let object = self.mapping.target.to_string();
-        let names: Vec<String> =
-            schema.key().iter().map(|place| ddl::quoted_or_bare(&schema.columns()[*place].name)).collect();
+        let names: Vec<String> = schema.key().iter().map(|place| ddl::quoted(&schema.columns()[*place].name)).collect();
         let error = |code, found: String, needed: String, mend| {
             vec![Problem { code, severity: Severity::Error, object: object.clone(), found, needed, mend }]
         };
@@ -191,6 +210,14 @@ impl Table<'_> {
             .collect();
         let Some(numbers) = numbers else { return Vec::new() };
         let columns = names.join(", ");
+        if let Some(index) = self.shape.deferrable_index(&numbers) {
+            let found = format!("the unique constraint {} on the key is deferrable", index.name);
+            let needed = "one that is not: ON CONFLICT does not take it, nor another index beside it".into();
+            let drop = format!("DROP CONSTRAINT {}", ddl::quoted(&index.name));
+            let is_alone = self.shape.unique_index(&numbers).is_none();
+            let mend = self.alter(&if is_alone { format!("{drop}, ADD UNIQUE ({columns})") } else { drop });
+            return error("target_key_deferrable", found, needed, mend);
+        }
         match self.shape.unique_index(&numbers) {
             None => {
                 let mend = self.name().map(|name| format!("CREATE UNIQUE INDEX ON {name} ({columns})"));

@@ -56,7 +56,7 @@ pub(crate) fn create_table(schema: &TableSchema, target: &TargetTable) -> Result
     Ok(format!("CREATE TABLE {name} (\n  {}\n)", lines.join(",\n  ")))
 }
 
-/// A name for a proposed statement; one that can't be quoted is shown as it is.
-pub(crate) fn quoted_or_bare(name: &str) -> String {
-    quote(name).unwrap_or_else(|_| name.to_owned())
+/// A name for a proposed statement; one that PostgreSQL does not allow is quoted all the same.
+pub(crate) fn quoted(name: &str) -> String {
+    quote(name).unwrap_or_else(|_| format!("\"{}\"", name.replace('"', "\"\"").replace('\0', "")))
 }

@@ -46,12 +46,14 @@ impl PostgresSink {
         Ok(Self { target: Arc::new(Target { settings, options, own_tables }) })
     }
 
-    /// Everything that keeps rows of this schema from being written to the table, all at once. Changes nothing.
-    pub async fn check_table(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<Vec<Problem>> {
+    async fn find_table_problems(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<Vec<Problem>> {
         let mut session = self.target.connect().await?;
         Ok(match read_table(&mut session, &mapping.target).await? {
             Some(shape) => check::judge(schema, mapping, &shape),
-            None => vec![check::missing_table(mapping)],
+            None => {
+                let mend = ddl::create_statements(schema, &mapping.target)?.join(";\n");
+                vec![Problem { mend: Some(mend), ..check::missing_table(mapping) }]
+            }
         })
     }
 
@@ -70,7 +72,7 @@ impl PostgresSink {
         }
         for mapping in tables {
             match read_table(&mut session, &mapping.target).await? {
-                Some(shape) => problems.extend(check::judge_table(mapping, &shape)),
+                Some(shape) => problems.extend(check::judge_alone(mapping, &shape)),
                 None => problems.push(check::missing_table(mapping)),
             }
         }
@@ -121,6 +123,14 @@ impl Sink for PostgresSink {
 
     fn check<'a>(&'a self, tables: &'a [TableMapping]) -> BoxFuture<'a, Result<Vec<Problem>>> {
         Box::pin(self.find_problems(tables))
+    }
+
+    fn check_table<'a>(
+        &'a self,
+        schema: &'a TableSchema,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(self.find_table_problems(schema, mapping))
     }
 
     fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
@@ -220,6 +230,7 @@ impl Target {
         let rows = session.read(SERVER, PgArguments::default(), DOING).await?;
         let row = rows.first().ok_or_else(|| Error::refused(format!("{DOING}: no answer")))?;
         let read = |field| get::<bool>(row, field).map_err(Error::from);
+        let account = ddl::quoted(&get::<String>(row, "account")?);
         let encoding: String = get(row, "encoding")?;
         if encoding != "UTF8" {
             let found = format!("the database's encoding is {encoding}");
@@ -233,17 +244,17 @@ impl Target {
             let mut problem =
                 self.problem("target_temporary", "no right to make temporary tables".into(), "TEMPORARY, for speed");
             problem.severity = Severity::Warning;
-            problem.mend =
-                Some(format!("GRANT TEMPORARY ON DATABASE {} TO CURRENT_USER", self.settings.endpoint.database));
+            problem.mend = Some(format!(
+                "GRANT TEMPORARY ON DATABASE {} TO {account}",
+                ddl::quoted(&self.settings.endpoint.database)
+            ));
             problems.push(problem);
         }
         if !has_schema(session, &self.own_tables.schema).await? && !read("may_create")? {
             let found = format!("no schema {}, and no right to create it", self.own_tables.schema);
             let mut problem = self.problem("target_own_schema", found, "a place for Tailrace's own tables");
-            problem.mend = Some(format!(
-                "CREATE SCHEMA {} AUTHORIZATION CURRENT_USER",
-                ddl::quoted_or_bare(&self.own_tables.schema)
-            ));
+            problem.mend =
+                Some(format!("CREATE SCHEMA {} AUTHORIZATION {account}", ddl::quoted(&self.own_tables.schema)));
             problems.push(problem);
         }
         Ok(problems)
@@ -253,7 +264,7 @@ impl Target {
 const SERVER: &str = "
 SELECT current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS is_standby,
        has_database_privilege(current_database(), 'TEMPORARY') AS may_stage,
-       has_database_privilege(current_database(), 'CREATE') AS may_create";
+       has_database_privilege(current_database(), 'CREATE') AS may_create, current_user::text AS account";
 
 async fn has_schema(session: &mut Session, schema: &str) -> Result<bool> {
     const SQL: &str = "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1";

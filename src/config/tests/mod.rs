@@ -3,6 +3,7 @@
 //! Whatever the case, no problem may show the word `hunter2`, which stands wherever a password could stand by mistake.
 
 mod manual;
+mod template;
 
 use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
@@ -514,7 +515,7 @@ fn log_is_checked() {
     {
         let text = format!("[log]\nurl = \"kafka://a\"\nprefix = \"{prefix}\"\n{SOURCE}{TARGET}{TABLE}");
         let expect = format!(
-            "3:10: log.prefix: {prefix:?} can't begin the name of a topic; use 1 to 119 letters, digits, dots, _ and -, no dot first"
+            "3:10: log.prefix: {prefix:?} can't begin the name of a topic; use 1 to 100 letters, digits, dots, _ and -, no dot first"
         );
         check_text(&text, if is_legal { "ok" } else { &expect });
     }

@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod bad_input;
+mod check;
 mod every_type;
 mod fencing;
 mod flow;

@@ -190,6 +190,14 @@ impl Sink for BrokenSink {
         self.inner.check(tables)
     }
 
+    fn check_table<'a>(
+        &'a self,
+        schema: &'a TableSchema,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        self.inner.check_table(schema, mapping)
+    }
+
     fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
         self.inner.create_statements(schema, target)
     }

@@ -250,6 +250,14 @@ impl Sink for Mortal<dyn Sink> {
         Box::pin(self.process.call("sink.check", self.inner.check(tables)))
     }
 
+    fn check_table<'a>(
+        &'a self,
+        schema: &'a TableSchema,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(self.process.call("sink.check_table", self.inner.check_table(schema, mapping)))
+    }
+
     fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
         self.inner.create_statements(schema, target)
     }
