@@ -10,6 +10,8 @@
 //!    transient and the writer is dropped: the next one's `init_transactions` decides, and the checkpoint in the log tells.
 //! 5. A transaction that grows older than three quarters of its time limit is given up here, before the broker aborts it and
 //!    fences us. Capture splits transactions by time, so this is a guard, not a path.
+//! 6. After a commit is answered the broker still writes its markers. The first partition of a transaction that is begun
+//!    meanwhile is refused, and the client tries it again after a fixed 20 ms. So a moment is waited here instead.
 //!
 //! With feature `faults` the point `kafka.commit_sent` is reached when the client's log says that the request which ends the
 //! transaction was written to the socket, while the answer is still awaited.
@@ -41,6 +43,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_micros(300);
 /// The client counts its own waiting in milliseconds.
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// What the markers of a small transaction take, as a rule.
+const MARKERS_TIME: Duration = Duration::from_millis(4);
 /// After so many records the delivery reports that came meanwhile are looked at.
 const RECORDS_BETWEEN_POLLS: u64 = 256;
 /// How long dropping may take to tell the broker that the open transaction is aborted.
@@ -64,6 +68,7 @@ pub(crate) struct Transaction {
     state: TransactionState,
     /// Records sent in all transactions.
     sent: u64,
+    committed_at: Option<Instant>,
     /// Whether a commit ended with an answer that tells nothing.
     is_doubtful: bool,
 }
@@ -94,7 +99,7 @@ impl Transaction {
                 return Err(errors::from_wait(&error, doing, &producer.context().brokers));
             }
         }
-        Ok(Self { producer, state: TransactionState::Closed, sent: 0, is_doubtful: false })
+        Ok(Self { producer, state: TransactionState::Closed, sent: 0, committed_at: None, is_doubtful: false })
     }
 
     /// Sends a record in the open transaction, which is begun if there is none.
@@ -125,6 +130,9 @@ impl Transaction {
             TransactionState::Open { .. } => return Ok(()),
             TransactionState::Failed => return Err(Error::transient("the log's writer failed before; open a new one")),
             TransactionState::Closed => {}
+        }
+        if let Some(rest) = self.committed_at.and_then(|at| MARKERS_TIME.checked_sub(at.elapsed())) {
+            std::thread::park_timeout(rest);
         }
         self.producer
             .begin_transaction()
@@ -165,6 +173,7 @@ impl Transaction {
             }
         }
         self.state = TransactionState::Closed;
+        self.committed_at = Some(Instant::now());
         Ok(())
     }
 

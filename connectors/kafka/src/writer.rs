@@ -195,7 +195,9 @@ impl KafkaWriter {
 
     /// Step 5 above: fenced by whom?
     fn judge(&self, error: Error) -> Error {
-        if error.kind() != ErrorKind::Fenced && !self.transaction.is_doubtful() {
+        // In the race of being fenced brokers also answer with errors that say nothing of it.
+        let is_told = error.kind() == ErrorKind::Fenced;
+        if !is_told && error.kind() != ErrorKind::Refused && !self.transaction.is_doubtful() {
             return error;
         }
         match self.other_owner() {
@@ -204,6 +206,7 @@ impl KafkaWriter {
                 self.shared.settings.prefix, self.owner
             ))
             .hint(ONE_CAPTURE),
+            Ok(None) | Err(_) if !is_told => error,
             Ok(None) => Error::transient(format!(
                 "our transaction was ended by the broker, and nobody else owns the log: {}",
                 error.message()
