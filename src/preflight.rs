@@ -69,10 +69,17 @@ pub async fn check(config: &Config, allow_existing: bool) -> Result<Findings> {
     let log = log.await.map_err(panicked)?;
     let target = target.await.map_err(panicked)?;
     let has_source_errors = source.problems.iter().any(is_error);
+    let has_errors = has_source_errors || target.problems.iter().any(is_error);
     let mut problems = [source.problems, log, target.problems].concat();
     if let (Some(source), Some(target)) = (source.answers, target.answers) {
         let pair = Pair { config, source: source.as_ref(), sink: target.as_ref(), allow_existing, has_source_errors };
-        problems.extend(at(Place::Target, pair.compare().await.unwrap_or_else(|error| vec![failed(&error)])));
+        problems.extend(at(
+            Place::Target,
+            pair.compare().await.unwrap_or_else(|error| {
+                // One that is away was reported already.
+                vec![if has_errors { not_compared(&error) } else { failed(&error) }]
+            }),
+        ));
     }
     let count = |severity| problems.iter().filter(|finding| finding.problem.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
@@ -192,14 +199,14 @@ fn failed(error: &Error) -> Problem {
     }
 }
 
-/// A table that can't be captured is reported with the source; until it is mended the others are not compared.
+/// What keeps the two from being compared is reported already, and comes first.
 fn not_compared(error: &Error) -> Problem {
     Problem {
         code: "tables_not_compared",
         severity: Severity::Warning,
         object: "the target's tables".to_owned(),
         found: format!("not compared with the source's, because {error}"),
-        needed: "source tables that can be captured".to_owned(),
+        needed: "a source and a target without the errors above".to_owned(),
         mend: None,
     }
 }

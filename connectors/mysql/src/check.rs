@@ -141,7 +141,8 @@ async fn check_identity(server: &mut Server, settings: &SourceSettings, problems
     if server.facts.server_id == ours {
         holders.push("the server itself".to_owned());
     }
-    let statement = if server.facts.version >= (8, 0) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
+    // The old name lasts until 8.3, the new one came within 8.0.
+    let statement = if server.facts.version >= (8, 4) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
     match server.connection.query(statement).await {
         Ok(replicas) => {
             let own_uuid = replica_uuid(ours);
