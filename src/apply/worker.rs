@@ -224,7 +224,7 @@ impl Worker<'_> {
                 return Ok(());
             }
             let started = Instant::now();
-            let batch = ApplyBatch { records, changes: &plan.changes, progress: &plan.progress };
+            let batch = ApplyBatch { records, changes: &plan.changes, progress: &plan.progress, stream: None };
             match self.writer.apply(batch).await {
                 Ok(applied) => {
                     self.note_applied(records, plan, applied, started.elapsed());

@@ -28,8 +28,8 @@ pub use position::{Checkpoint, Mark, Position, SplitTransaction};
 pub use problem::{Problem, Severity};
 pub use settings::{LogSettings, Retention, SourceSettings, TargetSettings};
 pub use sink::{
-    Applied, ApplyBatch, Capabilities, Owner, PartitionProgress, ProgressStep, RowRef, Sink, SinkWriter, TableChanges,
-    TableMapping, TargetState, TargetTable,
+    Applied, ApplyBatch, Capabilities, Owner, PartitionProgress, ProgressStep, RowRef, Sink, SinkWriter,
+    StreamProgress, StreamStep, TableChanges, TableMapping, TargetState, TargetTable,
 };
 pub use source::{BatchEnd, BatchLimits, ChangeStream, Source, StartAt};
 

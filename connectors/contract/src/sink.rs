@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tailrace_row::{RecordBatch, RecordId, RowImage, Sequence, TableName, TableSchema};
 
-use crate::{BoxFuture, LogPartition, Problem, Result};
+use crate::{BoxFuture, Checkpoint, LogPartition, Problem, Result};
 
 /// What a target guarantees. At least one of the two must hold, else start-up refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,33 @@ pub struct ProgressStep {
     pub sequence: Option<Sequence>,
 }
 
+/// How far a stream that comes without a log is applied, as the target holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamProgress {
+    /// Where the source is read on; none if nothing was ever saved.
+    pub checkpoint: Option<Checkpoint>,
+    /// How often it was saved.
+    pub saves: i64,
+    /// Who may save it.
+    pub owner: Owner,
+}
+
+/// The next checkpoint of a stream that comes without a log, saved with a batch. It holds only if the target still counts
+/// `saves` and the owner is still ours (compare and swap); otherwise the batch fails as [`ErrorKind::Fenced`].
+///
+/// [`ErrorKind::Fenced`]: crate::ErrorKind::Fenced
+#[derive(Clone, Copy, Debug)]
+pub struct StreamStep<'a> {
+    /// The stream's name.
+    pub stream: &'a str,
+    /// What the target must still count.
+    pub saves: i64,
+    /// Who the target must still name.
+    pub owner: Owner,
+    /// What the target holds afterwards.
+    pub checkpoint: &'a Checkpoint,
+}
+
 /// One image of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowRef {
@@ -135,8 +162,10 @@ pub struct ApplyBatch<'a> {
     pub records: &'a RecordBatch,
     /// What to do, by table. Deletes of all tables go before upserts.
     pub changes: &'a [TableChanges],
-    /// Progress to store in the same transaction.
+    /// Progress to store in the same transaction, where the records come from a log.
     pub progress: &'a [ProgressStep],
+    /// The checkpoint to store in the same transaction, where they come from a stream without a log.
+    pub stream: Option<StreamStep<'a>>,
 }
 
 /// What a batch did.
@@ -189,7 +218,13 @@ pub trait Sink: Send + Sync {
         partitions: &'a [LogPartition],
     ) -> BoxFuture<'a, Result<Vec<PartitionProgress>>>;
 
-    /// A connection that applies batches to the tables, for progress in the log of that name.
+    /// Becomes the owner of a stream's checkpoint, fencing an older owner, and reads it.
+    fn claim_stream<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamProgress>>;
+
+    /// Reads a stream's checkpoint and claims nothing; none if the target knows no stream of that name.
+    fn stream_progress<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamProgress>>>;
+
+    /// A connection that applies batches to the tables, for progress in the log (or of the stream) of that name.
     fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>>;
 }
 

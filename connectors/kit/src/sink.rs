@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tailrace_contract::{
-    Applied, ApplyBatch, BoxFuture, ErrorKind, LogPartition, Owner, PartitionProgress, ProgressStep, Result, RowRef,
-    Sink, SinkWriter, TableChanges, TableMapping, TargetState, TargetTable,
+    Applied, ApplyBatch, BoxFuture, Checkpoint, ErrorKind, LogPartition, Mark, Owner, PartitionProgress, Position,
+    ProgressStep, Result, RowRef, Sink, SinkWriter, SplitTransaction, StreamProgress, StreamStep, TableChanges,
+    TableMapping, TargetState, TargetTable,
 };
 use tailrace_row::{Epoch, RecordBatch, Sequence, TableName, TableSchema};
 
@@ -39,6 +40,8 @@ macro_rules! sink_tests {
             sink_writes_nothing_when_one_step_of_many_fails,
             sink_refuses_a_step_from_elsewhere,
             sink_writes_nothing_of_a_refused_batch,
+            sink_saves_a_checkpoint_with_its_rows,
+            sink_fences_the_older_claim_of_a_stream,
         );
     };
 }
@@ -108,8 +111,41 @@ struct Batch {
 
 impl Batch {
     async fn apply(&self, writer: &mut dyn SinkWriter, progress: &[ProgressStep]) -> Result<Applied> {
-        writer.apply(ApplyBatch { records: &self.records, changes: &self.changes, progress }).await
+        writer.apply(ApplyBatch { records: &self.records, changes: &self.changes, progress, stream: None }).await
     }
+}
+
+const STREAM: &str = "kit's stream";
+
+impl Bench<'_> {
+    async fn claim_stream(&self) -> StreamProgress {
+        self.harness.sink().claim_stream(STREAM).await.unwrap()
+    }
+
+    /// Applies a batch with a checkpoint that goes on from what was claimed.
+    async fn save(
+        &self,
+        writer: &mut dyn SinkWriter,
+        batch: &Batch,
+        from: &StreamProgress,
+        checkpoint: &Checkpoint,
+    ) -> Result<Applied> {
+        let stream = Some(StreamStep { stream: STREAM, saves: from.saves, owner: from.owner, checkpoint });
+        let (records, changes) = (&batch.records, &batch.changes);
+        writer.apply(ApplyBatch { records, changes, progress: &[], stream }).await
+    }
+
+    async fn stream_writer(&self) -> Box<dyn SinkWriter> {
+        self.harness.sink().open_writer(STREAM).await.unwrap()
+    }
+}
+
+/// A checkpoint with everything that one may hold.
+fn checkpoint(transactions: u64, split: bool) -> Checkpoint {
+    let position = Position::new(&format!("position '\"{transactions}\"' \u{fc}"));
+    let last = Sequence { epoch: Epoch(u32::MAX), transaction: u64::MAX, event: u32::MAX, row: 7 };
+    let split = split.then(|| SplitTransaction { name: "binlog.000001:4".into(), last });
+    Checkpoint { epoch: Epoch(u32::MAX), mark: Mark { position, transactions }, split }
 }
 
 fn sequence(transaction: u64) -> Option<Sequence> {
@@ -352,4 +388,46 @@ pub async fn sink_writes_nothing_of_a_refused_batch(harness: &dyn SinkHarness) {
     batch.changes.pop();
     batch.apply(&mut *writer, &[step(&progress, 1, 1)]).await.unwrap();
     assert_eq!(bench.rows().await, [Row::new(1, "a")], "the same writer goes on with the rest");
+}
+
+/// A stream's checkpoint is saved with its rows, with nothing but itself, and read as it was written.
+pub async fn sink_saves_a_checkpoint_with_its_rows(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let sink = harness.sink();
+    assert_eq!(sink.stream_progress(STREAM).await.unwrap(), None, "reading makes nothing");
+    let new = bench.claim_stream().await;
+    assert_eq!((&new.checkpoint, new.saves), (&None, 0));
+    let mut writer = bench.stream_writer().await;
+    let nothing = Batch { records: RecordBatch::new(), changes: Vec::new() };
+    bench.save(&mut *writer, &nothing, &new, &checkpoint(u64::MAX, false)).await.unwrap();
+    let known = sink.stream_progress(STREAM).await.unwrap().expect("it was claimed");
+    assert_eq!(known, StreamProgress { checkpoint: Some(checkpoint(u64::MAX, false)), saves: 1, owner: new.owner });
+    let batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
+    bench.save(&mut *writer, &batch, &known, &checkpoint(2, true)).await.unwrap();
+    let claimed = bench.claim_stream().await;
+    assert_eq!((claimed.checkpoint, claimed.saves), (Some(checkpoint(2, true)), 2));
+    assert!(claimed.owner > new.owner, "owners rise");
+    assert_eq!(bench.rows().await, [Row::new(1, "a")]);
+    assert_eq!(sink.claim_stream("another stream").await.unwrap().checkpoint, None);
+    assert!(bench.claim().await.next_offset.is_none(), "a log's progress is another matter");
+}
+
+/// A checkpoint is saved only by its owner and only from what is stored; else the rows are not written either.
+pub async fn sink_fences_the_older_claim_of_a_stream(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let mut writer = bench.stream_writer().await;
+    let batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
+    let old = bench.claim_stream().await;
+    let new = bench.claim_stream().await;
+    let nobody = StreamProgress { owner: Owner(new.owner.0 + 1), ..new.clone() };
+    let elsewhere = StreamProgress { saves: 1, ..new.clone() };
+    for wrong in [&old, &nobody, &elsewhere] {
+        assert_eq!(kind(bench.save(&mut *writer, &batch, wrong, &checkpoint(1, false)).await), ErrorKind::Fenced);
+    }
+    assert_eq!(bench.rows().await, []);
+    assert_eq!(bench.claim_stream().await.saves, 0);
+    let last = bench.claim_stream().await;
+    bench.save(&mut *writer, &batch, &last, &checkpoint(1, false)).await.unwrap();
+    assert_eq!(kind(bench.save(&mut *writer, &batch, &last, &checkpoint(1, false)).await), ErrorKind::Fenced);
+    assert_eq!(bench.rows().await, [Row::new(1, "a")]);
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use tailrace_contract::{
-    BoxFuture, Capabilities, Error, LogPartition, Owner, PartitionProgress, Problem, Result, Severity, Sink,
-    SinkWriter, TableMapping, TargetState, TargetTable,
+    BoxFuture, Capabilities, Checkpoint, Error, LogPartition, Owner, PartitionProgress, Problem, Result, Severity,
+    Sink, SinkWriter, StreamProgress, TableMapping, TargetState, TargetTable,
 };
 use tailrace_row::{Sequence, TableSchema};
 
@@ -39,6 +39,7 @@ pub(crate) struct SinkServer {
 pub(crate) struct SinkState {
     pub(crate) tables: BTreeMap<TargetTable, SinkTable>,
     pub(crate) progress: BTreeMap<(String, LogPartition), PartitionProgress>,
+    pub(crate) streams: BTreeMap<String, StreamProgress>,
     owners: i64,
     pub(crate) commits: u64,
     /// Batches that are done later, after so many calls.
@@ -142,6 +143,13 @@ impl MemorySink {
     ) {
         if let Some(known) = self.server.lock().progress.get_mut(&(log.to_owned(), partition.clone())) {
             (known.next_offset, known.sequence) = (next_offset, sequence);
+        }
+    }
+
+    /// Sets a stream's checkpoint back by hand, as an operator would.
+    pub fn set_checkpoint(&self, stream: &str, checkpoint: &Checkpoint) {
+        if let Some(known) = self.server.lock().streams.get_mut(stream) {
+            known.checkpoint = Some(checkpoint.clone());
         }
     }
 
@@ -275,6 +283,25 @@ impl Sink for MemorySink {
             outcome.answer(Call::SinkClaim)?;
             Ok(claimed)
         })
+    }
+
+    fn claim_stream<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamProgress>> {
+        Box::pin(async move {
+            let outcome = self.server.faults.enter(Call::SinkClaim).await?;
+            let mut state = self.server.state();
+            state.owners += 1;
+            let owner = Owner(state.owners);
+            let new = StreamProgress { checkpoint: None, saves: 0, owner };
+            let known = state.streams.entry(stream.to_owned()).or_insert(new);
+            known.owner = owner;
+            let claimed = known.clone();
+            outcome.answer(Call::SinkClaim)?;
+            Ok(claimed)
+        })
+    }
+
+    fn stream_progress<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamProgress>>> {
+        Box::pin(async move { Ok(self.server.lock().streams.get(stream).cloned()) })
     }
 
     fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use tailrace_contract::{
-    Applied, ApplyBatch, BoxFuture, Error, ErrorKind, PartitionProgress, ProgressStep, Result, RowRef, SinkWriter,
-    TableMapping,
+    Applied, ApplyBatch, BoxFuture, Checkpoint, Error, ErrorKind, Owner, PartitionProgress, ProgressStep, Result,
+    RowRef, SinkWriter, StreamProgress, TableMapping,
 };
 use tailrace_row::{Field, Operation, Record, RecordBatch};
 
@@ -25,6 +25,15 @@ pub(crate) struct OwnedBatch {
     log: String,
     changes: Vec<OwnedChanges>,
     progress: Vec<ProgressStep>,
+    stream: Option<OwnedStep>,
+}
+
+/// A stream's step of its own.
+struct OwnedStep {
+    stream: String,
+    saves: i64,
+    owner: Owner,
+    checkpoint: Checkpoint,
 }
 
 struct OwnedChanges {
@@ -105,13 +114,22 @@ impl OwnedBatch {
                 upserts: upserts.map(|(id, row)| (Row::at(&rows, RowRef::After(id)), place(row))).collect(),
             }
         });
-        Self { log: log.to_owned(), changes: changes.collect(), progress: batch.progress.to_vec() }
+        let stream = batch.stream.map(|step| OwnedStep {
+            stream: step.stream.to_owned(),
+            saves: step.saves,
+            owner: step.owner,
+            checkpoint: step.checkpoint.clone(),
+        });
+        Self { log: log.to_owned(), changes: changes.collect(), progress: batch.progress.to_vec(), stream }
     }
 
     /// All of it, or nothing and why.
     pub(crate) fn execute(self, state: &mut SinkState) -> Result<Applied> {
         for step in &self.progress {
             check_step(state.progress.get(&(self.log.clone(), step.from.partition.clone())), step)?;
+        }
+        if let Some(step) = &self.stream {
+            check_stream_step(state.streams.get(&step.stream), step)?;
         }
         let mut writes = Vec::new();
         let mut seen = BTreeSet::new();
@@ -147,6 +165,11 @@ impl OwnedBatch {
             known.sequence = step.sequence;
             known.highest = known.highest.max(step.sequence);
         }
+        if let Some(step) = self.stream {
+            let known = state.streams.get_mut(&step.stream).expect("invariant: compared before");
+            known.checkpoint = Some(step.checkpoint);
+            known.saves += 1;
+        }
         state.commits += 1;
         Ok(applied)
     }
@@ -159,6 +182,16 @@ fn check_step(known: Option<&PartitionProgress>, step: &ProgressStep) -> Result<
     }
     if known != Some(&step.from) {
         return Err(Error::fenced(format!("somebody else moved the progress of {partition}")));
+    }
+    Ok(())
+}
+
+fn check_stream_step(known: Option<&StreamProgress>, step: &OwnedStep) -> Result<()> {
+    if known.is_none_or(|known| known.owner != step.owner) {
+        return Err(Error::fenced(format!("another process applies the stream {}", step.stream)));
+    }
+    if known.is_none_or(|known| known.saves != step.saves) {
+        return Err(Error::fenced(format!("somebody else saved the checkpoint of the stream {}", step.stream)));
     }
     Ok(())
 }

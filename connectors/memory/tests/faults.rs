@@ -172,7 +172,7 @@ impl Target {
         let changes = [TableChanges { mapping, schema: schema(), deletes: Vec::new(), upserts }];
         let mut writer = self.sink.open_writer("log").await.expect("a writer");
         let progress = std::slice::from_ref(step);
-        writer.apply(ApplyBatch { records: &records, changes: &changes, progress }).await.map(|_| ())
+        writer.apply(ApplyBatch { records: &records, changes: &changes, progress, stream: None }).await.map(|_| ())
     }
 
     fn totals(&self) -> Vec<Option<i64>> {

@@ -137,7 +137,10 @@ impl Ours {
         let next_offset = self.progress.next_offset.unwrap_or(0) + 1;
         let progress = [ProgressStep { from: self.progress.clone(), next_offset, sequence: None }];
         let (begin, cpu) = (Instant::now(), cpu_time());
-        self.writer.apply(ApplyBatch { records: &rows.records, changes: &changes, progress: &progress }).await.unwrap();
+        self.writer
+            .apply(ApplyBatch { records: &rows.records, changes: &changes, progress: &progress, stream: None })
+            .await
+            .unwrap();
         self.progress.next_offset = Some(next_offset);
         (begin.elapsed(), cpu_time() - cpu)
     }

@@ -18,6 +18,7 @@ mod plan;
 mod progress;
 mod session;
 mod sink;
+mod stream;
 mod target_type;
 mod writer;
 

@@ -26,10 +26,11 @@ use crate::{
     errors::Failure,
     identifier::quote,
     session::Session,
+    stream::StreamStatements,
 };
 
-/// The format of the tables below.
-const FORMAT: i32 = 1;
+/// The format of the tables below. 1 had no `streams`.
+const FORMAT: i32 = 2;
 
 /// The statements on our own tables, whose schema is configured.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ pub(crate) struct OwnTables {
     read_offsets: Arc<str>,
     adopt: Arc<str>,
     is_adopted: Arc<str>,
+    pub(crate) streams: StreamStatements,
 }
 
 impl OwnTables {
@@ -59,12 +61,13 @@ impl OwnTables {
             read_offsets: build(READ_OFFSETS),
             adopt: build(ADOPT),
             is_adopted: build(IS_ADOPTED),
+            streams: StreamStatements::new(&quoted),
         })
     }
 
     /// Makes what is missing. Two processes may do it at once: they take turns.
     pub(crate) async fn prepare(&self, session: &mut Session) -> Result<()> {
-        if self.read_format(session).await?.is_some() {
+        if self.read_format(session).await? == Some(FORMAT) {
             return Ok(());
         }
         let created = self.create(session).await;
@@ -77,7 +80,7 @@ impl OwnTables {
             _ => error,
         })?;
         match self.read_format(session).await? {
-            Some(()) => Ok(()),
+            Some(_) => Ok(()),
             None => Err(Error::refused(format!("the schema {} has no format row", self.schema))),
         }
     }
@@ -97,8 +100,8 @@ impl OwnTables {
         session.commit(|| ()).await
     }
 
-    /// Whether the tables are there. A newer format is refused.
-    pub(crate) async fn read_format(&self, session: &mut Session) -> Result<Option<()>> {
+    /// The format of the tables, if they are there. A newer one is refused.
+    pub(crate) async fn read_format(&self, session: &mut Session) -> Result<Option<i32>> {
         const DOING: &str = "reading the format of Tailrace's own tables";
         let mut arguments = PgArguments::default();
         add(&mut arguments, self.schema.as_str());
@@ -115,7 +118,7 @@ impl OwnTables {
                 format!("the tables in schema {} have format {version}, this Tailrace knows {FORMAT}", self.schema);
             return Err(Error::refused(found).hint("a newer Tailrace made them: use that one"));
         }
-        Ok(Some(()))
+        Ok(Some(version))
     }
 
     /// Becomes the owner of the partitions, in the order asked.
@@ -219,7 +222,7 @@ fn add_partitions<'p>(arguments: &mut PgArguments, partitions: impl Iterator<Ite
     add(arguments, partitions.map(|partition| i64::from(partition.index)).collect::<Vec<i64>>());
 }
 
-fn add_shapes(arguments: &mut PgArguments, shapes: &[(u32, i64)]) {
+pub(crate) fn add_shapes(arguments: &mut PgArguments, shapes: &[(u32, i64)]) {
     add(arguments, shapes.iter().map(|(oid, _)| i64::from(*oid)).collect::<Vec<_>>());
     add(arguments, shapes.iter().map(|(_, stamp)| *stamp).collect::<Vec<_>>());
 }
@@ -304,7 +307,16 @@ CREATE TABLE IF NOT EXISTS $schema.format (
   version integer NOT NULL
 );
 COMMENT ON TABLE $schema.format IS 'Format of the tables in this schema.';
-INSERT INTO $schema.format (version) VALUES (1) ON CONFLICT DO NOTHING"#;
+CREATE TABLE IF NOT EXISTS $schema.streams (
+  stream text COLLATE "C" PRIMARY KEY,
+  checkpoint text,
+  saves bigint NOT NULL,
+  owner bigint NOT NULL,
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 50);
+COMMENT ON TABLE $schema.streams IS
+  'Where the source is read on, for each stream that comes without a log. To apply again from an earlier point: stop tailrace, put an earlier checkpoint back.';
+INSERT INTO $schema.format (version) VALUES (2) ON CONFLICT (is_only_row) DO UPDATE SET version = 2 WHERE format.version < 2"#;
 
 const CLAIM: &str = r#"
 INSERT INTO $schema.offsets AS o (log, database, "table", partition, owner)

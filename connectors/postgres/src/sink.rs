@@ -9,7 +9,7 @@ use sqlx::{
 };
 use tailrace_contract::{
     BoxFuture, Capabilities, Error, ErrorKind, LogPartition, PartitionProgress, Problem, Result, Severity, Sink,
-    SinkWriter, TableMapping, TargetSettings, TargetState, TargetTable,
+    SinkWriter, StreamProgress, TableMapping, TargetSettings, TargetState, TargetTable,
 };
 use tailrace_row::TableSchema;
 
@@ -167,6 +167,20 @@ impl Sink for PostgresSink {
         Box::pin(async move {
             let mut session = self.target.connect().await?;
             self.target.own_tables.claim(&mut session, log, partitions).await
+        })
+    }
+
+    fn claim_stream<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamProgress>> {
+        Box::pin(async move {
+            let mut session = self.target.connect().await?;
+            self.target.own_tables.claim_stream(&mut session, stream).await
+        })
+    }
+
+    fn stream_progress<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamProgress>>> {
+        Box::pin(async move {
+            let mut session = self.target.connect().await?;
+            self.target.own_tables.read_stream(&mut session, stream).await
         })
     }
 

@@ -217,14 +217,15 @@ impl Writer {
         batch: ApplyBatch<'_>,
         plans: &[Arc<Planned>],
     ) -> std::result::Result<(), BatchFailure> {
-        if !batch.progress.is_empty() {
-            let mut shapes: Vec<(u32, i64)> =
-                plans.iter().map(|planned| (planned.plan.oid, planned.plan.stamp)).collect();
-            shapes.sort_unstable();
-            shapes.dedup();
-            if !self.target.own_tables.step(session, &self.log, batch.progress, &shapes).await? {
-                return Err(BatchFailure::Moved);
-            }
+        let own_tables = &self.target.own_tables;
+        let shapes = shapes(plans);
+        if !batch.progress.is_empty() && !own_tables.step(session, &self.log, batch.progress, &shapes).await? {
+            return Err(BatchFailure::Moved);
+        }
+        if let Some(step) = batch.stream
+            && !own_tables.save_stream(session, step, &shapes).await?
+        {
+            return Err(BatchFailure::Moved);
         }
         session.commit(|| fault::point("postgres.commit_sent")).await?;
         fault::point("postgres.committed");
@@ -295,6 +296,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Who moved or took what the batch's progress goes on from.
+    async fn find_rival(&self, session: &mut Session, batch: ApplyBatch<'_>) -> Result<Option<Error>> {
+        let own_tables = &self.target.own_tables;
+        let rival = own_tables.find_rival(session, &self.log, batch.progress).await?;
+        match (rival, batch.stream) {
+            (None, Some(step)) => own_tables.find_stream_rival(session, step).await,
+            (rival, _) => Ok(rival),
+        }
+    }
+
     /// What a failure means; the transaction is rolled back.
     async fn judge(
         &mut self,
@@ -309,13 +320,21 @@ impl Writer {
                 if refusal.is_about_rows() { Err(error) } else { Ok(Outcome::Outdated(error)) }
             }
             BatchFailure::Unencodable(place) => Err(row_order::find_unencodable(batch, place, &plans[place].plan)),
-            BatchFailure::Moved => match self.target.own_tables.find_rival(session, &self.log, batch.progress).await? {
+            BatchFailure::Moved => match self.find_rival(session, batch).await? {
                 Some(rival) => Err(rival),
                 None => Ok(Outcome::Outdated(Error::transient("a target table is being altered"))),
             },
             BatchFailure::Other(error) => Err(error),
         }
     }
+}
+
+/// The tables of the plans, each once, with what tells that they were altered.
+fn shapes(plans: &[Arc<Planned>]) -> Vec<(u32, i64)> {
+    let mut shapes: Vec<(u32, i64)> = plans.iter().map(|planned| (planned.plan.oid, planned.plan.stamp)).collect();
+    shapes.sort_unstable();
+    shapes.dedup();
+    shapes
 }
 
 /// The error where no record is known to be the one.

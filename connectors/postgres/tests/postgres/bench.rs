@@ -209,7 +209,7 @@ impl Changes {
             deletes: self.deletes.clone(),
             upserts: self.upserts.clone(),
         }];
-        writer.apply(ApplyBatch { records: &self.records, changes: &changes, progress }).await
+        writer.apply(ApplyBatch { records: &self.records, changes: &changes, progress, stream: None }).await
     }
 }
 

@@ -163,7 +163,7 @@ fn documents_of_a_newer_version_are_refused_by_name() -> Result<()> {
     }
     scene.target("UPDATE tailrace.format SET version = 99")?;
     ensure_failed(&scene.launch(&["apply"])?.run(LIMIT)?, 1, &["format 99", "newer"])?;
-    scene.target("UPDATE tailrace.format SET version = 1")?;
+    scene.target("UPDATE tailrace.format SET version = 2")?;
 
     let checkpoints = format!("{}.checkpoint", scene.prefix);
     for (value, words) in [

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tailrace_contract::{
     Applied, ApplyBatch, BoxFuture, Capabilities, ChangeStream, Checkpoint, Error, Log, LogPartition, LogReader,
     LogStart, LogWriter, OpenedWriter, PartitionProgress, Position, Problem, ProgressStep, Result, Sink, SinkWriter,
-    Source, StartAt, TableChanges, TableFilter, TableMapping, TargetState, TargetTable,
+    Source, StartAt, StreamProgress, TableChanges, TableFilter, TableMapping, TargetState, TargetTable,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
@@ -230,6 +230,14 @@ impl Sink for BrokenSink {
             }
             Ok(claimed)
         })
+    }
+
+    fn claim_stream<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamProgress>> {
+        self.inner.claim_stream(stream)
+    }
+
+    fn stream_progress<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamProgress>>> {
+        self.inner.stream_progress(stream)
     }
 
     fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {

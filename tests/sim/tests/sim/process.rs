@@ -12,8 +12,8 @@ use std::sync::{
 use tailrace_contract::{
     Applied, ApplyBatch, BatchEnd, BatchLimits, BoxFuture, Capabilities, ChangeStream, Checkpoint, ErrorKind, Log,
     LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionProgress, Position, Problem,
-    ProgressStep, ReadProgress, Result, Sink, SinkWriter, Source, StartAt, TableFilter, TableMapping, TargetState,
-    TargetTable,
+    ProgressStep, ReadProgress, Result, Sink, SinkWriter, Source, StartAt, StreamProgress, TableFilter, TableMapping,
+    TargetState, TargetTable,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 use tokio::sync::watch;
@@ -287,6 +287,17 @@ impl Sink for Mortal<dyn Sink> {
             self.process.check_not_fenced("sink.claim");
             self.process.call("sink.claim", self.inner.claim(log, partitions)).await
         })
+    }
+
+    fn claim_stream<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamProgress>> {
+        Box::pin(async move {
+            self.process.check_not_fenced("sink.claim_stream");
+            self.process.call("sink.claim_stream", self.inner.claim_stream(stream)).await
+        })
+    }
+
+    fn stream_progress<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamProgress>>> {
+        Box::pin(self.process.call("sink.stream_progress", self.inner.stream_progress(stream)))
     }
 
     fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {
