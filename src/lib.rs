@@ -1,7 +1,8 @@
 //! Tailrace's engine: it knows no vendor.
 //!
 //! Code map: `run` assembles one process from `config`, by `registry`, the only file that names connectors. `capture` moves
-//! changes from a source to the log, `apply` from the log to a target; they don't know each other. `mapping` says which table
+//! changes from a source to the log, `apply` from the log to a target; they don't know each other; `embedded` joins their
+//! halves where there is no log. `mapping` says which table
 //! goes where, `preflight` what keeps a configuration from working. `control` serves health and metrics, `runtime` holds tasks, shutdown and retry, `telemetry` every metric.
 
 pub mod apply;
@@ -9,6 +10,7 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod embedded;
 #[cfg(feature = "faults")]
 pub mod faults;
 pub mod mapping;

@@ -11,6 +11,7 @@ use crate::{
     apply::{Apply, FailedTables},
     capture::Capture,
     config::Config,
+    embedded::{self, Embedded},
     registry,
     runtime::{Backoff, Health, PartState, Shutdown, tasks},
     telemetry::Metrics,
@@ -35,11 +36,9 @@ pub async fn capture(config: Config, context: RunContext) -> Result<()> {
     let source = registry::source(config.source.settings.clone())?;
     let log = registry::log(config.log()?)?;
     let filter = Arc::new(config.rules.filter());
-    let identity = patiently(&context, "source", || source.identity()).await?;
-    let Some(identity) = identity else { return Ok(()) };
-    tracing::info!(source = %config.source.settings.endpoint, %identity, "the source answers");
-    let Some(problems) = patiently(&context, "source", || source.check(&filter)).await? else { return Ok(()) };
-    refuse_problems("the source can't be captured", &problems)?;
+    if !check_source(&context, source.as_ref(), &filter).await? {
+        return Ok(());
+    }
     let Some(problems) = check_log(&context, log.as_ref()).await? else { return Ok(()) };
     refuse_problems("the log can't be used", &problems)?;
     let capture = Capture {
@@ -60,18 +59,12 @@ pub async fn apply(config: Config, context: RunContext) -> Result<()> {
     context.health.set(crate::apply::PART, PartState::Starting);
     let log = registry::log(config.log()?)?;
     let sink = registry::sink(config.target()?)?;
-    let capabilities = sink.capabilities();
-    if !capabilities.has_atomic_progress && !capabilities.has_versioned_writes {
-        return Err(Error::refused("the target can store neither progress with rows nor versions of rows"));
-    }
     tracing::info!(log = log.name(), "asking the log");
     let Some(problems) = check_log(&context, log.as_ref()).await? else { return Ok(()) };
     refuse_problems("the log can't be used", &problems)?;
-    // To a check a server that is away is a problem; asked a plain question it is an error that passes.
-    let Some(identity) = patiently(&context, "target", || sink.identity()).await? else { return Ok(()) };
-    tracing::info!(%identity, "the target answers");
-    let Some(problems) = patiently(&context, "target", || sink.check(&[])).await? else { return Ok(()) };
-    refuse_problems("the target can't be used", &problems)?;
+    if !check_sink(&context, sink.as_ref()).await? {
+        return Ok(());
+    }
     let apply = Apply {
         log,
         sink,
@@ -86,14 +79,53 @@ pub async fn apply(config: Config, context: RunContext) -> Result<()> {
     apply.run().await
 }
 
-/// `tailrace run`: capture and apply in one process. When one ends the other is asked to stop; the first error counts.
+/// `tailrace run`: capture and apply in one process, through the log; without one, in the embedded form.
 pub async fn run(config: Config, context: RunContext) -> Result<()> {
     let source = registry::source(config.source.settings.clone())?;
     let sink = registry::sink(config.target()?)?;
+    // Before any server answers: until these parts run, nobody may take the process for ready.
+    let parts = if config.log.is_some() { &[crate::capture::PART, crate::apply::PART][..] } else { &[embedded::PART] };
+    for part in parts {
+        context.health.set(part, PartState::Starting);
+    }
     refuse_same(&context, source.as_ref(), sink.as_ref()).await?;
     if context.shutdown.is_requested() {
         return Ok(());
     }
+    match config.log {
+        Some(_) => run_with_log(config, context).await,
+        None => run_embedded(config, context, source, sink).await,
+    }
+}
+
+async fn run_embedded(config: Config, context: RunContext, source: Arc<dyn Source>, sink: Arc<dyn Sink>) -> Result<()> {
+    if !sink.capabilities().has_atomic_progress {
+        return Err(Error::refused("the target can't keep a checkpoint in the transaction of the rows")
+            .hint("add [log]: with a log the target needs none"));
+    }
+    let filter = Arc::new(config.rules.filter());
+    if !check_source(&context, source.as_ref(), &filter).await? || !check_sink(&context, sink.as_ref()).await? {
+        return Ok(());
+    }
+    let embedded = Embedded {
+        source,
+        sink,
+        stream: config.source.name,
+        filter,
+        rules: config.rules,
+        start: config.source.start,
+        limits: config.apply,
+        idle_interval: config.capture.idle_interval,
+        allow_existing: context.allow_existing,
+        metrics: context.metrics,
+        health: context.health,
+        shutdown: context.shutdown,
+    };
+    embedded.run().await
+}
+
+/// When one part ends the other is asked to stop; the first error counts.
+async fn run_with_log(config: Config, context: RunContext) -> Result<()> {
     let mut parts = tasks::Group::new();
     let stop = context.shutdown.child();
     let of_part = RunContext { shutdown: stop.clone(), ..context };
@@ -188,6 +220,29 @@ async fn patiently<T, F: Future<Output = Result<T>>>(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Refuses a source that can't be captured, once it answers; false when asked to stop meanwhile. To a check a server that is
+/// away is a problem; asked a plain question it is an error that passes.
+async fn check_source(context: &RunContext, source: &dyn Source, filter: &TableFilter) -> Result<bool> {
+    let Some(identity) = patiently(context, "source", || source.identity()).await? else { return Ok(false) };
+    tracing::info!(%identity, "the source answers");
+    let Some(problems) = patiently(context, "source", || source.check(filter)).await? else { return Ok(false) };
+    refuse_problems("the source can't be captured", &problems)?;
+    Ok(true)
+}
+
+/// Refuses a target that can't be used, once it answers; false when asked to stop meanwhile.
+async fn check_sink(context: &RunContext, sink: &dyn Sink) -> Result<bool> {
+    let capabilities = sink.capabilities();
+    if !capabilities.has_atomic_progress && !capabilities.has_versioned_writes {
+        return Err(Error::refused("the target can store neither progress with rows nor versions of rows"));
+    }
+    let Some(identity) = patiently(context, "target", || sink.identity()).await? else { return Ok(false) };
+    tracing::info!(%identity, "the target answers");
+    let Some(problems) = patiently(context, "target", || sink.check(&[])).await? else { return Ok(false) };
+    refuse_problems("the target can't be used", &problems)?;
+    Ok(true)
 }
 
 /// The log's problems, once it answers. To a check a log that is away is a problem; asked a plain question it is an error

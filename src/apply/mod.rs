@@ -16,9 +16,10 @@
 //! The tests that fail without it: `every_run_moves_every_change_exactly_once` of tests/sim; `kills`, `rewind` and
 //! `table_stops` of the end-to-end tests.
 
-mod plan;
+pub(crate) mod admission;
+pub(crate) mod plan;
 mod session;
-mod worker;
+pub(crate) mod worker;
 
 use std::{
     collections::BTreeMap,
@@ -52,7 +53,7 @@ pub struct ApplyLimits {
 }
 
 impl ApplyLimits {
-    fn batch(&self) -> BatchLimits {
+    pub(crate) fn batch(&self) -> BatchLimits {
         BatchLimits {
             bytes_max: self.batch_bytes_max,
             records_max: self.batch_records_max,

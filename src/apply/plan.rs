@@ -13,27 +13,27 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// One partition as its worker knows it.
 #[derive(Clone, Debug)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     /// Where its rows go.
-    pub(super) mapping: Arc<TableMapping>,
+    pub(crate) mapping: Arc<TableMapping>,
     /// What the target holds.
-    pub(super) stored: PartitionProgress,
+    pub(crate) stored: PartitionProgress,
     /// Number of its table among the worker's: lanes of one table share keys' meaning.
-    pub(super) table: u32,
+    pub(crate) table: u32,
     /// Whether its table has stopped.
-    pub(super) is_stopped: bool,
+    pub(crate) is_stopped: bool,
 }
 
 impl Lane {
     /// The partition.
-    pub(super) fn partition(&self) -> &LogPartition {
+    pub(crate) fn partition(&self) -> &LogPartition {
         &self.stored.partition
     }
 }
 
 /// Memory that planning uses again for each batch.
 #[derive(Default)]
-pub(super) struct Planner {
+pub(crate) struct Planner {
     keys: Vec<u8>,
     entries: Vec<Entry>,
     by_key: HashTable<u32>,
@@ -50,24 +50,24 @@ struct Entry {
 
 /// What to do, and what it counts.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// By table.
-    pub(super) changes: Vec<TableChanges>,
+    pub(crate) changes: Vec<TableChanges>,
     /// One step per lane that moves.
-    pub(super) progress: Vec<ProgressStep>,
+    pub(crate) progress: Vec<ProgressStep>,
     /// The lane of each step.
-    pub(super) lanes: Vec<u32>,
+    pub(crate) lanes: Vec<u32>,
     /// Records dropped because they were applied before.
-    pub(super) duplicates: u64,
+    pub(crate) duplicates: u64,
     /// Records that a later one of their key made needless.
-    pub(super) compacted: u64,
+    pub(crate) compacted: u64,
     /// Records applied although they had been applied once.
-    pub(super) reapplied: u64,
+    pub(crate) reapplied: u64,
 }
 
 impl Planner {
     /// Plans a batch. Lanes whose table has stopped are left out, their progress too.
-    pub(super) fn plan(&mut self, records: &RecordBatch, read: &[ReadProgress], lanes: &[Lane]) -> Plan {
+    pub(crate) fn plan(&mut self, records: &RecordBatch, read: &[ReadProgress], lanes: &[Lane]) -> Plan {
         self.keys.clear();
         self.entries.clear();
         self.by_key.clear();
@@ -88,7 +88,7 @@ impl Planner {
             plan.reapplied += u64::from(lane.stored.highest.is_some_and(|highest| sequence <= highest));
             plan.compacted += self.add_record(records, id, record, lane.table);
         }
-        plan.changes = self.group(records, lanes);
+        plan.changes = self.group(records, |entry| Arc::clone(&lanes[entry.lane as usize].mapping));
         for read in read {
             let lane = &lanes[read.lane as usize];
             let has_moved = lane.stored.next_offset.is_none_or(|stored| read.next_offset > stored);
@@ -99,6 +99,25 @@ impl Planner {
             }
         }
         plan
+    }
+
+    /// Plans a batch that comes without a log: each record is new. `tables` says for each of the batch's schemas which table
+    /// of `mappings` it describes. Returns how many records a later one made needless, too.
+    pub(crate) fn plan_stream(
+        &mut self,
+        records: &RecordBatch,
+        tables: &[u32],
+        mappings: &[Arc<TableMapping>],
+    ) -> (Vec<TableChanges>, u64) {
+        self.keys.clear();
+        self.entries.clear();
+        self.by_key.clear();
+        let mut compacted = 0;
+        for (id, record) in (0..).zip(records.records()) {
+            compacted += self.add_record(records, id, record, tables[record.schema as usize]);
+        }
+        let mapping = |entry: &Entry| Arc::clone(&mappings[tables[entry.schema as usize] as usize]);
+        (self.group(records, mapping), compacted)
     }
 
     /// Adds what a record does; returns how many earlier entries it made needless.
@@ -151,7 +170,7 @@ impl Planner {
     }
 
     /// Groups by (table, schema), in the order of the records.
-    fn group(&mut self, records: &RecordBatch, lanes: &[Lane]) -> Vec<TableChanges> {
+    fn group(&mut self, records: &RecordBatch, mapping: impl Fn(&Entry) -> Arc<TableMapping>) -> Vec<TableChanges> {
         // A key replaced late keeps its early entry: sorted by record, row order is the log's again.
         self.entries.sort_by_key(|entry| entry.row.record());
         let mut changes: Vec<TableChanges> = Vec::new();
@@ -159,7 +178,7 @@ impl Planner {
         for entry in &self.entries {
             let place = *of_schema[entry.schema as usize].get_or_insert_with(|| {
                 changes.push(TableChanges {
-                    mapping: Arc::clone(&lanes[entry.lane as usize].mapping),
+                    mapping: mapping(entry),
                     schema: Arc::clone(&records.schemas()[entry.schema as usize]),
                     deletes: Vec::new(),
                     upserts: Vec::new(),

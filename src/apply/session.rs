@@ -9,14 +9,13 @@ use std::{
     time::Duration,
 };
 
-use tailrace_contract::{
-    Error, ErrorKind, LogPartition, LogStart, PartitionProgress, Result, TableMapping, TargetState,
-};
+use tailrace_contract::{Error, ErrorKind, LogPartition, LogStart, PartitionProgress, Result, TableMapping};
 use tailrace_row::TableName;
 use tokio::sync::mpsc;
 
 use super::{
     Apply, Ended, PART,
+    admission::admit,
     plan::{Lane, Planner},
     worker::{Quiet, Shared, Worker, empty_batches, read_log},
 };
@@ -46,7 +45,7 @@ impl Apply {
         self.sink.prepare().await?;
         let mappings = self.wait_for_tables().await?;
         for mapping in mappings.iter().filter(|mapping| !self.failed.contains(&mapping.source)) {
-            if let Err(error) = self.admit(mapping).await {
+            if let Err(error) = admit(self.sink.as_ref(), mapping, self.allow_existing).await {
                 self.refuse_table(error)?;
             }
         }
@@ -80,20 +79,6 @@ impl Apply {
                 has_told = true;
             }
             tokio::time::sleep(self.limits.discovery_interval.min(Duration::from_secs(1))).await;
-        }
-    }
-
-    /// A target table must exist, and must not hold rows of somebody else.
-    async fn admit(&self, mapping: &TableMapping) -> Result<()> {
-        let failed = |message: String| Error::table_failed(mapping.source.clone(), message);
-        match self.sink.table_state(mapping).await? {
-            TargetState::Missing => Err(failed(format!("the target table {} does not exist", mapping.target))
-                .hint("run `tailrace schema --apply`, or create it yourself (`tailrace schema` prints the statement)")),
-            TargetState::Foreign if !self.allow_existing => {
-                Err(failed(format!("the target table {} has rows that Tailrace did not write", mapping.target))
-                    .hint("empty it, or start with --allow-existing: rows with the same key will then be overwritten"))
-            }
-            TargetState::Foreign | TargetState::Empty | TargetState::Known => self.sink.adopt_table(mapping).await,
         }
     }
 

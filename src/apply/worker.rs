@@ -295,7 +295,7 @@ fn partition_labels(table: &TableName, partition: u32) -> PartitionLabels {
 
 /// One observation per rows event: its commit in the source to now.
 #[expect(clippy::cast_precision_loss, reason = "a lag in seconds needs no microsecond precision")]
-fn observe_lag(records: &RecordBatch, mut observe: impl FnMut(f64)) {
+pub(crate) fn observe_lag(records: &RecordBatch, mut observe: impl FnMut(f64)) {
     let now = seconds_now();
     let mut previous = None;
     for record in records.records() {

@@ -16,8 +16,10 @@
 //! The tests that fail without it: `every_run_moves_every_change_exactly_once` of tests/sim; `kills` and `huge_transaction`
 //! of the end-to-end tests.
 
-mod pump;
+pub(crate) mod boundary;
+pub(crate) mod pump;
 mod session;
+pub(crate) mod start;
 
 use std::{sync::Arc, time::Duration};
 

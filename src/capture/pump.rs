@@ -5,37 +5,76 @@
 //! log transactions grow under load and stay small without it; no timer and no setting is involved. A batch that can be
 //! handed over is not held back for a second read: if that one failed, the first would be lost with it, each time anew.
 
-use tailrace_contract::{BatchEnd, ChangeStream, Result};
+use tailrace_contract::{BatchEnd, BatchLimits, ChangeStream, Error, Result};
 use tailrace_row::RecordBatch;
 use tokio::sync::mpsc;
 
-use super::READ_LIMITS;
+use crate::runtime::tasks::Group;
 
 /// Records and where they end.
-pub(super) struct Filled {
-    pub(super) batch: RecordBatch,
-    pub(super) end: BatchEnd,
+pub(crate) struct Filled {
+    pub(crate) batch: RecordBatch,
+    pub(crate) end: BatchEnd,
 }
 
 /// Batches in circulation: one being written, one waiting, one being filled.
-pub(super) const BATCHES: usize = 3;
+const BATCHES: usize = 3;
+
+/// The reading half while it runs.
+pub(crate) struct Pump {
+    task: Group<Result<()>>,
+}
+
+/// The writing half's ends of the channels.
+pub(crate) struct Pumped {
+    /// What was read; it ends with the reading half.
+    pub(crate) filled: mpsc::Receiver<Filled>,
+    /// Where batches go back to be filled again.
+    pub(crate) empty: mpsc::Sender<RecordBatch>,
+}
+
+impl Pump {
+    /// Begins to read the stream.
+    pub(crate) fn start(name: &'static str, stream: Box<dyn ChangeStream>, limits: BatchLimits) -> (Self, Pumped) {
+        let (filled_sender, filled) = mpsc::channel(1);
+        let (empty, empty_receiver) = mpsc::channel(BATCHES);
+        for _ in 0..BATCHES {
+            empty.try_send(RecordBatch::new()).expect("invariant: the channel has room for all batches");
+        }
+        let mut task = Group::new();
+        task.spawn(name, pump(stream, limits, filled_sender, empty_receiver));
+        (Self { task }, Pumped { filled, empty })
+    }
+
+    /// Ends the reading half, which may be waiting for the source, and tells why it would have ended.
+    pub(crate) async fn end(mut self) -> Error {
+        self.task.abort();
+        match self.task.next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Ok(Ok(()))) | None => Error::transient("the change stream ended"),
+            Some(Err(join)) if join.is_cancelled() => Error::transient("reading was cancelled"),
+            Some(Err(join)) => Error::corrupt("the task that reads the source panicked").caused_by(join),
+        }
+    }
+}
 
 /// Reads until the other half goes away or the stream fails.
-pub(super) async fn pump(
+async fn pump(
     mut stream: Box<dyn ChangeStream>,
+    limits: BatchLimits,
     filled: mpsc::Sender<Filled>,
     mut empty: mpsc::Receiver<RecordBatch>,
 ) -> Result<()> {
     while let Some(mut batch) = empty.recv().await {
         batch.clear();
-        let mut end = stream.read_batch(&mut batch, READ_LIMITS).await?;
+        let mut end = stream.read_batch(&mut batch, limits).await?;
         if filled.capacity() == 0 {
             if filled.reserve().await.is_err() {
                 break;
             }
-            let is_full = batch.byte_len() >= READ_LIMITS.bytes_max || batch.len() >= READ_LIMITS.records_max;
+            let is_full = batch.byte_len() >= limits.bytes_max || batch.len() >= limits.records_max;
             if !batch.is_empty() && !is_full {
-                end = stream.read_batch(&mut batch, READ_LIMITS).await?;
+                end = stream.read_batch(&mut batch, limits).await?;
             }
         }
         if filled.send(Filled { batch, end }).await.is_err() {

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use tailrace_contract::{
-    BatchEnd, ChangeStream, Checkpoint, Error, LogWriter, Mark, OpenedWriter, Result, SplitTransaction, StartAt,
-};
-use tailrace_row::{Epoch, RecordBatch, TableName};
+use tailrace_contract::{BatchEnd, ChangeStream, Checkpoint, LogWriter, OpenedWriter, Result, StartAt};
+use tailrace_row::{RecordBatch, TableName};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Capture, CommitLimits, PART,
-    pump::{BATCHES, Filled, pump},
+    Capture, CommitLimits, PART, READ_LIMITS,
+    boundary::Boundary,
+    pump::{Filled, Pump, Pumped},
+    start::first_checkpoint,
 };
 use crate::{
-    runtime::{Backoff, PartState, tasks},
+    runtime::{Backoff, PartState},
     telemetry::seconds_now,
 };
 
@@ -29,26 +29,13 @@ impl Capture {
         let Opened { writer, checkpoint, stream } = opened;
         self.health.set(PART, PartState::Running);
 
-        let (filled_sender, filled) = mpsc::channel(1);
-        let (empty, empty_receiver) = mpsc::channel(BATCHES);
-        for _ in 0..BATCHES {
-            empty.try_send(RecordBatch::new()).expect("invariant: the channel has room for all batches");
-        }
-        let mut reader = tasks::Group::new();
-        reader.spawn("capture.read", pump(stream, filled_sender, empty_receiver));
+        let (pump, Pumped { filled, empty }) = Pump::start("capture.read", stream, READ_LIMITS);
         let uncommitted = Uncommitted::new(checkpoint);
         let mut half = WritingHalf { capture: self, writer, filled, empty, uncommitted, backoff };
         let result = half.run().await;
-        // Dropping our ends of the channels would end the reader at its next batch; it may be waiting for the source.
-        reader.abort();
-        match (result, reader.next().await) {
-            (Err(error), _) => Err(error),
+        match (result, pump.end().await) {
+            (Err(error), _) | (Ok(Stopped::ReaderEnded), error) => Err(error),
             (Ok(Stopped::Asked), _) => Ok(()),
-            (Ok(Stopped::ReaderEnded), Some(Ok(Err(error)))) => Err(error),
-            (Ok(Stopped::ReaderEnded), Some(Ok(Ok(()))) | None) => Err(Error::transient("the change stream ended")),
-            (Ok(Stopped::ReaderEnded), Some(Err(join))) => {
-                Err(Error::corrupt("the reading half of capture panicked").caused_by(join))
-            }
         }
     }
 
@@ -70,13 +57,10 @@ impl Capture {
 
     /// Commits the start position, so that it means the same after a crash.
     async fn first_checkpoint(&self, writer: &mut dyn LogWriter, in_log: &[TableName]) -> Result<Checkpoint> {
-        let position = self.source.position(&self.start).await?;
         if self.start == StartAt::Now {
             self.warn_of_a_gap(in_log);
-            self.warn_of_history().await?;
         }
-        let mark = Mark { position, transactions: 0 };
-        let checkpoint = Checkpoint { epoch: new_epoch(seconds_now()), mark, split: None };
+        let checkpoint = first_checkpoint(self.source.as_ref(), &self.start, &self.filter).await?;
         writer.commit(&checkpoint).await?;
         tracing::info!(position = %checkpoint.mark.position, start = ?self.start, "capture begins; there was no checkpoint");
         Ok(checkpoint)
@@ -90,29 +74,6 @@ impl Capture {
                  since the last one; a GTID set as start would not");
         }
     }
-
-    /// Rows that are in a table now are not copied: the operator must hear it.
-    async fn warn_of_history(&self) -> Result<()> {
-        for schema in self.source.tables(&self.filter).await? {
-            if self.source.has_rows(schema.name()).await? {
-                tracing::warn!(table = %schema.name(),
-                    "HISTORY IS NOT COPIED: the table has rows, and start = \"now\" captures only what changes from now on");
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The epoch of a log that has no checkpoint: the second in which it begins. Transactions are counted from zero again, and
-/// a target may hold sequences of an earlier checkpoint that was lost or deleted. Were the new ones not above them, apply
-/// would take every record for one that it has, and drop it.
-fn new_epoch(seconds_since_1970: f64) -> Epoch {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a cast to an integer stops at its limits"
-    )]
-    Epoch((seconds_since_1970 as u32).max(1))
 }
 
 /// What a session works with.
@@ -130,8 +91,7 @@ enum Stopped {
 /// What lies between the last commit and the next.
 struct Uncommitted {
     committed: Checkpoint,
-    mark: Mark,
-    split: Option<SplitTransaction>,
+    boundary: Boundary,
     records: usize,
     bytes: usize,
     newest_micros: i64,
@@ -140,8 +100,8 @@ struct Uncommitted {
 
 impl Uncommitted {
     fn new(committed: Checkpoint) -> Self {
-        let (mark, split) = (committed.mark.clone(), committed.split.clone());
-        Self { committed, mark, split, records: 0, bytes: 0, newest_micros: 0, since: Instant::now() }
+        let boundary = Boundary::new(&committed);
+        Self { committed, boundary, records: 0, bytes: 0, newest_micros: 0, since: Instant::now() }
     }
 
     /// Takes over where a batch ended.
@@ -154,14 +114,7 @@ impl Uncommitted {
         if let Some(origin) = batch.last_origin() {
             self.newest_micros = origin.committed_at_micros;
         }
-        match end {
-            // A stream that resumed inside a split transaction may be idle before it has read the rest of it.
-            BatchEnd::TransactionEnd(mark) | BatchEnd::Idle(mark) if mark.transactions == self.mark.transactions => {
-                self.mark = mark;
-            }
-            BatchEnd::TransactionEnd(mark) | BatchEnd::Idle(mark) => (self.mark, self.split) = (mark, None),
-            BatchEnd::MidTransaction { mark, split } => (self.mark, self.split) = (mark, Some(split)),
-        }
+        self.boundary.advance(end);
     }
 
     /// When it must be committed at the latest; none if there is nothing to commit.
@@ -169,13 +122,7 @@ impl Uncommitted {
         if self.records > 0 {
             return Some(self.since + limits.age_max);
         }
-        // Inside a split transaction the mark stays, whatever the source says of it.
-        let has_moved = self.split.is_none() && self.mark != self.committed.mark;
-        has_moved.then(|| self.since + limits.idle_interval)
-    }
-
-    fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { epoch: self.committed.epoch, mark: self.mark.clone(), split: self.split.clone() }
+        self.boundary.has_moved_since(&self.committed).then(|| self.since + limits.idle_interval)
     }
 }
 
@@ -206,7 +153,7 @@ impl WritingHalf<'_> {
                 Next::Commit => self.commit().await?,
                 Next::Stop => {
                     self.commit_rest().await?;
-                    tracing::info!(position = %self.uncommitted.mark.position, "capture has saved and ends");
+                    tracing::info!(position = %self.uncommitted.boundary.mark().position, "capture has saved and ends");
                     return Ok(Stopped::Asked);
                 }
                 Next::End => {
@@ -269,11 +216,11 @@ impl WritingHalf<'_> {
             return !has_more && is_old;
         }
         let is_full = state.bytes >= limits.bytes_max || state.records >= limits.records_max;
-        is_full || is_old || (!has_more && state.split.is_none())
+        is_full || is_old || (!has_more && !state.boundary.is_split())
     }
 
     async fn commit(&mut self) -> Result<()> {
-        let checkpoint = self.uncommitted.checkpoint();
+        let checkpoint = self.uncommitted.boundary.checkpoint();
         let started = Instant::now();
         self.writer.commit(&checkpoint).await?;
         let state = &self.uncommitted;
@@ -296,23 +243,6 @@ impl WritingHalf<'_> {
     /// Commits what was read. A part of a transaction is committed as a part: the checkpoint says so.
     async fn commit_rest(&mut self) -> Result<()> {
         let state = &self.uncommitted;
-        if state.records > 0 || state.mark != state.committed.mark { self.commit().await } else { Ok(()) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tailrace_row::Sequence;
-
-    use super::*;
-
-    #[test]
-    fn e15_a_log_without_checkpoint_begins_above_all_that_went_before() {
-        let first = |epoch| Sequence { epoch, transaction: 1, event: 0, row: 0 };
-        let last = |epoch| Sequence { epoch, transaction: u64::MAX, event: u32::MAX, row: u32::MAX };
-        let now = seconds_now();
-        assert!(first(new_epoch(now)) > last(Epoch(1)), "above what was counted from a fixed epoch");
-        assert!(first(new_epoch(now + 1.0)) > last(new_epoch(now)));
-        assert_eq!(new_epoch(0.0), Epoch(1), "a clock that was never set");
+        if state.records > 0 || *state.boundary.mark() != state.committed.mark { self.commit().await } else { Ok(()) }
     }
 }

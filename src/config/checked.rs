@@ -91,9 +91,9 @@ fn check_sections(raw: &RawConfig, stores: Stores, end: usize, problems: &mut Pr
     if matches!(raw.source, Entry::Absent) {
         missing("source", "the section is missing", "add [source] with url and server_id");
     }
-    if matches!(raw.log, Entry::Absent) && stores.log {
-        let message = "the section is missing, and moving changes inside one process comes in the next version";
-        missing("log", message, "add [log] with url and prefix");
+    if matches!(raw.log, Entry::Absent) && stores.log && !(stores.source && stores.target) {
+        let remedy = "add [log] with url and prefix; without a log only `tailrace run` moves changes";
+        missing("log", "the section is missing", remedy);
     }
     if matches!(raw.target, Entry::Absent) && stores.target {
         missing("target", "the section is missing", "add [target] with url");
@@ -110,6 +110,7 @@ fn check_source(raw: &RawSource, check: StoreCheck<'_>, problems: &mut Problems)
     let server_id =
         required(&raw.server_id, here, ("server_id", ", a number that no other replica of the server has"), problems)
             .and_then(|_| number(&raw.server_id, 0, 1..=i128::from(u32::MAX), problems));
+    let name = check_name(&raw.name, problems);
     let heartbeat = duration(&raw.heartbeat, "10s", ["1s", "10m"], problems);
     let start = match &raw.start {
         Entry::Given(text, place) => check_start(text, place, problems),
@@ -118,7 +119,25 @@ fn check_source(raw: &RawSource, check: StoreCheck<'_>, problems: &mut Problems)
     };
     let Store { endpoint, .. } = store?;
     let settings = SourceSettings { endpoint, server_id: server_id?, heartbeat: heartbeat? };
-    Some(SourceConfig { settings, start: start? })
+    Some(SourceConfig { settings, name: name?, start: start? })
+}
+
+/// The stream's name is typed by operators and stands in the target: short and plain.
+fn check_name(raw: &Entry<String>, problems: &mut Problems) -> Option<String> {
+    const LENGTH_MAX: usize = 100;
+    match raw {
+        Entry::Absent => Some("main".to_owned()),
+        Entry::Wrong => None,
+        Entry::Given(name, place) => {
+            let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+            if name.is_empty() || name.len() > LENGTH_MAX || !is_plain {
+                let remedy = format!("use 1 to {LENGTH_MAX} letters, digits, dots, _ and -");
+                problems.add(place, format!("{} is no name for a stream", quoted(name)), remedy);
+                return None;
+            }
+            Some(name.clone())
+        }
+    }
 }
 
 /// Whether a GTID set or a `file:offset` is one, and still there, is the source's to say.

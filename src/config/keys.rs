@@ -70,6 +70,7 @@ pub(super) const SOURCE: Section = Section {
         PASSWORD,
         TLS,
         key("server_id", "a whole number", "5501"),
+        key("name", "text", "\"main\""),
         key("start", "text", "\"now\""),
         key("heartbeat", "a duration in quotes", "\"10s\""),
     ],

@@ -41,7 +41,7 @@ pub const TEMPLATE: &str = include_str!("template.toml");
 pub struct Config {
     /// The database whose changes are followed.
     pub source: SourceConfig,
-    /// The durable transport; none only for commands that do without.
+    /// The durable transport; none for commands that do without, and in the embedded form.
     pub log: Option<LogSettings>,
     /// The new store; none only for commands that do without.
     pub target: Option<TargetSettings>,
@@ -60,6 +60,8 @@ pub struct Config {
 pub struct SourceConfig {
     /// What the connector is built from.
     pub settings: SourceSettings,
+    /// The name under which the target keeps the checkpoint where there is no log.
+    pub name: String,
     /// Where to begin where no checkpoint exists.
     pub start: StartAt,
 }
@@ -74,7 +76,8 @@ pub struct HttpConfig {
 }
 
 /// The stores that a command talks to. They must be configured, and of no other store is a secret or a certificate read: a
-/// machine that only captures needs no password of the target.
+/// machine that only captures needs no password of the target. Only a command that talks to source and target can do without
+/// the log: that is the embedded form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stores {
     /// The source.

@@ -46,6 +46,7 @@ pub(super) struct RawTls {
 pub(super) struct RawSource {
     pub store: RawStore,
     pub server_id: Entry<i128>,
+    pub name: Entry<String>,
     pub start: Entry<String>,
     pub heartbeat: Entry<String>,
 }
@@ -142,6 +143,7 @@ fn read_source(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawSourc
     RawSource {
         store: read_store(table, [&keys::SOURCE_PASSWORD, &keys::SOURCE_TLS], problems),
         server_id: table.whole_number("server_id", problems),
+        name: table.text("name", problems),
         start: table.text("start", problems),
         heartbeat: table.text("heartbeat", problems),
     }

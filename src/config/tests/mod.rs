@@ -215,11 +215,11 @@ fn source_is_checked() {
     source("partitions = 7", "4:1: source.partitions: unknown key; partitions belongs to [log]");
     source(
         "colour = 7",
-        "4:1: source.colour: unknown key; known here: url, password, tls, server_id, start, heartbeat",
+        "4:1: source.colour: unknown key; known here: url, password, tls, server_id, name, start, heartbeat",
     );
     source(
         "\"a b\" = 7",
-        "4:1: source.\"a b\": unknown key; known here: url, password, tls, server_id, start, heartbeat",
+        "4:1: source.\"a b\": unknown key; known here: url, password, tls, server_id, name, start, heartbeat",
     );
     source("server_id = 1", "4:1: source.server_id: stands here for the second time; leave one of the two");
     for (id, expect) in [
@@ -455,6 +455,12 @@ fn only_the_stores_of_the_command_count() {
     assert_eq!(problems_in(&text, capture, Path::new("")), "ok");
     assert_eq!(problems_in(&text, ALL, Path::new("")).lines().count(), 2);
     assert_eq!(problems_in(&format!("{SOURCE}{LOG}{TABLE}"), capture, Path::new("")), "ok");
+    assert_eq!(problems_in(&format!("{SOURCE}{TARGET}{TABLE}"), ALL, Path::new("")), "ok", "the embedded form");
+    let apply = Stores { source: false, log: true, target: true };
+    for stores in [capture, apply] {
+        let missing = problems_in(&format!("{SOURCE}{TARGET}{TABLE}"), stores, Path::new(""));
+        assert!(missing.contains("log: the section is missing; add [log]"), "{missing}");
+    }
     let schema = Stores { source: true, log: false, target: true };
     assert_eq!(problems_in(&format!("{SOURCE}{TARGET}{TABLE}"), schema, Path::new("")), "ok");
     let wrong = format!("{SOURCE}{LOG}{TARGET}password = \"hunter2\"\n{TABLE}");
@@ -617,7 +623,6 @@ fn sections_are_required() {
     check_text(
         "",
         "1:1: source: the section is missing; add [source] with url and server_id\n\
-         1:1: log: the section is missing, and moving changes inside one process comes in the next version; add [log] with url and prefix\n\
          1:1: target: the section is missing; add [target] with url\n\
          1:1: table: no table is named; add [[table]] with source = \"shop.orders\" or \"shop.*\"",
     );

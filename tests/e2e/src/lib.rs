@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod check;
+mod embedded;
 mod every_type;
 mod fencing;
 mod flow;

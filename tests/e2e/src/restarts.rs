@@ -58,17 +58,36 @@ fn check(scene: Scene, server: &Server, stage: Stage) -> Result<()> {
     scene.make_target()?;
     let start = scene.history_start()?;
     let (mut capture, mut apply) = (scene.capture()?, scene.apply()?);
+    let affected = match stage {
+        Stage::Capture => vec![&mut capture],
+        Stage::Apply => vec![&mut apply],
+        Stage::Both => vec![&mut capture, &mut apply],
+    };
+    // The highest sequence always rises, while rows come and go.
+    restart_twice(&scene, server, affected, ("SELECT max(highest[2]) FROM tailrace.offsets", seed))?;
+    let judged = scene.judge_history(&start)?;
+    say(&format!("{}: {judged:?}", server.label()));
+    for process in [&mut capture, &mut apply] {
+        ensure!(process.is_running(), "a process ended: {}", process.log_text());
+    }
+    drop((capture, apply));
+    scene.finish()?;
+    server.remove()
+}
+
+/// Kills the server twice under a load that ends equal. `rising` asks the target how far it is; with it the writer's seed.
+fn restart_twice(
+    scene: &Scene,
+    server: &Server,
+    mut affected: Vec<&mut Tailrace>,
+    (rising, seed): (&str, u64),
+) -> Result<()> {
     let ledger = scene.open_ledger(PAUSE, seed)?;
     let mut waited = Vec::new();
     for _ in 0..2 {
-        wait_flowing(&scene, &ledger)?;
+        wait_flowing(scene, &ledger, rising)?;
         server.kill()?;
         let began = std::time::Instant::now();
-        let mut affected: Vec<&mut Tailrace> = match stage {
-            Stage::Capture => vec![&mut capture],
-            Stage::Apply => vec![&mut apply],
-            Stage::Both => vec![&mut capture, &mut apply],
-        };
         for process in &mut affected {
             wait_noticed(process)?;
         }
@@ -81,31 +100,49 @@ fn check(scene: Scene, server: &Server, stage: Stage) -> Result<()> {
             ensure!(reconnects.iter().any(|count| *count > Some(0.0)), "no reconnect was counted: {reconnects:?}");
         }
     }
-    wait_flowing(&scene, &ledger)?;
+    wait_flowing(scene, &ledger, rising)?;
     let transactions = ledger.close()?;
     scene.wait_drained()?;
     let rows = scene.ensure_equal()?;
-    let judged = scene.judge_history(&start)?;
-    say(&format!(
-        "{}: {transactions} transactions, {rows} rows, {judged:?}; outages noticed after {waited:?}",
-        server.label()
-    ));
-    for process in [&mut capture, &mut apply] {
-        ensure!(process.is_running(), "a process ended: {}", process.log_text());
-    }
-    drop((capture, apply));
+    let label = server.label();
+    say(&format!("{label}: {transactions} transactions, {rows} rows; outages noticed after {waited:?}"));
+    Ok(())
+}
+
+#[test]
+fn mysql_restarts_under_the_embedded_form() -> Result<()> {
+    let shared = Servers::shared()?;
+    let mysql = Mysql::fresh("e2e-embedded-restarts", &[])?;
+    let server = Server::clone(&mysql);
+    check_embedded(Scene::on("mysql_restarts_embedded", Servers { mysql, ..shared })?, &server)
+}
+
+#[test]
+fn postgres_restarts_under_the_embedded_form() -> Result<()> {
+    let shared = Servers::shared()?;
+    let postgres = Postgres::fresh("e2e-embedded-restarts", &[])?;
+    let server = Server::clone(&postgres);
+    check_embedded(Scene::on("postgres_restarts_embedded", Servers { postgres, ..shared })?, &server)
+}
+
+fn check_embedded(scene: Scene, server: &Server) -> Result<()> {
+    let seed = seed(server.name());
+    scene.make_ledger()?;
+    scene.make_target()?;
+    let mut process = scene.run_embedded()?;
+    restart_twice(&scene, server, vec![&mut process], ("SELECT max(saves) FROM tailrace.streams", seed))?;
+    ensure!(process.is_running(), "the process ended: {}", process.log_text());
+    drop(process);
     scene.finish()?;
     server.remove()
 }
 
 /// Waits until rows written after this call are in the target.
-fn wait_flowing(scene: &Scene, ledger: &Ledger<'_>) -> Result<()> {
+fn wait_flowing(scene: &Scene, ledger: &Ledger<'_>, rising: &str) -> Result<()> {
     let before = ledger.transactions();
     wait_until("the writer writes", RETURN_LIMIT, || Ok(ledger.transactions() > before + 200))?;
-    // The sum of versions only rises while rows are not deleted; the newest sequence always does.
-    let query = "SELECT max(highest[2]) FROM tailrace.offsets";
-    let applied = scene.target_number(query)?;
-    wait_until("changes reach the target", RETURN_LIMIT, || Ok(scene.target_number(query)? > applied + 50))
+    let applied = scene.target_number(rising)?;
+    wait_until("changes reach the target", RETURN_LIMIT, || Ok(scene.target_number(rising)? > applied + 50))
 }
 
 /// Health, metrics and log all say that a server is away; the process lives.

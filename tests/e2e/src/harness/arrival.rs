@@ -2,6 +2,7 @@
 //!
 //! Drained is decided by order, not by silence: a marker row is written last; once the target has it, every earlier change
 //! is in the log; once the target's offsets stand at the ends of all topics, every change is in the target.
+//! Without a log there are no topics, and the marker alone decides: one lane applies in the order of the source.
 
 use anyhow::{Context, Result, ensure};
 use lab::oracle::{self, Comparison, Pair};

@@ -50,6 +50,14 @@ source = "{database}.*"
         )
     }
 
+    /// The same without a log: the embedded form.
+    pub(crate) fn embedded_config(&self) -> String {
+        let text = self.config();
+        let (before, rest) = text.split_once("[log]").expect("the configuration has a log");
+        let (_, after) = rest.split_once("[target]").expect("the target comes after the log");
+        format!("{before}[target]{after}")
+    }
+
     /// Replaces the scene's configuration.
     pub(crate) fn write_config(&self, text: &str) -> Result<()> {
         let file = self.config_file();

@@ -211,6 +211,12 @@ impl Scene {
         Ok(process)
     }
 
+    /// `tailrace run` without a log, ready.
+    pub(crate) fn run_embedded(&self) -> Result<Tailrace> {
+        self.write_config(&self.embedded_config())?;
+        ready(self.launch(&["run"])?)
+    }
+
     /// The last call of a test that passed: removes databases and topics. What a failed test leaves may tell why; the next
     /// run of the test removes it.
     pub(crate) fn finish(self) -> Result<()> {

@@ -2,6 +2,7 @@
 //! at which the outcome of a commit is unknown. Afterwards the target equals the source, and a consumer of committed records
 //! saw every change exactly once and in order.
 
+mod embedded;
 mod mortal;
 
 use std::collections::BTreeMap;
