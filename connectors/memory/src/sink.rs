@@ -146,6 +146,12 @@ impl MemorySink {
         }
     }
 
+    /// A stream as the target holds it.
+    #[must_use]
+    pub fn stream(&self, stream: &str) -> Option<StreamProgress> {
+        self.server.lock().streams.get(stream).cloned()
+    }
+
     /// Sets a stream's checkpoint back by hand, as an operator would.
     pub fn set_checkpoint(&self, stream: &str, checkpoint: &Checkpoint) {
         if let Some(known) = self.server.lock().streams.get_mut(stream) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tailrace_contract::{
     Applied, ApplyBatch, BoxFuture, Capabilities, ChangeStream, Checkpoint, Error, Log, LogPartition, LogReader,
     LogStart, LogWriter, OpenedWriter, PartitionProgress, Position, Problem, ProgressStep, Result, Sink, SinkWriter,
-    Source, StartAt, StreamProgress, TableChanges, TableFilter, TableMapping, TargetState, TargetTable,
+    Source, StartAt, StreamProgress, StreamStep, TableChanges, TableFilter, TableMapping, TargetState, TargetTable,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
@@ -298,11 +298,18 @@ impl SinkWriter for BrokenSinkWriter {
             match self.defect {
                 Defect::ProgressBeforeRows => {
                     self.inner.apply(ApplyBatch { changes: &[], ..batch }).await?;
-                    self.inner.apply(ApplyBatch { progress: &[], ..batch }).await
+                    self.inner.apply(ApplyBatch { progress: &[], stream: None, ..batch }).await
                 }
                 Defect::ProgressIsNotCompared => {
                     let steps = self.steps_from_stored(batch.progress);
-                    self.inner.apply(ApplyBatch { progress: &steps, ..batch }).await
+                    let stored = batch.stream.and_then(|step| self.world.sink.stream(step.stream));
+                    let from_stored = |(step, stored): (StreamStep<'a>, StreamProgress)| StreamStep {
+                        saves: stored.saves,
+                        owner: stored.owner,
+                        ..step
+                    };
+                    let stream = batch.stream.zip(stored).map(from_stored);
+                    self.inner.apply(ApplyBatch { progress: &steps, stream, ..batch }).await
                 }
                 Defect::SequenceIsForgotten => {
                     let steps = self.steps_with_sequence(batch.progress);

@@ -16,7 +16,7 @@ use tailrace_row::{Field, Value};
 use tokio::task::JoinError;
 
 use crate::{
-    defects,
+    defects, embedded,
     plan::{Sick, Start},
     process::{Mortal, Process},
     random::Random,
@@ -31,6 +31,7 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 pub(crate) enum Kind {
     Capture,
     Apply,
+    Embedded,
 }
 
 /// Keeps one process of the kind running until all is over; now and then a second one.
@@ -41,9 +42,13 @@ pub(crate) async fn supervise(world: Arc<World>, kind: Kind, mut random: Random)
     let mut has_rival = has_rival(&world, kind);
     loop {
         if running == 0 {
-            if kind == Kind::Apply && rewinds > 0 && rewind(&world, &mut random) {
-                rewinds -= 1;
-            }
+            let has_rewound = rewinds > 0
+                && match kind {
+                    Kind::Capture => false,
+                    Kind::Apply => rewind(&world, &mut random),
+                    Kind::Embedded => embedded::rewind(&world, &mut random),
+                };
+            rewinds -= u32::from(has_rewound);
             let pause = random.millis(0, 200);
             if world.over.wait(pause).await {
                 return;
@@ -68,7 +73,7 @@ pub(crate) async fn supervise(world: Arc<World>, kind: Kind, mut random: Random)
 fn has_rival(world: &World, kind: Kind) -> bool {
     match kind {
         Kind::Capture => world.plan.has_rival_capture,
-        Kind::Apply => world.plan.has_rival_apply,
+        Kind::Apply | Kind::Embedded => world.plan.has_rival_apply,
     }
 }
 
@@ -149,10 +154,7 @@ async fn run(kind: Kind, world: Arc<World>, process: Process, shutdown: Shutdown
     match kind {
         Kind::Capture => {
             let source: Arc<dyn Source> = Arc::new(Mortal::<dyn Source>::new(&process, Box::new(world.source.clone())));
-            let start = match world.plan.start {
-                Start::Earliest => StartAt::Earliest,
-                Start::Now => StartAt::Now,
-            };
+            let start = start_of(&world);
             let source = defects::source(&world, source);
             let filter = Arc::new(rules().filter());
             let limits = world.plan.commit;
@@ -168,6 +170,14 @@ async fn run(kind: Kind, world: Arc<World>, process: Process, shutdown: Shutdown
                 Apply { log, sink, rules: rules(), limits, allow_existing: true, metrics, health, shutdown, failed };
             apply.run().await
         }
+        Kind::Embedded => embedded::run(world, &process, shutdown).await,
+    }
+}
+
+pub(crate) fn start_of(world: &World) -> StartAt {
+    match world.plan.start {
+        Start::Earliest => StartAt::Earliest,
+        Start::Now => StartAt::Now,
     }
 }
 

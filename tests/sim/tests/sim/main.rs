@@ -4,6 +4,7 @@
 //! trace of all calls, `SIM_SEEDS=20000` tries more. The wrappers of `defects` prove that the properties can fail.
 
 mod defects;
+mod embedded;
 mod life;
 mod oracle;
 mod plan;
@@ -22,6 +23,7 @@ use std::sync::{
 
 use crate::{
     defects::Defect,
+    plan::Form,
     process::Moment,
     run::{Counts, Report, run_on_threads, run_seed},
     world::{Property, Trace},
@@ -39,11 +41,11 @@ fn number_from_environment(name: &str) -> Option<u64> {
 
 /// The run once more, with everything that happened in it.
 fn describe(report: &Report, seed: u64, defect: Option<Defect>) -> String {
-    let again = run_seed(seed, defect, Some(Trace::default()));
+    let again = run_seed(report.plan.form, seed, defect, Some(Trace::default()));
     let lines = again.trace.map(|trace| trace.lines).unwrap_or_default();
     let last = lines.len().saturating_sub(if std::env::var_os("SIM_SEED").is_some() { usize::MAX } else { 60 });
     format!(
-        "seed {seed}: {:?}\n{:#?}\nthe same again: {:?}\n{}\nreplay with SIM_SEED={seed} cargo test -p sim every_run",
+        "seed {seed}: {:?}\n{:#?}\nthe same again: {:?}\n{}\nreplay with SIM_SEED={seed} cargo test -p sim every_",
         report.verdict,
         report.plan,
         again.verdict,
@@ -52,7 +54,7 @@ fn describe(report: &Report, seed: u64, defect: Option<Defect>) -> String {
 }
 
 /// Runs the seeds on all cores until one fails.
-fn run_seeds(seeds: std::ops::Range<u64>) -> Result<Counts, Box<(u64, Report)>> {
+fn run_seeds(form: Form, seeds: std::ops::Range<u64>) -> Result<Counts, Box<(u64, Report)>> {
     let next = AtomicU64::new(seeds.start);
     let total = Mutex::new(Ok(Counts::default()));
     let work = || {
@@ -61,7 +63,7 @@ fn run_seeds(seeds: std::ops::Range<u64>) -> Result<Counts, Box<(u64, Report)>> 
             if seed >= seeds.end {
                 return;
             }
-            let report = run_seed(seed, None, None);
+            let report = run_seed(form, seed, None, None);
             let mut total = total.lock().expect("no run panics while it holds the total");
             match (total.as_mut(), &report.verdict) {
                 (Ok(counts), Ok(())) => counts.add(&report.counts),
@@ -82,14 +84,33 @@ fn run_seeds(seeds: std::ops::Range<u64>) -> Result<Counts, Box<(u64, Report)>> 
     total.into_inner().expect("no run panics while it holds the total")
 }
 
-#[test]
-fn every_run_moves_every_change_exactly_once() {
-    let seeds = match number_from_environment("SIM_SEED") {
+fn seeds() -> std::ops::Range<u64> {
+    match number_from_environment("SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number_from_environment("SIM_SEEDS").unwrap_or(SEEDS),
-    };
+    }
+}
+
+#[test]
+fn every_embedded_run_moves_every_change() {
+    let seeds = seeds();
     let count = seeds.end - seeds.start;
-    let counts = match run_seeds(seeds) {
+    let counts = match run_seeds(Form::Embedded, seeds) {
+        Err(failed) => panic!("{}", describe(&failed.1, failed.0, None)),
+        Ok(counts) => counts,
+    };
+    println!("{counts:#?}");
+    if count >= 1_000 {
+        assert!(counts.faults > 100 && counts.sink_commits > 1_000, "the runs met too little: {counts:?}");
+        check_deaths(&counts, &["stream.read", "sink.claim_stream", "sink.open_writer", "sink.apply"]);
+    }
+}
+
+#[test]
+fn every_run_moves_every_change_exactly_once() {
+    let seeds = seeds();
+    let count = seeds.end - seeds.start;
+    let counts = match run_seeds(Form::Log, seeds) {
         Err(failed) => panic!("{}", describe(&failed.1, failed.0, None)),
         Ok(counts) => counts,
     };
@@ -103,7 +124,7 @@ fn every_run_moves_every_change_exactly_once() {
 fn check_met(counts: &Counts) {
     let met = [counts.faults, counts.records, counts.splits, counts.torn, counts.duplicates, counts.reapplied];
     assert!(met.iter().all(|count| *count > 100), "the runs met too little: {counts:?}");
-    for call in [
+    let calls = [
         "stream.read",
         "log.open_writer",
         "log.append",
@@ -112,9 +133,14 @@ fn check_met(counts: &Counts) {
         "sink.claim",
         "sink.open_writer",
         "sink.apply",
-    ] {
+    ];
+    check_deaths(counts, &calls);
+}
+
+fn check_deaths(counts: &Counts, calls: &[&'static str]) {
+    for call in calls {
         for moment in [Moment::Before, Moment::After] {
-            assert!(counts.deaths.contains_key(&(call, moment)), "nobody died {moment:?} {call}: {counts:?}");
+            assert!(counts.deaths.contains_key(&(*call, moment)), "nobody died {moment:?} {call}: {counts:?}");
         }
     }
 }
@@ -129,7 +155,8 @@ fn runs_on_real_threads_end_alike() {
 #[test]
 fn a_seed_decides_everything() {
     for seed in 0..20 {
-        let [one, two] = [(); 2].map(|()| run_seed(seed, None, Some(Trace::default())).trace.expect("traced"));
+        let [one, two] =
+            [(); 2].map(|()| run_seed(Form::Log, seed, None, Some(Trace::default())).trace.expect("traced"));
         let differs = one.lines.iter().zip(&two.lines).find(|(one, two)| one != two);
         assert!(one.lines.len() > 20 && one.digest() == two.digest(), "seed {seed}: {differs:?}");
     }
@@ -137,8 +164,12 @@ fn a_seed_decides_everything() {
 
 /// Runs seeds until the defect is found, and by the property that it breaks.
 fn check_found(defect: Defect, within: u64, properties: &[Property]) {
+    check_found_in(Form::Log, defect, within, properties);
+}
+
+fn check_found_in(form: Form, defect: Defect, within: u64, properties: &[Property]) {
     for seed in 0..within {
-        if let Err(violation) = run_seed(seed, Some(defect), None).verdict {
+        if let Err(violation) = run_seed(form, seed, Some(defect), None).verdict {
             assert!(properties.contains(&violation.property), "{defect:?} was found by chance: {violation:?}");
             return;
         }
@@ -184,4 +215,20 @@ fn a_checkpoint_without_records_is_found() {
 #[test]
 fn a_forgotten_split_is_found() {
     check_found(Defect::SplitIsForgotten, 100, &[Property::CheckpointMatchesRecords]);
+}
+
+#[test]
+fn a_checkpoint_before_its_rows_is_found() {
+    check_found_in(Form::Embedded, Defect::ProgressBeforeRows, 100, &[Property::RowsMatchProgress]);
+}
+
+#[test]
+fn a_checkpoint_that_is_not_compared_is_found() {
+    let properties = [Property::RowsMatchProgress, Property::TargetEqualsSource];
+    check_found_in(Form::Embedded, Defect::ProgressIsNotCompared, 300, &properties);
+}
+
+#[test]
+fn a_lost_row_is_found_without_a_log() {
+    check_found_in(Form::Embedded, Defect::RowIsLost, 100, &[Property::RowsMatchProgress]);
 }

@@ -10,6 +10,7 @@ use crate::random::Random;
 /// One run, as drawn from its seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    pub(crate) form: Form,
     pub(crate) tables: usize,
     pub(crate) partitions: u32,
     pub(crate) offsets: Offsets,
@@ -40,6 +41,15 @@ pub(crate) struct Plan {
     pub(crate) has_late_table: bool,
 }
 
+/// How changes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Through a log, by two processes.
+    Log,
+    /// In one process.
+    Embedded,
+}
+
 /// Where capture begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -60,6 +70,11 @@ pub(crate) enum Sick {
 }
 
 impl Plan {
+    /// The same without a log: what happens only in one does not happen. A refused row stops the process for good.
+    pub(crate) fn embedded(self) -> Self {
+        Self { form: Form::Embedded, tear_per_mille: 0, sick: Sick::Nothing, ..self }
+    }
+
     /// The same without long waits.
     pub(crate) fn for_real_time(self) -> Self {
         Self {
@@ -77,6 +92,7 @@ impl Plan {
         let is_killed = !is_calm && random.per_mille(700);
         let is_stopped = !is_calm && random.per_mille(500);
         Self {
+            form: Form::Log,
             tables: random.index(3) + 1,
             partitions: random.pick(&[1, 1, 2, 3, 5]),
             offsets: random.pick(&[Offsets::Dense, Offsets::WithHoles, Offsets::WithHoles]),

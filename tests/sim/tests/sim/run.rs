@@ -6,8 +6,9 @@ use tailrace::runtime::{retry, tasks};
 
 use crate::{
     defects::Defect,
+    embedded,
     life::{Kind, supervise},
-    plan::{Plan, Sick},
+    plan::{Form, Plan, Sick},
     random::Random,
     script, verdict,
     world::{Deaths, Trace, Violation, World, executed, log_name, table_name},
@@ -56,12 +57,13 @@ impl Counts {
 }
 
 /// Runs a seed in virtual time on one thread.
-pub(crate) fn run_seed(seed: u64, defect: Option<Defect>, trace: Option<Trace>) -> Report {
+pub(crate) fn run_seed(form: Form, seed: u64, defect: Option<Defect>, trace: Option<Trace>) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without I/O can be made");
     let mut random = Random::new(seed);
     retry::seed_jitter(random.next());
     let plan = Plan::draw(&mut random);
+    let plan = if form == Form::Embedded { plan.embedded() } else { plan };
     let report = runtime.block_on(run_plan(plan, random, defect, trace));
     // Tasks of dead processes wait for ever.
     runtime.shutdown_background();
@@ -102,8 +104,13 @@ async fn run_plan(plan: Plan, mut random: Random, defect: Option<Defect>, trace:
 
 async fn play(world: &Arc<World>, random: &mut Random) -> Result<(), Violation> {
     let mut supervisors = tasks::Group::new();
-    supervisors.spawn("capture", supervise(Arc::clone(world), Kind::Capture, random.fork()));
-    supervisors.spawn("apply", supervise(Arc::clone(world), Kind::Apply, random.fork()));
+    let kinds: &[Kind] = match world.plan.form {
+        Form::Log => &[Kind::Capture, Kind::Apply],
+        Form::Embedded => &[Kind::Embedded],
+    };
+    for kind in kinds {
+        supervisors.spawn("supervisor", supervise(Arc::clone(world), *kind, random.fork()));
+    }
     script::write(Arc::clone(world), random.fork()).await;
     if random.per_mille(500) {
         tokio::time::sleep(random.millis(0, 3_000)).await;
@@ -120,12 +127,19 @@ async fn play(world: &Arc<World>, random: &mut Random) -> Result<(), Violation> 
     while let Some(ended) = supervisors.next().await {
         ended.expect("a supervisor does not panic");
     }
-    verdict::judge(world)
+    match world.plan.form {
+        Form::Log => verdict::judge(world),
+        Form::Embedded => embedded::judge(world),
+    }
 }
 
 /// Whether everything that was committed is in the log and in the target, but for what can't be.
 fn is_at_rest(world: &World, is_sick: bool) -> bool {
     let written = world.source.transactions().len() as u64;
+    if world.plan.form == Form::Embedded {
+        return embedded::checkpoint(world)
+            .is_some_and(|checkpoint| executed(&checkpoint.mark.position) == written && checkpoint.split.is_none());
+    }
     let is_captured = world.log.checkpoint().is_some_and(|checkpoint| executed(&checkpoint.mark.position) == written);
     let progress = world.sink.progress(log_name(world));
     let is_applied = |(partition, end): (tailrace_contract::LogPartition, i64)| {

@@ -6,6 +6,7 @@ use tailrace_memory::{MemoryTransaction, Row, Rows};
 use tailrace_row::{Field, TableName, TableSchema, Value};
 
 use crate::{
+    embedded,
     plan::{Plan, Sick, Start},
     random::Random,
     world::{World, schema, table_name, target_of},
@@ -35,7 +36,7 @@ pub(crate) async fn write(world: Arc<World>, random: Random) {
     }
     if world.plan.start == Start::Now {
         writer.write_transaction(true);
-        let has_begun = || world.log.checkpoint().is_some();
+        let has_begun = || world.log.checkpoint().is_some() || embedded::checkpoint(&world).is_some();
         world.wait_until("the first checkpoint", Duration::from_secs(300), has_begun).await;
     }
     let special = writer.random.below(world.plan.transactions);

@@ -15,12 +15,19 @@ use tailrace::{
     runtime::Shutdown,
     telemetry::Metrics,
 };
-use tailrace_contract::{ErrorKind, Log as _, Position, TablePattern, TargetTable};
+use tailrace_contract::{Checkpoint, ErrorKind, Log as _, Position, TablePattern, TargetTable};
 use tailrace_memory::{Call, Fault, MemoryLog, MemorySink, MemorySource};
 use tailrace_row::{Charset, Column, ColumnType, TableName, TableSchema, TextForm};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{defects::Defect, oracle::Oracle, plan::Plan, process::Moment, random::Random};
+use crate::{
+    defects::Defect,
+    embedded,
+    oracle::Oracle,
+    plan::{Form, Plan},
+    process::Moment,
+    random::Random,
+};
 
 pub(crate) const DATABASE: &str = "shop";
 
@@ -74,6 +81,8 @@ pub(crate) struct World {
     pub(crate) has_rewound: AtomicBool,
     /// How many processes have died where.
     pub(crate) deaths: Mutex<Deaths>,
+    /// Checkpoints that the target has held, where there is no log.
+    pub(crate) saved: Mutex<Vec<Checkpoint>>,
     /// Tables whose partitions nobody can read to the end.
     pub(crate) lost: Mutex<BTreeSet<TableName>>,
 }
@@ -114,6 +123,7 @@ impl World {
             began: Instant::now(),
             has_rewound: AtomicBool::new(false),
             deaths: Mutex::default(),
+            saved: Mutex::default(),
             lost: Mutex::default(),
             plan,
         });
@@ -216,6 +226,9 @@ impl World {
 
     /// Holds the target against the log at this moment.
     pub(crate) fn look_at_target(&self) {
+        if self.plan.form == Form::Embedded {
+            return embedded::look(self);
+        }
         let found = self.oracle.lock().unwrap_or_else(PoisonError::into_inner).look(self);
         if let Err(violation) = found {
             self.fail(violation.property, violation.what);
