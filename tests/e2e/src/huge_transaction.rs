@@ -121,11 +121,12 @@ fn key_number(key: &[u8]) -> Option<usize> {
 fn check_memory(who: &str, samples: &Samples) -> Result<()> {
     let (first, last) = samples.thirds()?;
     let peak = samples.peak;
-    say(&format!("huge: {who}: peak {peak} kB; first third up to {first} kB, last third up to {last} kB"));
+    say(&format!("huge: {who}: peak {peak} kB; in the first third {first} kB, in the last {last} kB"));
     ensure!(peak < RESIDENT_KB_MAX, "{who} took {peak} kB, {RESIDENT_KB_MAX} are allowed");
     ensure!(
         last <= first + first / 10 + SLACK_KB,
-        "{who} grew from {first} kB in the first third to {last} kB in the last"
+        "{who} grew from {first} kB in the first third to {last} kB in the last: {:?}",
+        samples.resident.iter().step_by(10).collect::<Vec<_>>()
     );
     Ok(())
 }

@@ -51,13 +51,19 @@ fn sample(pid: u32, is_over: &AtomicBool) -> Samples {
 }
 
 impl Samples {
-    /// The highest values of the first and of the last third.
+    /// The middle values of the first and of the last third. A peak is a coincidence of full buffers, and bounded on its own;
+    /// what leaks stays, and raises every sample after it.
     pub(crate) fn thirds(&self) -> Result<(u64, u64)> {
         let third = self.resident.len() / 3;
         ensure!(third >= 10, "only {} samples: nothing to compare", self.resident.len());
-        let highest = |samples: &[u64]| samples.iter().copied().max().unwrap_or(0);
-        Ok((highest(&self.resident[..third]), highest(&self.resident[self.resident.len() - third..])))
+        Ok((middle(&self.resident[..third]), middle(&self.resident[self.resident.len() - third..])))
     }
+}
+
+fn middle(samples: &[u64]) -> u64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
 }
 
 fn read(pid: u32) -> Option<(u64, u64)> {
