@@ -53,7 +53,7 @@ async fn rewind(postgres: &mut PgConnection) -> Result<()> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-async fn by_hand(site: &Site, postgres: &mut PgConnection, report: &mut Report) -> Result<()> {
+pub(crate) async fn by_hand(site: &Site, postgres: &mut PgConnection, report: &mut Report) -> Result<()> {
     const CHUNK: i64 = 50_000;
     const CHUNKS: i64 = 20;
     let pool = sqlx::PgPool::connect(&site.postgres.owner_url(crate::site::NAME)?).await?;
@@ -71,8 +71,10 @@ async fn by_hand(site: &Site, postgres: &mut PgConnection, report: &mut Report) 
             .await?;
         chunks.push(bytes);
     }
-    postgres.execute("CREATE TABLE by_hand (LIKE rows_in INCLUDING ALL)").await?;
-    postgres.execute("CREATE TEMP TABLE stage (LIKE rows_in) ON COMMIT DELETE ROWS").await?;
+    postgres.execute("DROP TABLE IF EXISTS by_hand; CREATE TABLE by_hand (LIKE rows_in INCLUDING ALL)").await?;
+    postgres
+        .execute("DROP TABLE IF EXISTS stage; CREATE TEMP TABLE stage (LIKE rows_in) ON COMMIT DELETE ROWS")
+        .await?;
     let names: Vec<String> = sqlx::query_scalar(
         "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = 'rows_in'::regclass AND attnum > 0 AND attname <> 'id'",
     )

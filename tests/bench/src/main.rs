@@ -1,11 +1,12 @@
 //! Benchmarks: each figure beside the limit measured in the same run, on servers of their own.
 //!
-//! `cargo x bench [decode] [capture] [apply] [latency] [huge] [--rows N] [--json FILE]`; without names all of them.
+//! `cargo x bench [decode] [capture] [apply] [embedded] [latency] [huge] [--rows N] [--json FILE]`; without names all of them.
 
 mod apply;
 mod capture;
 mod dataset;
 mod decode;
+mod embedded;
 mod huge;
 mod latency;
 mod process;
@@ -16,7 +17,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{report::Report, site::Site};
 
-const NAMES: [&str; 5] = ["decode", "capture", "apply", "latency", "huge"];
+const NAMES: [&str; 6] = ["decode", "capture", "apply", "embedded", "latency", "huge"];
 const HUGE_ROWS: u64 = 5_000_000;
 
 struct Options {
@@ -51,7 +52,7 @@ async fn main() -> Result<()> {
     let mut report = Report::default();
     let site = Site::open()?;
     site.make_databases().await?;
-    if wants("decode") || wants("capture") || wants("apply") {
+    if wants("decode") || wants("capture") || wants("apply") || wants("embedded") {
         lab::say(&format!("making {} rows in MySQL", options.rows));
         let start = dataset::fill(&site, options.rows).await?;
         if wants("decode") {
@@ -63,11 +64,17 @@ async fn main() -> Result<()> {
                 apply::apply(&site, prefix, &start, options.rows, &mut report).await?;
             }
         }
+        if wants("embedded") {
+            embedded::embedded(&site, &start, options.rows, &mut report).await?;
+        }
     } else {
         dataset::fill(&site, 0).await?;
     }
     if wants("latency") {
-        latency::latency(&site, &mut report).await?;
+        latency::through_kafka(&site, &mut report).await?;
+        for rate in [1_000, 5_000] {
+            latency::embedded(&site, rate, &mut report).await?;
+        }
     }
     if wants("huge") {
         huge::huge(&site, HUGE_ROWS, &mut report).await?;

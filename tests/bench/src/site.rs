@@ -72,6 +72,17 @@ impl Site {
         Ok(path)
     }
 
+    /// A configuration without a log: the embedded form, into the same tables.
+    pub(crate) fn embedded_config(&self, name: &str, start: &str, tables: &[&str], port: u16) -> Result<PathBuf> {
+        let path = self.config(name, start, tables, [port, port + 1])?;
+        let text = std::fs::read_to_string(&path)?;
+        let (before, rest) = text.split_once("[log]").context("the log's section")?;
+        let (_, after) = rest.split_once("[target]").context("the target's section")?;
+        let before = before.replace("server_id", &format!("name = \"{name}\"\nserver_id"));
+        std::fs::write(&path, format!("{before}[target]{after}"))?;
+        Ok(path)
+    }
+
     fn launch(&self, command: &str, config: &std::path::Path) -> Result<Launch> {
         let config = config.to_str().context("the configuration's path is text")?;
         let words: Vec<&str> = command.split(' ').chain(["--config", config]).collect();
