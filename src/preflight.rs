@@ -3,10 +3,17 @@
 //! What is wrong with one system is its connector's to say; here only the systems are asked side by side, and what needs two
 //! of them is compared: each source table with the target table that its rows go to.
 
+mod clocks;
+mod grants;
+
 use std::sync::Arc;
 
+pub use grants::{GrantList, grants};
 use serde::Serialize;
-use tailrace_contract::{Error, ErrorKind, Problem, Result, Severity, Sink, Source, TableMapping, TargetState};
+use tailrace_contract::{
+    Error, ErrorKind, Log, Problem, Result, SeenTable, Severity, Sink, Source, TableFilter, TableMapping, TablePattern,
+    TargetState,
+};
 use tailrace_row::{TableName, TableSchema};
 
 use crate::{config::Config, registry, runtime::tasks};
@@ -68,18 +75,16 @@ pub async fn check(config: &Config, allow_existing: bool) -> Result<Findings> {
     let source = source.await.map_err(panicked)?;
     let log = log.await.map_err(panicked)?;
     let target = target.await.map_err(panicked)?;
-    let has_source_errors = source.problems.iter().any(is_error);
-    let has_errors = has_source_errors || target.problems.iter().any(is_error);
-    let mut problems = [source.problems, log, target.problems].concat();
-    if let (Some(source), Some(target)) = (source.answers, target.answers) {
-        let pair = Pair { config, source: source.as_ref(), sink: target.as_ref(), allow_existing, has_source_errors };
-        problems.extend(at(
-            Place::Target,
-            pair.compare().await.unwrap_or_else(|error| {
-                // One that is away was reported already.
-                vec![if has_errors { not_compared(&error) } else { failed(&error) }]
-            }),
-        ));
+    let has_errors = [&source.problems, &target.problems].into_iter().flatten().any(is_error);
+    let mut problems = [source.problems, log.problems, target.problems].concat();
+    if let Some(source) = source.answers {
+        let tables = Tables { config, source, log: log.answers, sink: target.answers, allow_existing, has_errors };
+        // What two tables have in common, or what was found already, is told once.
+        for finding in tables.check().await {
+            if !problems.contains(&finding) {
+                problems.push(finding);
+            }
+        }
     }
     let count = |severity| problems.iter().filter(|finding| finding.problem.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
@@ -99,6 +104,8 @@ struct Asked<T: ?Sized> {
 impl<T: ?Sized> Asked<T> {
     fn new(place: Place, asked: Result<(Arc<T>, Vec<Problem>)>) -> Self {
         let (answers, problems) = match asked {
+            // To ask it more would only take time.
+            Ok((_, problems)) if problems.iter().any(is_silence) => (None, problems),
             Ok((system, problems)) => (Some(system), problems),
             Err(error) => (None, vec![failed(&error)]),
         };
@@ -106,29 +113,100 @@ impl<T: ?Sized> Asked<T> {
     }
 }
 
+/// Whether nothing else could be asked. By agreement the codes of such problems end so.
+fn is_silence(problem: &Problem) -> bool {
+    problem.code.ends_with("unreachable") || problem.code.ends_with("login")
+}
+
 async fn check_source(config: Config) -> Asked<dyn Source> {
     let asked = async {
         let source = registry::source(config.source.settings.clone())?;
-        let problems = source.check(&config.rules.filter()).await?;
+        let mut problems = source.check(&config.rules.filter()).await?;
+        if !problems.iter().any(is_silence) {
+            problems.extend(clocks::check(Place::Source, source.clock()).await);
+        }
         Ok((source, problems))
     };
     Asked::new(Place::Source, asked.await)
 }
 
-async fn check_log(config: Config) -> Vec<Finding> {
+async fn check_log(config: Config) -> Asked<dyn Log> {
     // Without the section there is no log to check: the embedded form.
-    let Some(settings) = config.log else { return Vec::new() };
-    let asked = async { registry::log(settings)?.check().await };
-    at(Place::Log, asked.await.unwrap_or_else(|error| vec![failed(&error)]))
+    let Some(settings) = config.log.clone() else { return Asked { problems: Vec::new(), answers: None } };
+    let asked = async {
+        let log = registry::log(settings)?;
+        let problems = log.check().await?;
+        Ok((log, problems))
+    };
+    Asked::new(Place::Log, asked.await)
 }
 
 async fn check_target(config: Config) -> Asked<dyn Sink> {
     let asked = async {
         let sink = registry::sink(config.target()?)?;
-        let problems = sink.check(&[]).await?;
+        let mut problems = sink.check(&[]).await?;
+        if !problems.iter().any(is_silence) {
+            problems.extend(clocks::check(Place::Target, sink.clock()).await);
+        }
         Ok((sink, problems))
     };
     Asked::new(Place::Target, asked.await)
+}
+
+/// What needs the source's tables: their topics, and the tables that their rows go to.
+struct Tables<'a> {
+    config: &'a Config,
+    source: Arc<dyn Source>,
+    /// None if it does not answer; likewise the sink.
+    log: Option<Arc<dyn Log>>,
+    sink: Option<Arc<dyn Sink>>,
+    allow_existing: bool,
+    /// Of source or target, known already.
+    has_errors: bool,
+}
+
+impl Tables<'_> {
+    async fn check(&self) -> Vec<Finding> {
+        let schemas = match self.schemas().await {
+            Ok(schemas) => schemas,
+            Err(error) => return at(Place::Target, vec![self.not_asked(&error)]),
+        };
+        let mut findings = Vec::new();
+        if let Some(log) = &self.log {
+            let problems = log.check_tables(&schemas).await.unwrap_or_else(|error| vec![failed(&error)]);
+            findings.extend(at(Place::Log, problems));
+        }
+        if let Some(sink) = &self.sink {
+            let pair = Pair {
+                config: self.config,
+                source: self.source.as_ref(),
+                sink: sink.as_ref(),
+                allow_existing: self.allow_existing,
+            };
+            let problems = pair.compare(&schemas).await.unwrap_or_else(|error| vec![self.not_asked(&error)]);
+            findings.extend(at(Place::Target, problems));
+        }
+        findings
+    }
+
+    /// Those that can be captured; the others are told with the source.
+    async fn schemas(&self) -> Result<Vec<Arc<TableSchema>>> {
+        let filter = self.config.rules.filter();
+        let error = match self.source.tables(&filter).await {
+            Ok(schemas) => return Ok(schemas),
+            Err(error) => error,
+        };
+        let Ok(seen) = self.source.inventory().await else { return Err(error) };
+        let is_good =
+            |table: &SeenTable| table.obstacle.is_none() && filter.matches(&table.name.database, &table.name.table);
+        let good = seen.into_iter().filter(is_good).map(|table| TablePattern::Table(table.name)).collect();
+        self.source.tables(&TableFilter { patterns: good }).await
+    }
+
+    /// Beside an error that is told already its consequence is none of its own.
+    fn not_asked(&self, error: &Error) -> Problem {
+        if self.has_errors { not_compared(error) } else { failed(error) }
+    }
 }
 
 /// Both ends, each of which has answered.
@@ -137,21 +215,15 @@ struct Pair<'a> {
     source: &'a dyn Source,
     sink: &'a dyn Sink,
     allow_existing: bool,
-    has_source_errors: bool,
 }
 
 impl Pair<'_> {
     /// What needs both: each source table beside the table that its rows go to.
-    async fn compare(&self) -> Result<Vec<Problem>> {
+    async fn compare(&self, schemas: &[Arc<TableSchema>]) -> Result<Vec<Problem>> {
         let (from, to) = (self.source.identity().await?, self.sink.identity().await?);
         if from == to {
             return Err(Error::refused(format!("source and target are the same server ({from})")));
         }
-        let schemas = match self.source.tables(&self.config.rules.filter()).await {
-            // Reported with the source; until it is mended there is nothing to compare.
-            Err(error) if self.has_source_errors => return Ok(vec![not_compared(&error)]),
-            schemas => schemas?,
-        };
         let names: Vec<TableName> = schemas.iter().map(|schema| schema.name().clone()).collect();
         let mut problems = Vec::new();
         for (schema, mapping) in schemas.iter().zip(&self.config.rules.mappings(&names)?) {

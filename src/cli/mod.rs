@@ -5,28 +5,25 @@
 
 mod exit;
 mod findings;
+mod grants;
+mod init;
 mod logging;
 mod output;
+mod shown;
 mod signals;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fs::File,
-    io::Write as _,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use exit::ExitCode;
+use init::InitArguments;
 use logging::{LogFormat, LogLevel};
 use tailrace_contract::{Error, Result};
 
 use crate::{
-    config::{Config, ConfigError, Stores, TEMPLATE},
+    config::{Config, ConfigError, Stores},
     control::{ControlServer, Told},
     preflight,
     run::{self, RunContext, TableStatements},
@@ -69,9 +66,16 @@ struct Arguments {
 enum Command {
     /// Write a commented tailrace.toml to begin with
     ///
-    /// It holds every key with its default. The file is named by --config; one that exists is not touched.
-    #[command(after_help = "Example:\n  tailrace init --config shop.toml")]
-    Init,
+    /// It holds every key with its default. The file is named by --config; one that exists is not touched. With --source it
+    /// holds the tables of that server; the password comes from an environment variable and is not written.
+    #[command(
+        after_help = "Examples:\n  tailrace init --config shop.toml\n  MYSQL_PASSWORD=… tailrace init --source mysql://tailrace@db.example:3306"
+    )]
+    Init(InitArguments),
+
+    /// Tell what the configuration says
+    #[command(subcommand)]
+    Config(ConfigCommand),
 
     /// Find everything that keeps this configuration from working, with what mends it
     ///
@@ -79,7 +83,7 @@ enum Command {
     /// are missing or can't hold the source's values. It changes nothing. Ends with 0 only if Tailrace would start. Needs
     /// [source], [log], [target] and [[table]].
     #[command(
-        after_help = "Examples:\n  tailrace check\n  tailrace check --format json | jq '.problems[] | {place, code, mend}'"
+        after_help = "Examples:\n  tailrace check\n  tailrace check --format json | jq '.problems[] | {place, code, mend}'\n  tailrace check --print-grants"
     )]
     Check(CheckArguments),
 
@@ -116,6 +120,24 @@ enum Command {
     Version,
 }
 
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print everything in force: each key with its value, defaults included, secrets as ***
+    ///
+    /// Connects to nothing and reads no secret.
+    #[command(
+        after_help = "Examples:\n  tailrace config show\n  tailrace config show --format json | jq .log.retention"
+    )]
+    Show(ShowArguments),
+}
+
+#[derive(Debug, Args)]
+struct ShowArguments {
+    /// Form of the output: as in the file, or JSON
+    #[arg(long, value_enum, default_value = "text")]
+    format: OutputFormat,
+}
+
 #[derive(Debug, Args)]
 struct SchemaArguments {
     /// Run the statements of tables that are missing in the target
@@ -132,6 +154,10 @@ struct CheckArguments {
     /// Accept target tables with rows that Tailrace did not write, as `apply` would
     #[arg(long)]
     allow_existing: bool,
+
+    /// Print instead the least that the accounts need, as statements for administrators; connects to nothing
+    #[arg(long, conflicts_with = "allow_existing")]
+    print_grants: bool,
 
     /// Form of the output
     #[arg(long, value_enum, default_value = "text")]
@@ -210,7 +236,9 @@ fn execute(arguments: &Arguments) -> ExitCode {
         }
     }
     match &arguments.command {
-        Command::Init => finish(init(&arguments.config)),
+        Command::Init(options) => init::run(arguments, options),
+        Command::Config(ConfigCommand::Show(options)) => config_show(arguments, options),
+        Command::Check(options) if options.print_grants => print_grants(arguments, options),
         Command::Check(options) => check(arguments, options),
         Command::Schema(options) => schema(arguments, options),
         Command::Capture => daemon(arguments, Daemon::Capture),
@@ -218,17 +246,6 @@ fn execute(arguments: &Arguments) -> ExitCode {
         Command::Run(options) => daemon(arguments, Daemon::Run { allow_existing: options.allow_existing }),
         Command::Version => finish(print(&format!("tailrace {}\n", env!("CARGO_PKG_VERSION")))),
     }
-}
-
-fn init(path: &Path) -> Result<()> {
-    let failed = |error| {
-        Error::refused(format!("can't write {}", path.display()))
-            .caused_by(error)
-            .hint("name another file with --config, or move the old one away")
-    };
-    let mut file = File::create_new(path).map_err(failed)?;
-    file.write_all(TEMPLATE.as_bytes()).map_err(failed)?;
-    print(&format!("wrote {}: name your servers and tables in it, then run `tailrace check`\n", path.display()))
 }
 
 fn check(arguments: &Arguments, options: &CheckArguments) -> ExitCode {
@@ -244,6 +261,20 @@ fn check(arguments: &Arguments, options: &CheckArguments) -> ExitCode {
         Ok(()) if findings.usable => ExitCode::Done,
         Ok(()) => ExitCode::Refused,
         Err(error) => finish(Err(error)),
+    }
+}
+
+fn print_grants(arguments: &Arguments, options: &CheckArguments) -> ExitCode {
+    match Config::load(&arguments.config, Stores { source: false, log: false, target: false }) {
+        Ok(config) => finish(preflight::grants(&config).and_then(|lists| print(&grants::text(&lists, options.format)))),
+        Err(error) => refuse_config(arguments.log_format, &error),
+    }
+}
+
+fn config_show(arguments: &Arguments, options: &ShowArguments) -> ExitCode {
+    match Config::load_to_show(&arguments.config) {
+        Ok(config) => finish(print(&shown::text(&config.shown(), options.format))),
+        Err(error) => refuse_config(arguments.log_format, &error),
     }
 }
 

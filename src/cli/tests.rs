@@ -9,6 +9,7 @@ use clap::CommandFactory as _;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
+use crate::config::TEMPLATE;
 
 #[test]
 fn arguments_are_consistent() {
@@ -37,10 +38,15 @@ fn options_stand_before_or_behind_the_command() {
         "tailrace schema --apply --format json",
         Some("tailrace.toml Human None Schema(SchemaArguments { apply: true, format: Json })"),
     );
-    check("tailrace init", Some("tailrace.toml Human None Init"));
+    let init = "Init(InitArguments { source: None, password_env: \"MYSQL_PASSWORD\", tls: None, ca: None })";
+    check("tailrace init", Some(&format!("tailrace.toml Human None {init}")));
+    check("tailrace init --tls disabled", None);
+    check("tailrace config show", Some("tailrace.toml Human None Config(Show(ShowArguments { format: Text }))"));
     check(
         "tailrace check --format json",
-        Some("tailrace.toml Human None Check(CheckArguments { allow_existing: false, format: Json })"),
+        Some(
+            "tailrace.toml Human None Check(CheckArguments { allow_existing: false, print_grants: false, format: Json })",
+        ),
     );
     check("tailrace version", Some("tailrace.toml Human None Version"));
     check("tailrace capture --allow-existing", None);
@@ -52,10 +58,10 @@ fn options_stand_before_or_behind_the_command() {
 #[test]
 fn init_touches_no_file_that_is_there() {
     let path = std::env::temp_dir().join(format!("tailrace-init-{}.toml", std::process::id()));
-    init(&path).unwrap();
+    init::write(&path, TEMPLATE).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), TEMPLATE);
     std::fs::write(&path, "mine").unwrap();
-    let error = init(&path).unwrap_err();
+    let error = init::write(&path, TEMPLATE).unwrap_err();
     assert!(error.to_string().contains("tailrace-init") && error.advice().is_some(), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     std::fs::remove_file(&path).unwrap();

@@ -112,13 +112,15 @@ fn check_source(raw: &RawSource, check: StoreCheck<'_>, problems: &mut Problems)
             .and_then(|_| number(&raw.server_id, 0, 1..=i128::from(u32::MAX), problems));
     let name = check_name(&raw.name, problems);
     let heartbeat = duration(&raw.heartbeat, "10s", ["1s", "10m"], problems);
+    let expected_outage = duration(&raw.expected_outage, "24h", ["0s", "365d"], problems);
     let start = match &raw.start {
         Entry::Given(text, place) => check_start(text, place, problems),
         Entry::Absent => Some(StartAt::Now),
         Entry::Wrong => None,
     };
     let Store { endpoint, .. } = store?;
-    let settings = SourceSettings { endpoint, server_id: server_id?, heartbeat: heartbeat? };
+    let settings =
+        SourceSettings { endpoint, server_id: server_id?, heartbeat: heartbeat?, expected_outage: expected_outage? };
     Some(SourceConfig { settings, name: name?, start: start? })
 }
 

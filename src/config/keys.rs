@@ -73,6 +73,7 @@ pub(super) const SOURCE: Section = Section {
         key("name", "text", "\"main\""),
         key("start", "text", "\"now\""),
         key("heartbeat", "a duration in quotes", "\"10s\""),
+        key("expected_outage", "a duration in quotes", "\"24h\""),
     ],
 };
 

@@ -6,6 +6,7 @@
 
 mod checked;
 mod document;
+mod draft;
 mod keys;
 mod names;
 mod nearest;
@@ -13,6 +14,7 @@ mod problem;
 mod quantity;
 mod raw;
 mod secret;
+mod shown;
 mod store;
 mod tables;
 #[cfg(test)]
@@ -27,9 +29,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tailrace_contract::{Error, LogSettings, Result, SourceSettings, StartAt, TargetSettings};
+use tailrace_contract::{Error, LogSettings, Result, Secret, SourceSettings, StartAt, TargetSettings};
 
+pub use draft::Draft;
 pub use problem::ConfigProblem;
+pub use shown::ShownSection;
 
 use crate::{apply::ApplyLimits, capture::CommitLimits, mapping::TableRules};
 
@@ -91,9 +95,22 @@ pub struct Stores {
 impl Config {
     /// Reads and checks the file.
     pub fn load(path: &Path, stores: Stores) -> std::result::Result<Self, ConfigError> {
+        Self::load_with(path, stores, None)
+    }
+
+    /// The same without reading any secret or certificate: where a password is configured stands `***`.
+    pub fn load_to_show(path: &Path) -> std::result::Result<Self, ConfigError> {
+        Self::load_with(path, Stores { source: false, log: false, target: false }, Some("***"))
+    }
+
+    fn load_with(path: &Path, stores: Stores, unread: Option<&str>) -> std::result::Result<Self, ConfigError> {
         let text = read_file(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
-        let surroundings = secret::Surroundings { directory, variable: &|name| std::env::var_os(name) };
+        let surroundings = secret::Surroundings {
+            directory,
+            variable: &|name| std::env::var_os(name),
+            unread: unread.map(|mask| Secret::new(mask.to_owned())),
+        };
         checked::check(&text, stores, &surroundings)
             .map_err(|problems| ConfigError::Wrong { path: path.to_owned(), problems })
     }
@@ -107,6 +124,13 @@ impl Config {
     pub fn target(&self) -> Result<TargetSettings> {
         self.target.clone().ok_or_else(|| missing_section("target"))
     }
+}
+
+/// Text as TOML has it in double quotes.
+pub(crate) fn quoted_text(text: &str) -> String {
+    // JSON's escapes are TOML's; only this character need not be escaped there.
+    let quoted = serde_json::to_string(text).expect("invariant: a text is JSON");
+    quoted.replace('\u{7f}', "\\u007F")
 }
 
 fn missing_section(name: &str) -> Error {

@@ -20,6 +20,20 @@ pub(super) fn parse_pair(text: &str, quote: char) -> Option<NamePair> {
     rest.is_empty().then_some(NamePair::Table(first, second))
 }
 
+/// Writes what [`parse_pair`] reads; without a second part all tables of the first.
+pub(super) fn write_pair(first: &str, second: Option<&str>, quote: char) -> String {
+    format!("{}.{}", write_part(first, quote), second.map_or_else(|| "*".to_owned(), |part| write_part(part, quote)))
+}
+
+fn write_part(part: &str, quote: char) -> String {
+    let is_plain = !part.contains(|c: char| c == quote || c == '.' || c == '*' || c.is_whitespace());
+    if is_plain {
+        part.to_owned()
+    } else {
+        format!("{quote}{}{quote}", part.replace(quote, &format!("{quote}{quote}")))
+    }
+}
+
 /// The first part and what follows it.
 fn parse_part(text: &str, quote: char) -> Option<(String, &str)> {
     let (part, rest) = match text.strip_prefix(quote) {
@@ -69,6 +83,10 @@ mod tests {
             ["", ".", "shop", "shop.", ".orders", "*.*", "*.orders", "a.b.c", "shop.ord*", "`shop.orders", "``.x"]
         {
             check(wrong, None);
+        }
+        for (first, second) in [("shop", Some("orders")), ("my.shop", None), ("a`b", Some("*")), ("ä b", Some("c"))] {
+            let expect = second.map_or_else(|| Some(NamePair::All(first.into())), |second| table(first, second));
+            check(&write_pair(first, second, '`'), expect);
         }
         for wrong in ["shop. orders", "shop.orders ", "`a`b.c", "a.\0", "a.`b`c"] {
             check(wrong, None);

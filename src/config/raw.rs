@@ -49,6 +49,7 @@ pub(super) struct RawSource {
     pub name: Entry<String>,
     pub start: Entry<String>,
     pub heartbeat: Entry<String>,
+    pub expected_outage: Entry<String>,
 }
 
 pub(super) struct RawLog {
@@ -146,6 +147,7 @@ fn read_source(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawSourc
         name: table.text("name", problems),
         start: table.text("start", problems),
         heartbeat: table.text("heartbeat", problems),
+        expected_outage: table.text("expected_outage", problems),
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Surroundings<'a> {
     pub directory: &'a Path,
     /// Looks a variable up.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// What stands for a secret that is configured but not read.
+    pub unread: Option<Secret>,
 }
 
 /// What is wrong, and the remedy.

@@ -185,7 +185,7 @@ fn check_password(raw: &Entry<RawSecret>, check: StoreCheck<'_>, problems: &mut 
         Entry::Wrong => return None,
     };
     if !check.is_used {
-        return Some(None);
+        return Some(check.surroundings.unread.clone());
     }
     let (read, place) = match secret {
         RawSecret::Env(name, place) => (check.surroundings.secret_in_variable(name), place),
@@ -207,6 +207,11 @@ fn check_tls<'a>(raw: &Entry<RawTls>, check: StoreCheck<'a>, problems: &mut Prob
         ("disabled", TlsMode::Disabled),
     ];
     let mode = choice_or_first(&raw.mode, MODES, problems);
+    if let (Role::Target, Some(TlsMode::VerifyCa), Some((_, place))) = (check.role, mode, given(&raw.mode)) {
+        // The driver trusts an authority of ours beside the system's, not instead of them.
+        let message = "not safe with PostgreSQL: it would trust every public authority, whatever host they vouch for";
+        problems.add(place, message, "write \"verify-full\"; ca may name your own authority");
+    }
     check_tls_together(raw, mode, problems);
     let mut path = |entry: &Entry<String>, read: ReadPath<'a>| match entry {
         Entry::Given(typed, _) if !check.is_used => Some(Some(check.surroundings.path(typed))),

@@ -2,9 +2,9 @@
 //!
 //! Columns go by name. An exact rule wins over one for a whole database; a table that no rule names is not moved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tailrace_contract::{Error, Result, TableFilter, TableMapping, TablePattern, TargetTable};
+use tailrace_contract::{Error, Result, TableFilter, TableMapping, TablePattern, TargetScope, TargetTable};
 use tailrace_row::TableName;
 
 /// Where the tables of a pattern go.
@@ -27,6 +27,22 @@ pub struct TableRule {
     pub target: TargetRule,
 }
 
+impl TableRule {
+    /// What of the target it writes.
+    #[must_use]
+    pub fn target_scope(&self) -> TargetScope {
+        let table =
+            |schema: &str, table: &str| TargetScope::Table(TargetTable { schema: schema.into(), table: table.into() });
+        match (&self.target, &self.pattern) {
+            (TargetRule::Table(target), _) => TargetScope::Table(target.clone()),
+            (TargetRule::Schema(schema), TablePattern::Table(name)) => table(schema, &name.table),
+            (TargetRule::SameName, TablePattern::Table(name)) => table(&name.database, &name.table),
+            (TargetRule::Schema(schema), TablePattern::Database(_)) => TargetScope::Schema(schema.clone()),
+            (TargetRule::SameName, TablePattern::Database(database)) => TargetScope::Schema(database.clone()),
+        }
+    }
+}
+
 /// All rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableRules {
@@ -44,6 +60,23 @@ impl TableRules {
     #[must_use]
     pub fn filter(&self) -> TableFilter {
         TableFilter { patterns: self.rules.iter().map(|rule| rule.pattern.clone()).collect() }
+    }
+
+    /// The tables that are written, as far as the rules alone tell them.
+    #[must_use]
+    pub fn target_scopes(&self) -> Vec<TargetScope> {
+        let all: BTreeSet<TargetScope> = self.rules.iter().map(TableRule::target_scope).collect();
+        let is_covered = |scope: &TargetScope| match scope {
+            TargetScope::Table(table) => all.contains(&TargetScope::Schema(table.schema.clone())),
+            TargetScope::Schema(_) => false,
+        };
+        all.iter().filter(|scope| !is_covered(scope)).cloned().collect()
+    }
+
+    /// The rules, in the order of the configuration.
+    #[must_use]
+    pub fn as_slice(&self) -> &[TableRule] {
+        &self.rules
     }
 
     /// Where a table goes; none if no rule names it.

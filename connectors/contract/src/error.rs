@@ -154,6 +154,12 @@ impl Error {
         &self.0.message
     }
 
+    /// The cause, for a connector that looks into its own errors.
+    #[must_use]
+    pub fn cause(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+
     /// What a person can do.
     #[must_use]
     pub fn advice(&self) -> Option<&str> {

@@ -13,6 +13,7 @@ pub mod fault;
 #[path = "fault_off.rs"]
 pub mod fault;
 mod filter;
+mod grant;
 mod log;
 mod position;
 mod problem;
@@ -23,15 +24,16 @@ mod source;
 pub use endpoint::{Endpoint, Secret, Tls, TlsMode};
 pub use error::{Error, ErrorKind, Result};
 pub use filter::{TableFilter, TablePattern};
+pub use grant::Grant;
 pub use log::{Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, ReadProgress};
 pub use position::{Checkpoint, Mark, Position, SplitTransaction};
 pub use problem::{Problem, Severity};
 pub use settings::{LogSettings, Retention, SourceSettings, TargetSettings};
 pub use sink::{
     Applied, ApplyBatch, Capabilities, Owner, PartitionProgress, ProgressStep, RowRef, Sink, SinkWriter,
-    StreamProgress, StreamStep, TableChanges, TableMapping, TargetState, TargetTable,
+    StreamProgress, StreamStep, TableChanges, TableMapping, TargetScope, TargetState, TargetTable,
 };
-pub use source::{BatchEnd, BatchLimits, ChangeStream, Source, StartAt};
+pub use source::{BatchEnd, BatchLimits, ChangeStream, SeenTable, Source, StartAt};
 
 /// A boxed future, so that traits stay object-safe.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -40,6 +40,12 @@ pub trait Log: Send + Sync {
     /// Everything that keeps the log from being used, all at once. Changes nothing.
     fn check(&self) -> BoxFuture<'_, Result<Vec<Problem>>>;
 
+    /// Everything that keeps records of these tables from being written, all at once; the log itself answers already. Changes
+    /// nothing.
+    fn check_tables<'a>(&'a self, _tables: &'a [Arc<TableSchema>]) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Makes what is missing for these tables; refuses what exists with other settings.
     fn prepare<'a>(&'a self, tables: &'a [Arc<TableSchema>]) -> BoxFuture<'a, Result<()>>;
 

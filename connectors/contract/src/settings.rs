@@ -13,6 +13,8 @@ pub struct SourceSettings {
     pub server_id: u32,
     /// How often an idle server tells that it is alive; a connection silent for three times as long counts as dead.
     pub heartbeat: Duration,
+    /// For how long capture may be away and still find every change.
+    pub expected_outage: Duration,
 }
 
 /// How long the log keeps records.

@@ -1,10 +1,10 @@
 //! A target: rows go in, with the progress that they mean, in one transaction.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use tailrace_row::{RecordBatch, RecordId, RowImage, Sequence, TableName, TableSchema};
 
-use crate::{BoxFuture, Checkpoint, LogPartition, Problem, Result};
+use crate::{BoxFuture, Checkpoint, Grant, LogPartition, Problem, Result};
 
 /// What a target guarantees. At least one of the two must hold, else start-up refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,15 @@ impl std::fmt::Display for TargetTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.schema, self.table)
     }
+}
+
+/// Tables of the target that an account must be allowed to write.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TargetScope {
+    /// One table.
+    Table(TargetTable),
+    /// All tables of a schema.
+    Schema(Box<str>),
 }
 
 /// Which table of the source goes to which table of the target. Columns go by name.
@@ -195,6 +204,16 @@ pub trait Sink: Send + Sync {
         schema: &'a TableSchema,
         mapping: &'a TableMapping,
     ) -> BoxFuture<'a, Result<Vec<Problem>>>;
+
+    /// The least that an administrator must allow the account for these tables. Asks nobody.
+    fn grants(&self, _scopes: &[TargetScope]) -> Vec<Grant> {
+        Vec::new()
+    }
+
+    /// The server's time; none if it has no clock of its own.
+    fn clock(&self) -> BoxFuture<'_, Result<Option<SystemTime>>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// The statements that make a table that can hold every value of the source's, in order, each complete.
     fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>>;

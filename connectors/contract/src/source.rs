@@ -1,10 +1,15 @@
 //! A database whose changes we follow.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
-use crate::{BoxFuture, Checkpoint, Mark, Position, Problem, Result, TableFilter, position::SplitTransaction};
+use crate::{
+    BoxFuture, Checkpoint, Error, Grant, Mark, Position, Problem, Result, TableFilter, position::SplitTransaction,
+};
 
 /// Where to begin where no checkpoint exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +22,34 @@ pub enum StartAt {
     At(String),
 }
 
+/// A table that the account can see, whether it is configured or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenTable {
+    /// Its name.
+    pub name: TableName,
+    /// Why it can't be captured, if so.
+    pub obstacle: Option<String>,
+}
+
 /// A database whose changes we follow.
 pub trait Source: Send + Sync {
     /// Everything that keeps the source from being captured, all at once. Changes nothing.
     fn check<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Problem>>>;
+
+    /// The least that an administrator must allow the account for these tables. Asks nobody.
+    fn grants(&self, _filter: &TableFilter) -> Vec<Grant> {
+        Vec::new()
+    }
+
+    /// The time by which the server stamps its changes; none if it has no clock of its own.
+    fn clock(&self) -> BoxFuture<'_, Result<Option<SystemTime>>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// All tables of users that the account can see, ordered by name.
+    fn inventory(&self) -> BoxFuture<'_, Result<Vec<SeenTable>>> {
+        Box::pin(async { Err(Error::refused("this source can't list its tables").hint("name them in [[table]]")) })
+    }
 
     /// Who the server is, so that source and target can be told apart; stable over restarts.
     fn identity(&self) -> BoxFuture<'_, Result<String>>;

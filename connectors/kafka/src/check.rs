@@ -1,8 +1,9 @@
 //! Everything that keeps Kafka from being used as the log, all at once; nothing is changed.
 //!
 //! Kafka does not tell clients its version. What a broker's settings say is taken instead: brokers before 2.5 name a
-//! message protocol below 2.5, newer ones that no longer have that setting are new enough. Tables that are not in the log
-//! yet are not known here: `prepare` checks their topics.
+//! message protocol below 2.5, newer ones that no longer have that setting are new enough.
+
+mod tables;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,13 +11,15 @@ use rdkafka::admin::ResourceSpecifier;
 use tailrace_contract::{ErrorKind, LogSettings, Problem, Result, Severity};
 use tailrace_row::TableName;
 
+pub(crate) use tables::tables;
+
 use crate::{
     Shared,
     blocking::block,
     config::TRANSACTION_TIMEOUT,
     topics::{
-        TopicFacts, TopicKeeper, TopicKind, TopicNames, TopicOwners, WantedTopic, alter_command, is_allowed,
-        new_topic_settings, refusal,
+        TOPIC_CLEANUP, TopicFacts, TopicKeeper, TopicKind, TopicNames, TopicOwners, WantedTopic, alter_command,
+        is_allowed, new_topic_settings, refusal,
     },
 };
 
@@ -156,11 +159,11 @@ fn check_collisions(names: &TopicNames, tables: &[TableName]) -> Vec<Problem> {
 
 fn check_topic(settings: &LogSettings, wanted: &WantedTopic, facts: &TopicFacts) -> Vec<Problem> {
     let name = &wanted.name;
-    if let Some(refusal) = refusal(wanted, facts) {
+    if let Some((code, refusal)) = refusal(wanted, facts) {
         let needed = "what a log needs".to_owned();
         let mend = refusal.advice().map(str::to_owned);
         let found = refusal.message().to_owned();
-        return vec![problem("topic_settings", Severity::Error, name, found, needed, mend)];
+        return vec![problem(code, Severity::Error, name, found, needed, mend)];
     }
     let compared = new_topic_settings(settings, wanted.kind).into_iter().filter(|(key, _)| match wanted.kind {
         TopicKind::Table => true,
@@ -171,7 +174,12 @@ fn check_topic(settings: &LogSettings, wanted: &WantedTopic, facts: &TopicFacts)
         (*found != needed).then(|| {
             let mend = Some(format!("{} {key}={needed}", alter_command(name)));
             let (found, needed) = (format!("{key}={found}"), format!("{key}={needed}"));
-            problem("topic_settings", Severity::Warning, name, found, needed, mend)
+            let code = match key {
+                "cleanup.policy" => TOPIC_CLEANUP,
+                "retention.ms" | "retention.bytes" => "topic_retention",
+                _ => "topic_settings",
+            };
+            problem(code, Severity::Warning, name, found, needed, mend)
         })
     });
     differing.collect()

@@ -91,6 +91,10 @@ impl Log for KafkaLog {
         Box::pin(check::log(&self.shared))
     }
 
+    fn check_tables<'a>(&'a self, tables: &'a [Arc<TableSchema>]) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(check::tables(&self.shared, tables))
+    }
+
     fn prepare<'a>(&'a self, tables: &'a [Arc<TableSchema>]) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.shared.prepare(tables))
     }

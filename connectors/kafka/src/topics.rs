@@ -72,7 +72,8 @@ pub(crate) fn is_allowed(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-')
 }
 
-/// Which table each topic belongs to: two tables must not share one.
+/// Which table each topic belongs to: two tables must not share one. Kafka takes names that differ only in `.` and `_` as the
+/// same (the names of its metrics would be), and makes the second one never.
 #[derive(Default)]
 pub(crate) struct TopicOwners(HashMap<String, TableName>);
 
@@ -80,15 +81,21 @@ impl TopicOwners {
     /// Notes the table's topic and returns its name; refuses two tables of one topic by name.
     pub(crate) fn claim(&mut self, names: &TopicNames, table: &TableName) -> Result<String> {
         let topic = names.table(table);
-        match self.0.get(&topic) {
+        let known_to_kafka = topic.replace('.', "_");
+        let owner = match self.0.get(&known_to_kafka) {
             None => {
-                self.0.insert(topic.clone(), table.clone());
-                Ok(topic)
+                self.0.insert(known_to_kafka, table.clone());
+                return Ok(topic);
             }
-            Some(owner) if owner == table => Ok(topic),
-            Some(owner) => Err(Error::refused(format!("tables {owner} and {table} would share the topic {topic}"))
-                .hint("leave one of them out of [[table]], or give it to a log with another prefix")),
-        }
+            Some(owner) if owner == table => return Ok(topic),
+            Some(owner) => owner,
+        };
+        let other = names.table(owner);
+        let found = match other == topic {
+            true => format!("tables {owner} and {table} would share the topic {topic}"),
+            false => format!("tables {owner} and {table}: Kafka takes their topics {other} and {topic} as the same"),
+        };
+        Err(Error::refused(found).hint("leave one of them out of [[table]], or give it to a log with another prefix"))
     }
 }
 
@@ -156,30 +163,40 @@ pub(crate) fn new_topic_settings(settings: &LogSettings, kind: TopicKind) -> Vec
     wanted
 }
 
-/// Why an existing topic can't be used, if so.
-pub(crate) fn refusal(wanted: &WantedTopic, facts: &TopicFacts) -> Option<Error> {
+/// The code of a topic that does not have the number of partitions that the configuration says.
+const TOPIC_PARTITIONS: &str = "topic_partitions";
+/// The code of a topic that forgets what it must keep, or keeps what it should forget.
+pub(crate) const TOPIC_CLEANUP: &str = "topic_cleanup";
+/// The code of a topic that takes too little at once.
+const TOPIC_BATCH_BYTES: &str = "topic_batch_bytes";
+
+/// Why an existing topic can't be used, if so, and that problem's code.
+pub(crate) fn refusal(wanted: &WantedTopic, facts: &TopicFacts) -> Option<(&'static str, Error)> {
     let name = &wanted.name;
     if facts.partitions != wanted.partitions {
         let found = format!("topic {name} has {} partitions, {} are needed", facts.partitions, wanted.partitions);
-        return Some(Error::refused(found).hint(match wanted.kind {
+        let hint = match wanted.kind {
             TopicKind::Table => format!(
                 "set [log] partitions = {}, or use another prefix: adding partitions would move keys",
                 facts.partitions
             ),
             TopicKind::Small => "use another prefix: this topic was made by something else".to_owned(),
-        }));
+        };
+        return Some((TOPIC_PARTITIONS, Error::refused(found).hint(hint)));
     }
     let policy = facts.settings.get("cleanup.policy").map_or("", String::as_str);
     if wanted.kind == TopicKind::Small && policy != "compact" {
         let found = format!("topic {name} has cleanup.policy={policy}, compact is needed");
-        return Some(Error::refused(found).hint(format!("{} cleanup.policy=compact", alter_command(name))));
+        let hint = format!("{} cleanup.policy=compact", alter_command(name));
+        return Some((TOPIC_CLEANUP, Error::refused(found).hint(hint)));
     }
     if facts.record_bytes_max() < BATCH_BYTES {
         let found = format!(
             "topic {name} has max.message.bytes={}, at least {BATCH_BYTES} is needed",
             facts.record_bytes_max()
         );
-        return Some(Error::refused(found).hint(format!("{} max.message.bytes=1048588", alter_command(name))));
+        let hint = format!("{} max.message.bytes=1048588", alter_command(name));
+        return Some((TOPIC_BATCH_BYTES, Error::refused(found).hint(hint)));
     }
     None
 }
@@ -236,7 +253,7 @@ impl TopicKeeper {
         for (topic, facts) in wanted.iter().zip(facts) {
             let facts = facts
                 .ok_or_else(|| Error::transient(format!("topic {} vanished while it was looked at", topic.name)))?;
-            if let Some(refusal) = refusal(topic, &facts) {
+            if let Some((_, refusal)) = refusal(topic, &facts) {
                 return Err(refusal);
             }
             known.push(facts);
@@ -387,6 +404,11 @@ mod tests {
         let error = owners.claim(&names, &TableName::new("inventory", "col_lide")).unwrap_err().to_string();
         assert!(error.contains("inventory.col lide") && error.contains("inventory.col_lide"), "{error}");
         assert!(error.contains("shop.inventory.col_lide"), "{error}");
+        owners.claim(&names, &TableName::new("a", "b_c")).unwrap();
+        let error = owners.claim(&names, &TableName::new("a_b", "c")).unwrap_err().to_string();
+        assert!(error.contains("shop.a.b_c and shop.a_b.c as the same"), "{error}");
+        let error = owners.claim(&names, &TableName::new("a.b", "c")).unwrap_err().to_string();
+        assert!(error.contains("shop.a.b_c and shop.a.b.c"), "{error}");
     }
 
     #[test]
@@ -402,7 +424,7 @@ mod tests {
         let check = |wanted: &WantedTopic, facts: &TopicFacts, words: Option<&str>| match words {
             None => assert!(refusal(wanted, facts).is_none(), "{wanted:?}"),
             Some(words) => {
-                let text = refusal(wanted, facts).unwrap().to_string();
+                let text = refusal(wanted, facts).unwrap().1.to_string();
                 assert!(text.contains(words), "{text}");
             }
         };

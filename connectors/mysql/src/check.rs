@@ -1,11 +1,13 @@
 //! The preflight of a source: every problem at once, each with the statement that mends it. It changes nothing.
 
+mod privileges;
+mod retention;
 mod unlogged;
 
 use tailrace_contract::{Error, ErrorKind, Problem, Result, Severity, SourceSettings, TableFilter, TablePattern};
 
 use crate::{
-    config,
+    config, grants,
     protocol::Connection,
     schema,
     server::{Server, replica_uuid},
@@ -25,6 +27,7 @@ pub(crate) async fn check(settings: &SourceSettings, filter: &TableFilter) -> Re
     check_identity(&mut server, settings, &mut problems).await?;
     check_binlog(&mut server, filter, &mut problems).await?;
     unlogged::check(&mut server, filter, &mut problems).await?;
+    retention::check(&mut server, settings.expected_outage, &mut problems).await?;
     check_tables(&mut server.connection, filter, &mut problems).await?;
     Ok(problems)
 }
@@ -38,7 +41,7 @@ struct Wanted {
     mend: &'static str,
 }
 
-const WANTED: [Wanted; 10] = [
+const WANTED: [Wanted; 11] = [
     Wanted {
         variable: "log_bin",
         is_good: |value| value == "1",
@@ -102,6 +105,16 @@ const WANTED: [Wanted; 10] = [
         severity: Severity::Warning,
         mend: "SET PERSIST sync_binlog = 1",
     },
+    // The target follows the binlog's order, and nothing is lost either way: what is read from the source is waited for, and
+    // an end of the binlog covers all that is visible. But readers of the source may see the second transaction without the
+    // first, and readers of the target never do.
+    Wanted {
+        variable: "binlog_order_commits",
+        is_good: |value| value == "1",
+        needed: "ON: else readers of the source may see transactions in another order than the binlog, and the target, have them",
+        severity: Severity::Warning,
+        mend: "SET PERSIST binlog_order_commits = ON",
+    },
     Wanted {
         variable: "innodb_flush_log_at_trx_commit",
         is_good: |value| value == "1",
@@ -151,7 +164,7 @@ async fn check_identity(server: &mut Server, settings: &SourceSettings, problems
         }
         Err(error) if error.kind() == ErrorKind::Refused => {
             let account = account(&mut server.connection).await?;
-            problems.push(privilege("REPLICATION SLAVE", &account, &error));
+            problems.push(Problem { found: error.to_string(), ..privilege("REPLICATION SLAVE", "*.*", &account) });
         }
         Err(error) => return Err(error),
     }
@@ -180,7 +193,7 @@ async fn check_binlog(server: &mut Server, filter: &TableFilter, problems: &mut 
         }
         Err(error) if error.kind() == ErrorKind::Refused => {
             let account = account(&mut server.connection).await?;
-            problems.push(privilege("REPLICATION CLIENT", &account, &error));
+            problems.push(Problem { found: error.to_string(), ..privilege("REPLICATION CLIENT", "*.*", &account) });
             Ok(())
         }
         Err(error) => Err(error),
@@ -189,7 +202,9 @@ async fn check_binlog(server: &mut Server, filter: &TableFilter, problems: &mut 
 
 async fn check_tables(connection: &mut Connection, filter: &TableFilter, problems: &mut Vec<Problem>) -> Result<()> {
     let found = schema::find(connection, filter).await?;
-    for pattern in &filter.patterns {
+    let hidden = privileges::check(connection, filter, &found, problems).await?;
+    // Whether a table is there that we may not read can't be told.
+    for pattern in filter.patterns.iter().filter(|pattern| !hidden.contains(pattern)) {
         let is_found = found.iter().any(|table| pattern.matches(&table.name.database, &table.name.table));
         let severity = match pattern {
             TablePattern::Table(_) => Severity::Error,
@@ -201,8 +216,8 @@ async fn check_tables(connection: &mut Connection, filter: &TableFilter, problem
                 code: "table_missing",
                 severity,
                 object: format!("table {pattern}"),
-                found: "no such table, or the account may not see it".to_owned(),
-                needed: "a table, and the privilege SELECT on it".to_owned(),
+                found: "no such table".to_owned(),
+                needed: "a table to capture".to_owned(),
                 mend: None,
             });
         }
@@ -223,14 +238,15 @@ async fn account(connection: &mut Connection) -> Result<String> {
     Ok(connection.query(QUOTED).await?.first().map_or_else(String::new, |row| row.text(0).to_owned()))
 }
 
-fn privilege(name: &str, account: &str, error: &Error) -> Problem {
+/// The account lacks a privilege; the caller says how it showed.
+fn privilege(name: &str, on: &str, account: &str) -> Problem {
     Problem {
         code: "privilege",
         severity: Severity::Error,
         object: "the account of [source]".to_owned(),
-        found: error.to_string(),
+        found: "the account lacks a privilege".to_owned(),
         needed: format!("the privilege {name}"),
-        mend: Some(format!("GRANT {name} ON *.* TO {account}")),
+        mend: Some(grants::statement(name, on, account)),
     }
 }
 

@@ -61,6 +61,20 @@ pub(crate) fn server_error(error: ServerError) -> Error {
     }
 }
 
+/// Whether the account may not do what was asked, whatever there is.
+pub(crate) fn is_privilege_missing(error: &Error) -> bool {
+    matches!(number(error), Some(1044 | 1142 | 1143 | 1227 | 1370 | 3530))
+}
+
+/// Whether there was no answer at all.
+pub(crate) fn is_connection_gone(error: &Error) -> bool {
+    number(error).is_none()
+}
+
+fn number(error: &Error) -> Option<u16> {
+    error.cause()?.downcast_ref::<ServerError>().map(|answer| answer.number)
+}
+
 /// The one number of many meanings: only the text tells them apart.
 fn dump_ended(error: ServerError) -> Error {
     let text = error.text.to_lowercase();

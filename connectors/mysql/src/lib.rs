@@ -11,6 +11,7 @@ mod check;
 mod config;
 mod errors;
 mod events;
+mod grants;
 mod gtid;
 mod history;
 mod position;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tailrace_contract::{Error, Result, TableFilter, TablePattern};
+use tailrace_contract::{Error, Result, SeenTable, TableFilter, TablePattern};
 use tailrace_row::{Column, ColumnType, TableName, TableSchema, TextForm};
 
 use crate::{
@@ -49,6 +49,23 @@ pub(crate) async fn find(connection: &mut Connection, filter: &TableFilter) -> R
         FoundTable { schema: schema(&name, &columns, &key).map(Arc::new), name }
     });
     Ok(found.collect())
+}
+
+/// All tables of users' databases, and which of them can't be captured.
+pub(crate) async fn inventory(connection: &mut Connection) -> Result<Vec<SeenTable>> {
+    let rows = connection
+        .query(
+            "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA \
+             WHERE SCHEMA_NAME NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')",
+        )
+        .await?;
+    let patterns = rows.iter().map(|row| TablePattern::Database(row.text(0).into())).collect();
+    let found = find(connection, &TableFilter { patterns }).await?;
+    let seen = |table: FoundTable| {
+        let obstacle = table.schema.err().map(|error| error.message().to_owned());
+        SeenTable { name: table.name, obstacle }
+    };
+    Ok(found.into_iter().map(seen).collect())
 }
 
 fn condition(filter: &TableFilter) -> String {

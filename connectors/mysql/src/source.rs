@@ -1,15 +1,19 @@
 //! The source: one short-lived connection per question, one long-lived one per change stream.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tailrace_contract::{
-    BoxFuture, ChangeStream, Checkpoint, Error, Position, Problem, Result, Source, SourceSettings, StartAt, TableFilter,
+    BoxFuture, ChangeStream, Checkpoint, Error, Grant, Position, Problem, Result, SeenTable, Source, SourceSettings,
+    StartAt, TableFilter,
 };
 use tailrace_row::{TableName, TableSchema};
 
 use crate::{
     binlog::{BinlogReader, ReaderSettings},
-    check, history,
+    check, grants, history,
     position::BinlogPosition,
     protocol::quote_table,
     replication,
@@ -104,6 +108,23 @@ impl MysqlSource {
 impl Source for MysqlSource {
     fn check<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Problem>>> {
         Box::pin(check::check(&self.settings, filter))
+    }
+
+    fn grants(&self, filter: &TableFilter) -> Vec<Grant> {
+        grants::least(&self.settings.endpoint.user, filter)
+    }
+
+    /// What NOW() says is what transactions are stamped with.
+    fn clock(&self) -> BoxFuture<'_, Result<Option<SystemTime>>> {
+        Box::pin(async {
+            let mut server = self.connect().await?;
+            let row = server.connection.query_row("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)").await?;
+            Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_micros(row.number(0)?)))
+        })
+    }
+
+    fn inventory(&self) -> BoxFuture<'_, Result<Vec<SeenTable>>> {
+        Box::pin(async { schema::inventory(&mut self.connect().await?.connection).await })
     }
 
     fn identity(&self) -> BoxFuture<'_, Result<String>> {

@@ -18,17 +18,24 @@ pub(crate) struct TableShape {
     pub(crate) kind: String,
     pub(crate) columns: Vec<TargetColumn>,
     pub(crate) unique_indexes: Vec<UniqueIndex>,
+    /// Everything that holds values apart, the key's index among them.
+    pub(crate) barriers: Vec<UniqueBarrier>,
     /// The last transaction that wrote the catalog rows of the columns: every change of a column writes its row anew.
     pub(crate) stamp: i64,
     /// Policies would hide rows from us.
     pub(crate) hides_rows: bool,
-    pub(crate) may_write: bool,
+    /// Which of SELECT, INSERT, UPDATE and DELETE the account lacks.
+    pub(crate) missing_privileges: Vec<String>,
+    pub(crate) may_use_schema: bool,
     /// Who we are to the server.
     pub(crate) account: String,
+    /// Those that fire.
     pub(crate) triggers: Vec<String>,
     pub(crate) rules: Vec<String>,
     /// Foreign keys of this table, and of others to it.
     pub(crate) foreign_keys: Vec<String>,
+    /// What drops each of them.
+    pub(crate) foreign_key_drops: Vec<String>,
 }
 
 /// A column as it is.
@@ -60,10 +67,29 @@ pub(crate) struct UniqueIndex {
     pub(crate) is_immediate: bool,
 }
 
+/// A unique index of any kind, or an exclusion constraint.
+#[derive(Debug)]
+pub(crate) struct UniqueBarrier {
+    pub(crate) name: String,
+    /// Column numbers, 0 for an expression.
+    pub(crate) columns: Vec<i16>,
+    /// Over plain columns, without a condition.
+    pub(crate) is_plain: bool,
+    /// Values are told apart by their bytes.
+    pub(crate) is_deterministic: bool,
+    /// The statement that drops it.
+    pub(crate) drop: String,
+}
+
 impl TableShape {
     /// The column of that name.
     pub(crate) fn column(&self, name: &str) -> Option<&TargetColumn> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Whether equality in the column of that number is that of bytes.
+    pub(crate) fn is_deterministic(&self, number: i16) -> bool {
+        self.columns.iter().all(|column| column.number != number || column.is_deterministic)
     }
 
     /// A unique index over exactly these columns.
@@ -87,14 +113,20 @@ impl TableShape {
 const TABLE: &str = "
 SELECT c.oid, c.relkind::text AS kind,
        row_security_active(c.oid) AS hides_rows,
-       has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-         AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE') AS may_write,
+       ARRAY(SELECT wanted FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS wanted
+             WHERE NOT has_table_privilege(c.oid, wanted)) AS missing_privileges,
+       has_schema_privilege(n.oid, 'USAGE') AS may_use_schema,
        current_user::text AS account,
        (SELECT coalesce(max(a.xmin::text::bigint), 0) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0) AS stamp,
-       ARRAY(SELECT tgname::text FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal ORDER BY 1) AS triggers,
+       ARRAY(SELECT tgname::text FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal AND tgenabled IN ('O', 'A') ORDER BY 1) AS triggers,
        ARRAY(SELECT rulename::text FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid ORDER BY 1) AS rules,
        ARRAY(SELECT conname::text FROM pg_catalog.pg_constraint
-             WHERE contype = 'f' AND (conrelid = c.oid OR confrelid = c.oid) ORDER BY 1) AS foreign_keys
+             WHERE contype = 'f' AND (conrelid = c.oid OR confrelid = c.oid) ORDER BY 1) AS foreign_keys,
+       ARRAY(SELECT format('ALTER TABLE %I.%I DROP CONSTRAINT %I', fn.nspname, fc.relname, f.conname)
+             FROM pg_catalog.pg_constraint f JOIN pg_catalog.pg_class fc ON fc.oid = f.conrelid
+               JOIN pg_catalog.pg_namespace fn ON fn.oid = fc.relnamespace
+             WHERE f.contype = 'f' AND f.conparentid = 0 AND (f.conrelid = c.oid OR f.confrelid = c.oid)
+             ORDER BY f.conname) AS foreign_key_drops
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2";
 
@@ -115,6 +147,18 @@ FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
 ORDER BY i.indisprimary DESC, c.relname";
 
+const BARRIERS: &str = "
+SELECT x.relname::text AS name, (i.indkey::int2[])[0:i.indnkeyatts - 1] AS columns,
+       i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AS is_plain,
+       NOT EXISTS (SELECT FROM unnest(i.indcollation::oid[]) AS used (collation_oid)
+                   JOIN pg_catalog.pg_collation l ON l.oid = used.collation_oid WHERE NOT l.collisdeterministic) AS is_deterministic,
+       CASE WHEN k.oid IS NULL THEN format('DROP INDEX %I.%I', n.nspname, x.relname)
+            ELSE format('ALTER TABLE %I.%I DROP CONSTRAINT %I', n.nspname, c.relname, k.conname) END AS \"drop\"
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+  JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
+WHERE i.indrelid = $1 AND (i.indisunique OR i.indisexclusion) ORDER BY x.relname";
+
 /// Reads a table's shape; none if there is no table of that name.
 pub(crate) async fn read_table(session: &mut Session, table: &TargetTable) -> Result<Option<TableShape>, Failure> {
     let doing = format!("reading the shape of {table}");
@@ -131,18 +175,22 @@ pub(crate) async fn read_table(session: &mut Session, table: &TargetTable) -> Re
     };
     let columns = session.read(COLUMNS, by_oid(), &doing).await?;
     let indexes = session.read(UNIQUE_INDEXES, by_oid(), &doing).await?;
+    let barriers = session.read(BARRIERS, by_oid(), &doing).await?;
     Ok(Some(TableShape {
         oid: oid.0,
         kind: get(row, "kind")?,
         columns: columns.iter().map(read_column).collect::<Result<_, _>>()?,
         unique_indexes: indexes.iter().map(read_index).collect::<Result<_, _>>()?,
+        barriers: barriers.iter().map(read_barrier).collect::<Result<_, _>>()?,
         stamp: get(row, "stamp")?,
         hides_rows: get(row, "hides_rows")?,
-        may_write: get(row, "may_write")?,
+        missing_privileges: get(row, "missing_privileges")?,
+        may_use_schema: get(row, "may_use_schema")?,
         account: get(row, "account")?,
         triggers: get(row, "triggers")?,
         rules: get(row, "rules")?,
         foreign_keys: get(row, "foreign_keys")?,
+        foreign_key_drops: get(row, "foreign_key_drops")?,
     }))
 }
 
@@ -167,6 +215,16 @@ fn read_index(row: &PgRow) -> Result<UniqueIndex, Failure> {
         columns: get(row, "columns")?,
         is_deterministic: get(row, "is_deterministic")?,
         is_immediate: get(row, "is_immediate")?,
+    })
+}
+
+fn read_barrier(row: &PgRow) -> Result<UniqueBarrier, Failure> {
+    Ok(UniqueBarrier {
+        name: get(row, "name")?,
+        columns: get(row, "columns")?,
+        is_plain: get(row, "is_plain")?,
+        is_deterministic: get(row, "is_deterministic")?,
+        drop: get(row, "drop")?,
     })
 }
 

@@ -6,8 +6,8 @@ use tailrace_contract::{Problem, Severity, TableMapping};
 use tailrace_row::{Column, TableSchema};
 
 use crate::{
-    catalog::{TableShape, TargetColumn},
-    ddl,
+    catalog::{TableShape, TargetColumn, UniqueBarrier},
+    ddl, grants,
     target_type::{Fit, TargetType, fit},
 };
 
@@ -30,8 +30,13 @@ pub(crate) fn missing_table(mapping: &TableMapping) -> Problem {
 
 /// What is wrong with the table whatever the source's looks like.
 fn judge_table(mapping: &TableMapping, shape: &TableShape) -> Vec<Problem> {
-    let table = Table { mapping, shape };
-    let mut problems = Vec::new();
+    let mut problems = judge_rights(mapping, shape);
+    let target = crate::identifier::quote_table(&mapping.target).ok();
+    // One statement for each name.
+    let each = |names: &[String], statement: fn(&str, &str) -> String| {
+        let target = target.as_deref()?;
+        Some(names.iter().map(|name| statement(target, &ddl::quoted(name))).collect::<Vec<_>>().join(";\n"))
+    };
     let mut add = |code, severity, found: String, needed: &str, mend: Option<String>| {
         let object = mapping.target.to_string();
         problems.push(Problem { code, severity, object, found, needed: needed.into(), mend });
@@ -39,34 +44,50 @@ fn judge_table(mapping: &TableMapping, shape: &TableShape) -> Vec<Problem> {
     if !matches!(shape.kind.as_str(), "r" | "p") {
         add("target_no_table", Severity::Error, "no plain or partitioned table".into(), "a table", None);
     }
-    if !shape.may_write {
-        let account = ddl::quoted(&shape.account);
-        let grant = table.name().map(|name| format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO {account}"));
-        let found = "the account lacks a privilege on it".into();
-        add("target_privilege", Severity::Error, found, "SELECT, INSERT, UPDATE and DELETE", grant);
-    }
-    if shape.hides_rows {
-        let found = "row security policies hide rows from the account".into();
-        add(
-            "target_row_security",
-            Severity::Error,
-            found,
-            "an account that sees every row (BYPASSRLS, or the owner)",
-            None,
-        );
-    }
     if !shape.rules.is_empty() {
         let found = format!("rules ({})", shape.rules.join(", "));
-        add("target_rules", Severity::Error, found, "no rules: PostgreSQL refuses ON CONFLICT beside them", None);
+        let mend = each(&shape.rules, |table, rule| format!("DROP RULE {rule} ON {table}"));
+        add("target_rules", Severity::Error, found, "no rules: PostgreSQL refuses ON CONFLICT beside them", mend);
     }
     if !shape.triggers.is_empty() {
         let found = format!("triggers ({})", shape.triggers.join(", "));
-        add("target_triggers", Severity::Warning, found, "triggers that neither change nor swallow our rows", None);
+        let mend = each(&shape.triggers, |table, trigger| format!("ALTER TABLE {table} DISABLE TRIGGER {trigger}"));
+        add("target_triggers", Severity::Warning, found, "triggers that neither change nor swallow our rows", mend);
     }
     if !shape.foreign_keys.is_empty() {
         let found = format!("foreign keys ({})", shape.foreign_keys.join(", "));
         let needed = "none while Tailrace writes: tables are applied independently, a child may come before its parent";
-        add("target_foreign_keys", Severity::Warning, found, needed, None);
+        let mend = Some(shape.foreign_key_drops.join(";\n")).filter(|mend| !mend.is_empty());
+        add("target_foreign_keys", Severity::Warning, found, needed, mend);
+    }
+    problems
+}
+
+/// What the account may not do.
+fn judge_rights(mapping: &TableMapping, shape: &TableShape) -> Vec<Problem> {
+    let account = ddl::quoted(&shape.account);
+    let mut problems = Vec::new();
+    let mut add = |code, object: String, found: String, needed: &str, mend: Option<String>| {
+        problems.push(Problem { code, severity: Severity::Error, object, found, needed: needed.into(), mend });
+    };
+    if !shape.may_use_schema {
+        let schema = &mapping.target.schema;
+        let grant = format!("GRANT USAGE ON SCHEMA {} TO {account}", ddl::quoted(schema));
+        let found = "the account may not use it".into();
+        add("target_schema_privilege", format!("schema {schema}"), found, "USAGE", Some(grant));
+    }
+    if !shape.missing_privileges.is_empty() {
+        let missing = shape.missing_privileges.join(", ");
+        let name = crate::identifier::quote_table(&mapping.target).ok();
+        let grant = name.map(|name| format!("GRANT {missing} ON {name} TO {account}"));
+        let found = format!("the account lacks a privilege on it: {missing}");
+        add("target_privilege", mapping.target.to_string(), found, grants::TABLE_PRIVILEGES, grant);
+    }
+    if shape.hides_rows {
+        let found = "row security policies hide rows from the account".into();
+        let needed = "an account that sees every row (BYPASSRLS, or the owner)";
+        let mend = Some(format!("ALTER ROLE {account} BYPASSRLS"));
+        add("target_row_security", mapping.target.to_string(), found, needed, mend);
     }
     problems
 }
@@ -107,6 +128,7 @@ pub(crate) fn judge(schema: &TableSchema, mapping: &TableMapping, shape: &TableS
         }
     }
     problems.extend(table.judge_key(schema));
+    problems.extend(table.judge_barriers(schema));
     problems
 }
 
@@ -145,7 +167,9 @@ impl Table<'_> {
         let mut problems: Vec<Problem> = self.judge_type(source, target).into_iter().collect();
         if target.is_generated || (target.is_identity_always && !is_key) {
             let found = "a column whose values PostgreSQL makes itself".into();
-            problems.push(self.column(name, "target_column_generated", found, "a plain column"));
+            let problem = self.column(name, "target_column_generated", found, "a plain column");
+            let what = if target.is_generated { "EXPRESSION" } else { "IDENTITY" };
+            problems.push(Problem { mend: self.alter(&format!("ALTER COLUMN {quoted} DROP {what}")), ..problem });
         }
         if source.nullable && !target.is_nullable {
             let found = "NOT NULL, while the source allows NULL".into();
@@ -193,6 +217,36 @@ impl Table<'_> {
         }
     }
 
+    /// A partition whose row takes a value over waits until the row that had it is written. Two partitions that hand values to
+    /// each other may wait for each other.
+    fn judge_barriers(&self, schema: &TableSchema) -> Vec<Problem> {
+        let number = |column: &Column| self.shape.column(&column.name).map(|column| column.number);
+        let ours: Vec<i16> = schema.columns().iter().filter_map(number).collect();
+        let key: Vec<i16> = schema.key().iter().filter_map(|place| number(&schema.columns()[*place])).collect();
+        // With the whole key among its columns no two rows can have one value. The key's own index is judged elsewhere.
+        let holds_key = |barrier: &UniqueBarrier| {
+            let has_it = key.iter().all(|part| barrier.columns.contains(part));
+            barrier.is_plain && has_it && (barrier.is_deterministic || barrier.columns.len() == key.len())
+        };
+        // A column that the source lacks gets its values from the target, an expression may be made of ours.
+        let is_ours =
+            |barrier: &UniqueBarrier| barrier.columns.iter().any(|column| *column == 0 || ours.contains(column));
+        let barriers = self.shape.barriers.iter().filter(|barrier| is_ours(barrier) && !holds_key(barrier));
+        let problem = |barrier: &UniqueBarrier| {
+            Problem {
+            code: "target_unique_index",
+            severity: Severity::Warning,
+            object: self.mapping.target.to_string(),
+            found: format!("{} holds values apart that are not the key", barrier.name),
+            needed: "none until the cutover, or one partition: rows of two partitions that hand a value to each other can stop \
+                     the table"
+                .into(),
+            mend: Some(barrier.drop.clone()),
+        }
+        };
+        barriers.map(problem).collect()
+    }
+
     fn judge_key(&self, schema: &TableSchema) -> Vec<Problem> {
         let object = self.mapping.target.to_string();
         let names: Vec<String> = schema.key().iter().map(|place| ddl::quoted(&schema.columns()[*place].name)).collect();
@@ -224,12 +278,17 @@ impl Table<'_> {
                 let found = "no unique index on exactly the source's key columns".into();
                 error("target_key_missing", found, format!("a primary key or unique index on ({columns})"), mend)
             }
-            Some(index) if !index.is_deterministic => error(
-                "target_key_collation",
-                format!("the unique index {} takes different texts for equal, which would join rows", index.name),
-                "a unique index with a deterministic collation, best \"C\"".into(),
-                None,
-            ),
+            // By its columns' collation, which is told with each of them.
+            Some(_) if numbers.iter().any(|number| !self.shape.is_deterministic(*number)) => Vec::new(),
+            Some(index) if !index.is_deterministic => {
+                let found =
+                    format!("the unique index {} takes different texts for equal, which would join rows", index.name);
+                let drop = self.shape.barriers.iter().find(|barrier| barrier.name == index.name);
+                let make = self.name().map(|name| format!("CREATE UNIQUE INDEX ON {name} ({columns})"));
+                let mend = drop.zip(make).map(|(barrier, make)| format!("{};\n{make}", barrier.drop));
+                let needed = "a unique index with a deterministic collation, best \"C\"".into();
+                error("target_key_collation", found, needed, mend)
+            }
             Some(_) => Vec::new(),
         }
     }

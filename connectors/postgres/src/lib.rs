@@ -13,6 +13,7 @@ mod config;
 mod ddl;
 mod encode;
 mod errors;
+mod grants;
 mod identifier;
 mod plan;
 mod progress;

@@ -1,15 +1,18 @@
 //! The target as the engine sees it. Each call but the writers' opens a connection of its own: they are rare, and an idle
 //! connection would only be one more thing that can break.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use sqlx::{
     AssertSqlSafe,
     postgres::{PgArguments, PgConnectOptions},
 };
 use tailrace_contract::{
-    BoxFuture, Capabilities, Error, ErrorKind, LogPartition, PartitionProgress, Problem, Result, Severity, Sink,
-    SinkWriter, StreamProgress, TableMapping, TargetSettings, TargetState, TargetTable,
+    BoxFuture, Capabilities, Error, ErrorKind, Grant, LogPartition, PartitionProgress, Problem, Result, Severity, Sink,
+    SinkWriter, StreamProgress, TableMapping, TargetScope, TargetSettings, TargetState, TargetTable,
 };
 use tailrace_row::TableSchema;
 
@@ -17,6 +20,7 @@ use crate::{
     catalog::{self, add, get},
     check, config, ddl,
     errors::Failure,
+    grants,
     identifier::quote_table,
     progress::OwnTables,
     session::Session,
@@ -52,7 +56,9 @@ impl PostgresSink {
             Some(shape) => check::judge(schema, mapping, &shape),
             None => {
                 let mend = ddl::create_statements(schema, &mapping.target)?.join(";\n");
-                vec![Problem { mend: Some(mend), ..check::missing_table(mapping) }]
+                let mut problems = vec![Problem { mend: Some(mend), ..check::missing_table(mapping) }];
+                problems.extend(judge_place(&mut session, &mapping.target.schema).await?);
+                problems
             }
         })
     }
@@ -63,7 +69,10 @@ impl PostgresSink {
             Err(error) => return Ok(vec![self.target.unreachable(&error)]),
         };
         let mut problems = self.target.judge_server(&mut session).await?;
-        if let Err(error) = self.target.own_tables.read_format(&mut session).await {
+        let privileges = self.target.judge_own_tables(&mut session).await?;
+        if !privileges.is_empty() {
+            problems.extend(privileges);
+        } else if let Err(error) = self.target.own_tables.read_format(&mut session).await {
             problems.push(self.target.problem(
                 "target_own_tables",
                 error.message().to_owned(),
@@ -131,6 +140,22 @@ impl Sink for PostgresSink {
         mapping: &'a TableMapping,
     ) -> BoxFuture<'a, Result<Vec<Problem>>> {
         Box::pin(self.find_table_problems(schema, mapping))
+    }
+
+    fn grants(&self, scopes: &[TargetScope]) -> Vec<Grant> {
+        let endpoint = &self.target.settings.endpoint;
+        grants::least(&endpoint.user, &endpoint.database, &self.target.own_tables.schema, scopes)
+    }
+
+    fn clock(&self) -> BoxFuture<'_, Result<Option<SystemTime>>> {
+        const SQL: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 AS microseconds";
+        Box::pin(async {
+            let mut session = self.target.connect().await?;
+            let rows = session.read(SQL, PgArguments::default(), "reading the clock").await.map_err(Error::from)?;
+            let row = rows.first().ok_or_else(|| Error::refused("reading the clock: no answer"))?;
+            let microseconds: i64 = get(row, "microseconds").map_err(Error::from)?;
+            Ok(u64::try_from(microseconds).ok().map(|passed| SystemTime::UNIX_EPOCH + Duration::from_micros(passed)))
+        })
     }
 
     fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
@@ -231,6 +256,10 @@ impl Target {
         };
         let mut problem = self.problem(code, error.to_string(), "a connection to the target");
         problem.mend = error.advice().map(str::to_owned);
+        if error.message().contains(NO_PRIVILEGE) {
+            let endpoint = &self.settings.endpoint;
+            problem.mend = Some(grants::connect(&ddl::quoted(&endpoint.database), &ddl::quoted(&endpoint.user)));
+        }
         problem
     }
 
@@ -273,12 +302,82 @@ impl Target {
         }
         Ok(problems)
     }
+
+    /// What the account may not do with Tailrace's own tables, or in their schema while they are not there.
+    async fn judge_own_tables(&self, session: &mut Session) -> Result<Vec<Problem>> {
+        const DOING: &str = "reading privileges";
+        let schema = &self.own_tables.schema;
+        let mut arguments = PgArguments::default();
+        add(&mut arguments, schema.as_str());
+        let rows = session.read(OWN_RIGHTS, arguments, DOING).await.map_err(Error::from)?;
+        let Some(row) = rows.first() else { return Ok(Vec::new()) };
+        let mends: Vec<String> = get(row, "mends").map_err(Error::from)?;
+        let problem = |mend: String| Problem {
+            mend: Some(mend),
+            ..self.problem(
+                "target_own_privilege",
+                format!("the account lacks a privilege on the schema {schema} or a table in it"),
+                "to make, read and write Tailrace's own tables",
+            )
+        };
+        Ok(mends.into_iter().map(problem).collect())
+    }
 }
+
+/// How the server says that a privilege is missing.
+const NO_PRIVILEGE: &str = "SQLSTATE 42501";
+
+/// The statements that give what is missing; no row where there is no schema.
+const OWN_RIGHTS: &str = "
+SELECT ARRAY(
+  SELECT format('GRANT %s ON SCHEMA %I TO %I', string_agg(w.privilege, ', '), n.nspname, current_user)
+  FROM unnest(ARRAY['USAGE', 'CREATE']) AS w (privilege)
+  WHERE NOT has_schema_privilege(n.oid, w.privilege)
+    AND (w.privilege = 'USAGE' OR NOT EXISTS (SELECT FROM pg_class f WHERE f.relnamespace = n.oid AND f.relname = 'format'))
+  HAVING count(*) > 0
+  UNION ALL
+  SELECT format('GRANT %s ON %I.%I TO %I', string_agg(w.privilege, ', '), n.nspname, c.relname, current_user)
+  FROM (VALUES ('offsets', 'SELECT'), ('offsets', 'INSERT'), ('offsets', 'UPDATE'), ('tables', 'SELECT'), ('tables', 'INSERT'),
+               ('format', 'SELECT')) AS w (name, privilege)
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+  WHERE NOT has_table_privilege(c.oid, w.privilege) GROUP BY c.relname
+) AS mends
+FROM pg_namespace n WHERE n.nspname = $1";
+
+/// Whether tables can be made in a schema that may not be there; no row where they can.
+const PLACE: &str = "
+SELECT n.oid IS NOT NULL AS has_schema, current_user::text AS account
+FROM (SELECT) AS one LEFT JOIN pg_namespace n ON n.nspname = $1
+WHERE NOT CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+               ELSE has_schema_privilege(n.oid, 'CREATE') END";
 
 const SERVER: &str = "
 SELECT current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS is_standby,
        has_database_privilege(current_database(), 'TEMPORARY') AS may_stage,
        has_database_privilege(current_database(), 'CREATE') AS may_create, current_user::text AS account";
+
+/// Whether `tailrace schema --apply` could make a table there.
+async fn judge_place(session: &mut Session, schema: &str) -> Result<Option<Problem>> {
+    let mut arguments = PgArguments::default();
+    add(&mut arguments, schema);
+    let rows = session.read(PLACE, arguments, "reading privileges").await.map_err(Error::from)?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let has_schema: bool = get(row, "has_schema").map_err(Error::from)?;
+    let account = ddl::quoted(&get::<String>(row, "account").map_err(Error::from)?);
+    let name = ddl::quoted(schema);
+    let (found, mend) = match has_schema {
+        true => ("the account may make no table in it", format!("GRANT CREATE ON SCHEMA {name} TO {account}")),
+        false => ("no such schema, and no right to make it", format!("CREATE SCHEMA {name} AUTHORIZATION {account}")),
+    };
+    Ok(Some(Problem {
+        code: "target_schema_create",
+        severity: Severity::Warning,
+        object: format!("schema {schema}"),
+        found: found.to_owned(),
+        needed: "CREATE for `tailrace schema --apply`, or tables that somebody else makes".to_owned(),
+        mend: Some(mend),
+    }))
+}
 
 async fn has_schema(session: &mut Session, schema: &str) -> Result<bool> {
     const SQL: &str = "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1";

@@ -3,6 +3,7 @@
 //! Whatever the case, no problem may show the word `hunter2`, which stands wherever a password could stand by mistake.
 
 mod manual;
+mod shown;
 mod template;
 
 use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
@@ -10,7 +11,7 @@ use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, time
 use tailrace_contract::{Retention, StartAt, TlsMode};
 use tailrace_row::TableName;
 
-use super::{Config, Stores, checked, keys::SECTIONS, secret::Surroundings};
+use super::{Config, Draft, Stores, checked, keys::SECTIONS, secret::Surroundings};
 use crate::capture::CommitLimits;
 
 const ALL: Stores = Stores { source: true, log: true, target: true };
@@ -29,7 +30,7 @@ fn variable(name: &str) -> Option<OsString> {
 
 /// The problems, one a line; `ok` if there is none.
 fn problems_in(text: &str, stores: Stores, directory: &Path) -> String {
-    let shown = match checked::check(text, stores, &Surroundings { directory, variable: &variable }) {
+    let shown = match checked::check(text, stores, &Surroundings { directory, variable: &variable, unread: None }) {
         Ok(_) => "ok".to_owned(),
         Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
     };
@@ -42,8 +43,12 @@ fn check_text(text: &str, expect: &str) {
 }
 
 fn config(text: &str) -> Config {
-    checked::check(text, ALL, &Surroundings { directory: Path::new("/etc/tailrace"), variable: &variable })
-        .unwrap_or_else(|problems| panic!("{problems:?} for:\n{text}"))
+    checked::check(
+        text,
+        ALL,
+        &Surroundings { directory: Path::new("/etc/tailrace"), variable: &variable, unread: None },
+    )
+    .unwrap_or_else(|problems| panic!("{problems:?} for:\n{text}"))
 }
 
 /// A line in a complete `[source]`, from line 4 on.
@@ -215,11 +220,11 @@ fn source_is_checked() {
     source("partitions = 7", "4:1: source.partitions: unknown key; partitions belongs to [log]");
     source(
         "colour = 7",
-        "4:1: source.colour: unknown key; known here: url, password, tls, server_id, name, start, heartbeat",
+        "4:1: source.colour: unknown key; known here: url, password, tls, server_id, name, start, heartbeat, expected_outage",
     );
     source(
         "\"a b\" = 7",
-        "4:1: source.\"a b\": unknown key; known here: url, password, tls, server_id, name, start, heartbeat",
+        "4:1: source.\"a b\": unknown key; known here: url, password, tls, server_id, name, start, heartbeat, expected_outage",
     );
     source("server_id = 1", "4:1: source.server_id: stands here for the second time; leave one of the two");
     for (id, expect) in [
@@ -413,7 +418,12 @@ fn tls_is_checked() {
         assert_eq!(problems_in(&text, ALL, directory.path()), expect, "{tls}");
     };
     check("{ ca = \"ca.pem\" }", "ok");
-    check("{ mode = \"verify-ca\", ca = \"ca.pem\", certificate = \"client.pem\", key = \"client.key\" }", "ok");
+    check("{ mode = \"verify-full\", ca = \"ca.pem\", certificate = \"client.pem\", key = \"client.key\" }", "ok");
+    check(
+        "{ mode = \"verify-ca\", ca = \"ca.pem\" }",
+        "3:16: target.tls.mode: not safe with PostgreSQL: it would trust every public authority, whatever host they vouch for; \
+         write \"verify-full\"; ca may name your own authority",
+    );
     check("\"disabled\"", "3:7: target.tls: expected a table, found text; write tls = { mode = \"verify-full\" }");
     check(
         "{ mode = \"verify_full\" }",
@@ -759,7 +769,7 @@ fn no_text_breaks_the_check() {
             let before: String = characters[..start].iter().collect();
             let after: String = characters[end..].iter().collect();
             let text = format!("{before}{put}{after}");
-            let surroundings = Surroundings { directory: Path::new(""), variable: &variable };
+            let surroundings = Surroundings { directory: Path::new(""), variable: &variable, unread: None };
             broken += usize::from(checked::check(&text, ALL, &surroundings).is_err());
         }
     }

@@ -5,7 +5,7 @@ use crate::config::TEMPLATE;
 
 fn check(text: &str) -> super::Config {
     let variable = |_: &str| Some("hunter2".into());
-    checked::check(text, ALL, &Surroundings { directory: std::path::Path::new(""), variable: &variable })
+    checked::check(text, ALL, &Surroundings { directory: std::path::Path::new(""), variable: &variable, unread: None })
         .unwrap_or_else(|problems| panic!("{problems:?} in:\n{text}"))
 }
 

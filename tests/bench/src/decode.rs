@@ -66,5 +66,10 @@ fn source(site: &Site) -> Result<MysqlSource> {
         database: String::new(),
         tls: Tls { mode: TlsMode::Disabled, ..Tls::default() },
     };
-    Ok(MysqlSource::new(SourceSettings { endpoint, server_id: 7_001, heartbeat: Duration::from_secs(10) })?)
+    Ok(MysqlSource::new(SourceSettings {
+        endpoint,
+        server_id: 7_001,
+        heartbeat: Duration::from_secs(10),
+        expected_outage: Duration::from_secs(86_400),
+    })?)
 }

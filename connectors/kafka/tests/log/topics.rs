@@ -80,7 +80,7 @@ async fn existing_topics_that_do_not_fit_are_refused() {
         refused(&log.open_writer().await.err().unwrap(), &words);
         let problems = log.check().await.unwrap();
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert_eq!((problems[0].code, problems[0].severity), ("topic_settings", Severity::Error));
+        assert_eq!((problems[0].code, problems[0].severity), ("topic_cleanup", Severity::Error));
     }
 }
 
@@ -118,10 +118,11 @@ async fn check_finds_what_is_wrong_all_at_once() {
     KafkaLog::new(good.clone()).unwrap().prepare(&[table("orders")]).await.unwrap();
     let log = KafkaLog::new(LogSettings { partitions: 7, replication: 2, ..good.clone() }).unwrap();
     let problems = log.check().await.unwrap();
-    assert_eq!(codes(&problems), ["kafka_brokers", "topic_settings"], "{problems:?}");
+    assert_eq!(codes(&problems), ["kafka_brokers", "topic_partitions"], "{problems:?}");
     let log = KafkaLog::new(LogSettings { retention: Retention::For(Duration::from_secs(60)), ..good }).unwrap();
     let problems = log.check().await.unwrap();
-    assert_eq!((problems.len(), problems[0].severity), (1, Severity::Warning), "{problems:?}");
+    assert_eq!(codes(&problems), ["topic_retention"], "{problems:?}");
+    assert_eq!(problems[0].severity, Severity::Warning, "{problems:?}");
     assert!(problems[0].mend.as_ref().unwrap().contains("retention.ms=60000"), "{problems:?}");
 }
 

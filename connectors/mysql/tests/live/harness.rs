@@ -112,7 +112,12 @@ pub(crate) fn settings(server: &Mysql) -> SourceSettings {
     };
     let process = std::process::id() << 12;
     let server_id = 1 << 31 | process | NEXT.fetch_add(1, Ordering::Relaxed);
-    SourceSettings { endpoint, server_id, heartbeat: Duration::from_millis(500) }
+    SourceSettings {
+        endpoint,
+        server_id,
+        heartbeat: Duration::from_millis(500),
+        expected_outage: Duration::from_secs(86_400),
+    }
 }
 
 pub(crate) async fn checkpoint(source: &MysqlSource, start: &StartAt) -> Result<Checkpoint, Error> {

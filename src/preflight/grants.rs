@@ -1,0 +1,43 @@
+//! `tailrace check --print-grants`: the least that the accounts of this configuration need. Connects to nothing.
+
+use serde::Serialize;
+use tailrace_contract::{Endpoint, Grant, Result, Tls, TlsMode};
+
+use super::Place;
+use crate::{config::Config, registry};
+
+/// What one server's administrator is to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GrantList {
+    /// Where.
+    pub place: Place,
+    /// The server.
+    pub server: String,
+    /// The account.
+    pub account: String,
+    /// The statements, in order.
+    pub grants: Vec<Grant>,
+}
+
+/// The lists of the source and, where it is configured, of the target.
+pub fn grants(config: &Config) -> Result<Vec<GrantList>> {
+    let mut source = config.source.settings.clone();
+    offline(&mut source.endpoint);
+    let (server, account) = (source.endpoint.to_string(), source.endpoint.user.clone());
+    let grants = registry::source(source)?.grants(&config.rules.filter());
+    let mut lists = vec![GrantList { place: Place::Source, server, account, grants }];
+    if let Some(mut target) = config.target.clone() {
+        offline(&mut target.endpoint);
+        let (server, account) = (target.endpoint.to_string(), target.endpoint.user.clone());
+        let grants = registry::sink(target)?.grants(&config.rules.target_scopes());
+        lists.push(GrantList { place: Place::Target, server, account, grants });
+    }
+    // A file has no accounts.
+    lists.retain(|list| !list.grants.is_empty());
+    Ok(lists)
+}
+
+/// Certificates need not be on the machine where grants are printed.
+fn offline(endpoint: &mut Endpoint) {
+    endpoint.tls = Tls { mode: TlsMode::Disabled, ..Tls::default() };
+}
