@@ -333,7 +333,7 @@ SELECT ARRAY(
   SELECT format('GRANT %s ON SCHEMA %I TO %I', string_agg(w.privilege, ', '), n.nspname, current_user)
   FROM unnest(ARRAY['USAGE', 'CREATE']) AS w (privilege)
   WHERE NOT has_schema_privilege(n.oid, w.privilege)
-    AND (w.privilege = 'USAGE' OR NOT EXISTS (SELECT FROM pg_class f WHERE f.relnamespace = n.oid AND f.relname = 'format'))
+    AND (w.privilege = 'USAGE' OR NOT EXISTS (SELECT FROM pg_class f WHERE f.relnamespace = n.oid AND f.relname = 'streams'))
   HAVING count(*) > 0
   UNION ALL
   SELECT format('GRANT %s ON %I.%I TO %I', string_agg(w.privilege, ', '), n.nspname, c.relname, current_user)

@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod bad_input;
+mod begin;
 mod check;
 mod embedded;
 mod every_type;

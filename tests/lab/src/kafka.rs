@@ -8,7 +8,7 @@ use std::io::Read;
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -69,6 +69,17 @@ impl Kafka {
             .join(" "))
     }
 
+    /// Starts a `kafka-configs.sh --bootstrap-server … REST` that somebody printed, with this broker's address.
+    pub fn printed_command(&self, command: &str) -> Result<Child> {
+        let rest =
+            command.strip_prefix("kafka-configs.sh --bootstrap-server … ").context("a command of kafka-configs")?;
+        let mut words = self.tool(Tool::Configs)?;
+        words.extend(rest.split(' ').map(str::to_owned));
+        let mut process = Command::new(&words[0]);
+        process.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        process.spawn().context("running Kafka's command for settings")
+    }
+
     /// Deletes the topics whose whole name matches a regular expression of Java's; none is no error.
     pub fn delete_topics(&self, pattern: &str) -> Result<()> {
         let mut words = self.tool(Tool::Topics)?;
@@ -87,6 +98,7 @@ impl Kafka {
                 let class = match tool {
                     Tool::ConsoleConsumer => "org.apache.kafka.tools.consumer.ConsoleConsumer",
                     Tool::Topics => "org.apache.kafka.tools.TopicCommand",
+                    Tool::Configs => "kafka.admin.ConfigCommand",
                 };
                 vec!["java".to_owned(), "-cp".to_owned(), class_path(&Home::find()?), class.to_owned()]
             }
@@ -94,6 +106,7 @@ impl Kafka {
                 let script = match tool {
                     Tool::ConsoleConsumer => "/opt/kafka/bin/kafka-console-consumer.sh",
                     Tool::Topics => "/opt/kafka/bin/kafka-topics.sh",
+                    Tool::Configs => "/opt/kafka/bin/kafka-configs.sh",
                 };
                 let mut words = compose::inside("kafka", self.name())?;
                 words.push(script.to_owned());
@@ -109,6 +122,7 @@ impl Kafka {
 enum Tool {
     ConsoleConsumer,
     Topics,
+    Configs,
 }
 
 impl Deref for Kafka {

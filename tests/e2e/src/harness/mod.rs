@@ -144,6 +144,11 @@ impl Scene {
         self.sql.target(&self.database, statements)
     }
 
+    /// Runs statements on PostgreSQL as its administrator, in the scene's database.
+    pub(crate) fn administrate_target(&self, statements: &str) -> Result<()> {
+        self.sql.administrate_target(&self.servers.postgres.admin_url(&self.database)?, statements)
+    }
+
     /// Rows as PostgreSQL prints them; `None` is NULL.
     pub(crate) fn target_rows(&self, query: &str) -> Result<Vec<Texts>> {
         self.sql.target_rows(&self.database, query)

@@ -107,6 +107,16 @@ impl Sql {
         self.runtime.block_on(run).with_context(|| format!("on PostgreSQL: {statements}"))
     }
 
+    pub(super) fn administrate_target(&self, url: &str, statements: &str) -> Result<()> {
+        let run = async {
+            let mut connection = PgConnection::connect(url).await?;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut connection).await?;
+            connection.close().await?;
+            anyhow::Ok(())
+        };
+        self.runtime.block_on(run).with_context(|| format!("on PostgreSQL as its administrator: {statements}"))
+    }
+
     pub(super) fn target_rows(&self, database: &str, query: &str) -> Result<Vec<Texts>> {
         let run = async {
             let mut connection = self.postgres_connection(database).await?;

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::Kafka;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::Scene;
+use super::{Scene, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -88,6 +88,40 @@ impl Scene {
     /// Where committed records end: (partition, offset behind the last).
     pub(crate) fn topic_ends(&self, topic: &str) -> Result<Vec<(i32, i64)>> {
         ends(&consumer(&self.servers.kafka, Isolation::Committed)?, topic)
+    }
+
+    /// Names of all topics of the scene.
+    pub(crate) fn all_topics(&self) -> Result<Vec<String>> {
+        let mut names = names(&self.servers.kafka, &self.prefix)?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Makes a topic, as somebody might who does not know what a log needs.
+    pub(crate) fn make_topic(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let results = runtime.block_on(admin(&self.servers.kafka)?.create_topics([&new], &options))?;
+        results.into_iter().try_for_each(|result| {
+            result.map(drop).map_err(|(name, code)| anyhow::anyhow!("making topic {name}: {code}"))
+        })
+    }
+
+    /// Deletes all topics of the scene and waits until the broker names none any more.
+    pub(crate) fn delete_topics(&self) -> Result<()> {
+        self.delete_topics_named(&self.all_topics()?)
+    }
+
+    /// The same for some of them.
+    pub(crate) fn delete_topics_named(&self, topics: &[String]) -> Result<()> {
+        for topic in topics {
+            delete(&self.servers.kafka, topic)?;
+        }
+        wait_until("deleted topics are gone", LIMIT, || {
+            Ok(self.all_topics()?.iter().all(|name| !topics.contains(name)))
+        })
     }
 
     /// Names of the scene's topics that hold tables.

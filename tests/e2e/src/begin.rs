@@ -1,0 +1,79 @@
+//! The first minutes with a server: `init` asks it for its tables, `config show` tells what is in force.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::TAILRACE_PASSWORD;
+use lab::process::{Finished, Launch};
+use serde_json::Value;
+
+use crate::harness::{MYSQL_PASSWORD, Scene};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_configuration_is_begun_from_a_server_and_shown_without_secrets() -> Result<()> {
+    let scene = Scene::new("begin")?;
+    scene.source(
+        "CREATE TABLE orders (id INT PRIMARY KEY); CREATE TABLE `odd.name` (id INT PRIMARY KEY);
+         CREATE TABLE keyless (id INT); CREATE VIEW seen AS SELECT * FROM orders",
+    )?;
+    let file = scene.folder().join("begun.toml");
+    let config = file.to_str().context("a path in UTF-8")?;
+    let run = |words: &[&str]| -> Result<Finished> {
+        let words = [words, &["--config", config]].concat();
+        let launch = Launch::new(&words, &scene.folder().join("begin.log"))?;
+        launch.variable(MYSQL_PASSWORD, TAILRACE_PASSWORD).run(LIMIT)
+    };
+    let (url, ca) = (scene.servers.mysql.capture_url()?, scene.servers.mysql.ca_file());
+    let ca = ca.to_str().context("a path in UTF-8")?;
+    let init = ["init", "--source", &url, "--password-env", MYSQL_PASSWORD, "--tls", "verify-ca", "--ca", ca];
+    let told = run(&init)?;
+    ensure!(told.code == Some(0), "{told:?}");
+    let database = &scene.database;
+    for line in [format!("\n  {database}.orders\n"), format!("\n  {database}.keyless: can't be captured, ")] {
+        ensure!(told.stdout.contains(&line), "{line:?} is not told: {told:?}");
+    }
+    let text = fs::read_to_string(&file).context("reading what init wrote")?;
+    for line in [
+        format!("\n[[table]]\nsource = \"{database}.orders\"\n"),
+        format!("\n[[table]]\nsource = \"{database}.`odd.name`\"\n"),
+        format!("\n# [[table]]\n# source = \"{database}.keyless\"\n"),
+    ] {
+        ensure!(text.contains(&line), "{line:?} is not in:\n{text}");
+    }
+    ensure!(!text.contains(&format!("{database}.seen")) && !text.contains("shop.orders"), "{text}");
+    ensure!(!format!("{text}{told:?}").contains(TAILRACE_PASSWORD), "a password was written");
+
+    // What exists stays as it is, and a password in the URL is refused and not repeated.
+    let again = run(&init)?;
+    ensure!(again.code == Some(1) && again.stdout.is_empty() && again.stderr.contains("begun.toml"), "{again:?}");
+    ensure!(fs::read_to_string(&file)? == text, "init changed a file that was there");
+    let with_password = url.replace("tailrace@", &format!("tailrace:{TAILRACE_PASSWORD}@"));
+    let refused = run(&["init", "--source", &with_password, "--password-env", MYSQL_PASSWORD])?;
+    ensure!(refused.code == Some(2) && !format!("{refused:?}").contains(TAILRACE_PASSWORD), "{refused:?}");
+
+    show(&scene, &run)?;
+    scene.finish()
+}
+
+/// What is in force, with the scene's own configuration and the one that was begun.
+fn show(scene: &Scene, run: &dyn Fn(&[&str]) -> Result<Finished>) -> Result<()> {
+    let begun = run(&["config", "show"])?;
+    ensure!(begun.code == Some(0) && begun.stdout.contains("\npassword = \"***\"\n"), "{begun:?}");
+    ensure!(begun.stdout.contains("\nworkers = 4\n") && begun.stdout.contains("\nmode = \"verify-ca\"\n"), "{begun:?}");
+    let shown = scene.command(&["config", "show", "--format", "json"])?;
+    let values: Value = serde_json::from_str(&shown.stdout).with_context(|| format!("no JSON: {shown:?}"))?;
+    for (value, expect) in [
+        (&values["source"]["password"], "***"),
+        (&values["source"]["expected_outage"], "1d"),
+        (&values["log"]["prefix"], scene.prefix.as_str()),
+        (&values["target"]["password"], "***"),
+        (&values["table"][0]["target"], &format!("{}.*", scene.database)),
+    ] {
+        ensure!(value == expect, "{value} is not {expect}: {values}");
+    }
+    ensure!(!format!("{begun:?}{shown:?}").contains(TAILRACE_PASSWORD), "a secret was shown");
+    Ok(())
+}

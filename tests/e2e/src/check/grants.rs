@@ -1,0 +1,132 @@
+//! With exactly the printed grants everything works; without any one of them `check` names it.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{Found, LIMIT, check};
+use crate::harness::{DRAIN_LIMIT, Scene, wait_until};
+
+/// Owns nothing, and may do nothing that was not granted.
+const ACCOUNT: &str = "e2e_poor";
+
+/// One privilege of one printed statement.
+#[derive(Debug)]
+struct Right {
+    place: String,
+    privilege: String,
+    /// `ON … TO …`.
+    object: String,
+}
+
+impl Right {
+    fn revoke(&self) -> String {
+        format!("REVOKE {} {}", self.privilege, self.object.replacen(" TO ", " FROM ", 1))
+    }
+}
+
+#[test]
+fn the_printed_grants_suffice_and_each_is_needed() -> Result<()> {
+    let scene = Scene::new("grants")?;
+    scene.source("CREATE TABLE orders (id INT PRIMARY KEY, v VARCHAR(10))")?;
+    scene.make_target()?;
+    make_account(&scene)?;
+    let (database, whole) = (&scene.database, scene.config().replace("://tailrace@", &format!("://{ACCOUNT}@")));
+    let rule = |table: &str| format!("source = \"{database}.{table}\"\n");
+    let tables = format!("{}[[table]]\n{}", rule("orders"), rule("e2e_markers"));
+    let exact = whole.replace(&rule("*"), &tables);
+    ensure!(exact != whole, "the configuration names its tables otherwise: {whole}");
+
+    // For all tables of the database.
+    scene.write_config(&whole)?;
+    grant_printed(&scene)?;
+    ensure!(check(&scene)?.problems.is_empty(), "with the grants for a database: {:?}", check(&scene)?);
+
+    make_account(&scene)?;
+    scene.write_config(&exact)?;
+    let rights = grant_printed(&scene)?;
+    ensure!(rights.len() == 17, "{} rights were printed: {rights:?}", rights.len());
+    ensure!(check(&scene)?.problems.is_empty(), "with all grants: {:?}", check(&scene)?);
+    for right in &rights {
+        administrate(&scene, &right.place, &right.revoke())?;
+        let found = check(&scene)?;
+        ensure!(names(&found, right), "without {right:?} check says {found:?}");
+        for place in ["source", "target"] {
+            for mend in found.mends(place) {
+                administrate(&scene, place, mend)?;
+            }
+        }
+    }
+    ensure!(check(&scene)?.problems.is_empty(), "after all mending: {:?}", check(&scene)?);
+
+    let process = scene.run()?;
+    scene.source("INSERT INTO orders VALUES (1, 'one')")?;
+    let has_arrived = || Ok(scene.target_number("SELECT count(*) FROM orders WHERE v = 'one'")? == 1);
+    wait_until("a change arrives", DRAIN_LIMIT, has_arrived)?;
+    drop(process);
+    ensure!(check(&scene)?.problems.is_empty(), "after the run: {:?}", check(&scene)?);
+
+    drop_account(&scene)?;
+    scene.finish()
+}
+
+/// Runs what `check --print-grants` prints, as an administrator, and returns it one by one. The text says the same.
+fn grant_printed(scene: &Scene) -> Result<Vec<Right>> {
+    let printed = scene.launch(&["check", "--print-grants", "--format", "json"])?.run(LIMIT)?;
+    ensure!(printed.code == Some(0), "{printed:?}");
+    let text = scene.launch(&["check", "--print-grants"])?.run(LIMIT)?;
+    let lists: Vec<Value> = serde_json::from_str(&printed.stdout).with_context(|| format!("no JSON: {printed:?}"))?;
+    let mut rights = Vec::new();
+    for list in &lists {
+        let place = list["place"].as_str().context("a place")?;
+        for grant in list["grants"].as_array().context("grants")? {
+            let statement = grant["statement"].as_str().context("a statement")?;
+            ensure!(text.stdout.contains(&format!("\n{statement};\n")), "{statement} is not in the text: {text:?}");
+            administrate(scene, place, statement)?;
+            let Some((privileges, object)) = statement.strip_prefix("GRANT ").and_then(|rest| rest.split_once(" ON "))
+            else {
+                continue;
+            };
+            let right = |privilege: &str| Right {
+                place: place.to_owned(),
+                privilege: privilege.to_owned(),
+                object: format!("ON {object}"),
+            };
+            rights.extend(privileges.split(", ").map(right));
+        }
+    }
+    Ok(rights)
+}
+
+/// Whether a problem gives back what was taken, and nothing else. Names stand in quotes where they need not.
+fn names(found: &Found, right: &Right) -> bool {
+    let plain = |text: &str| text.replace('"', "");
+    let wanted = plain(&format!("GRANT {} {}", right.privilege, right.object));
+    found.mends(&right.place).into_iter().any(|mend| plain(mend) == wanted)
+}
+
+fn administrate(scene: &Scene, place: &str, statement: &str) -> Result<()> {
+    match place {
+        "source" => scene.source(statement),
+        _ => scene.administrate_target(statement),
+    }
+}
+
+fn make_account(scene: &Scene) -> Result<()> {
+    drop_account(scene)?;
+    scene.source(&format!("CREATE USER {ACCOUNT} IDENTIFIED BY '{}'", lab::TAILRACE_PASSWORD))?;
+    // What everybody has by default would hide that a grant is missing.
+    scene.administrate_target(&format!(
+        "CREATE ROLE {ACCOUNT} LOGIN PASSWORD '{}'; REVOKE ALL ON DATABASE {} FROM PUBLIC",
+        lab::TAILRACE_PASSWORD,
+        scene.database
+    ))
+}
+
+fn drop_account(scene: &Scene) -> Result<()> {
+    scene.source(&format!("DROP USER IF EXISTS {ACCOUNT}"))?;
+    let query = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{ACCOUNT}'");
+    if scene.target_number(&query)? == 1 {
+        scene.administrate_target(&format!("DROP OWNED BY {ACCOUNT} CASCADE; DROP ROLE {ACCOUNT}"))?;
+    }
+    Ok(())
+}
