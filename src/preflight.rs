@@ -5,6 +5,8 @@
 
 mod clocks;
 mod grants;
+#[cfg(test)]
+mod manual;
 
 use std::sync::Arc;
 
@@ -262,8 +264,8 @@ fn at(place: Place, problems: Vec<Problem>) -> Vec<Finding> {
 fn failed(error: &Error) -> Problem {
     Problem {
         code: match error.kind() {
-            ErrorKind::Transient => "unreachable",
-            _ => "refused",
+            ErrorKind::Transient => "check_unreachable",
+            _ => "check_refused",
         },
         severity: Severity::Error,
         object: error.table().map_or_else(|| "the check".to_owned(), |table| format!("table {table}")),

@@ -16,7 +16,7 @@ use crate::{
 /// All problems of the source. A server that can't be reached is one as well.
 pub(crate) async fn check(settings: &SourceSettings, filter: &TableFilter) -> Result<Vec<Problem>> {
     if let Err(error) = config::check(settings) {
-        return Ok(vec![from_error("source", settings.endpoint.to_string(), &error)]);
+        return Ok(vec![from_error("source_settings", settings.endpoint.to_string(), &error)]);
     }
     let mut server = match Server::connect(&settings.endpoint).await {
         Ok(server) => server,
@@ -252,8 +252,8 @@ fn privilege(name: &str, on: &str, account: &str) -> Problem {
 
 fn connection_code(error: &Error) -> &'static str {
     match error.kind() {
-        ErrorKind::Transient => "unreachable",
-        _ => "login",
+        ErrorKind::Transient => "source_unreachable",
+        _ => "source_login",
     }
 }
 

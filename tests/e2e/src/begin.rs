@@ -8,7 +8,7 @@ use lab::TAILRACE_PASSWORD;
 use lab::process::{Finished, Launch};
 use serde_json::Value;
 
-use crate::harness::{MYSQL_PASSWORD, Scene};
+use crate::harness::{DRAIN_LIMIT, MYSQL_PASSWORD, Scene, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -55,6 +55,37 @@ fn a_configuration_is_begun_from_a_server_and_shown_without_secrets() -> Result<
     ensure!(refused.code == Some(2) && !format!("{refused:?}").contains(TAILRACE_PASSWORD), "{refused:?}");
 
     show(&scene, &run)?;
+    scene.finish()
+}
+
+/// What the manual says about rows that are there already: the place first, then the copy, then `--allow-existing`.
+#[test]
+fn rows_copied_by_hand_and_changes_since_then_meet() -> Result<()> {
+    let scene = Scene::new("existing")?;
+    scene.source("CREATE TABLE orders (id INT PRIMARY KEY, v VARCHAR(20))")?;
+    scene.source("INSERT INTO orders VALUES (1, 'stays'), (2, 'changes'), (3, 'goes'), (4, 'goes early')")?;
+    scene.make_target()?;
+    let place = scene.source_rows("SELECT REPLACE(@@GLOBAL.gtid_executed, '\\n', '')")?;
+    let place = place.into_iter().flatten().next().flatten().context("a GTID set")?;
+    scene.write_config(&scene.config().replace("start = \"now\"", &format!("start = \"{place}\"")))?;
+    // What changes before a row is read, what changes after.
+    scene.source("DELETE FROM orders WHERE id = 4; INSERT INTO orders VALUES (5, 'came early')")?;
+    for row in scene.source_rows("SELECT id, v FROM orders")? {
+        let [Some(id), Some(v)] = row.as_slice() else { anyhow::bail!("a row of two values") };
+        scene.target(&format!("INSERT INTO {}.orders VALUES ({id}, '{v}')", scene.database))?;
+    }
+    scene.source("UPDATE orders SET v = 'changed' WHERE id = 2; DELETE FROM orders WHERE id = 3")?;
+    let refused = scene.command(&["check"])?;
+    ensure!(refused.code == Some(1) && refused.stdout.contains("target_rows"), "{refused:?}");
+    let accepted = scene.command(&["check", "--allow-existing"])?;
+    ensure!(accepted.code == Some(0), "{accepted:?}");
+    let process = scene.launch(&["run", "--allow-existing"])?.spawn()?;
+    let rows = "SELECT id, v FROM orders ORDER BY id";
+    wait_until("both sides meet", DRAIN_LIMIT, || Ok(scene.target_rows(rows)? == scene.source_rows(rows)?))?;
+    drop(process);
+    // From now on they are known.
+    let known = scene.command(&["check"])?;
+    ensure!(known.code == Some(0), "{known:?}");
     scene.finish()
 }
 

@@ -96,7 +96,11 @@ async fn a_server_that_goes_away_is_transient() {
         let error = source.open(&from, db.filter(&["t"])).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
         let problems = source.check(&db.filter(&["t"])).await.unwrap();
-        assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["unreachable"], "{problems:?}");
+        assert_eq!(
+            problems.iter().map(|problem| problem.code).collect::<Vec<_>>(),
+            ["source_unreachable"],
+            "{problems:?}"
+        );
         server.start().unwrap();
         source.open(&from, db.filter(&["t"])).await.unwrap();
     }
@@ -128,7 +132,7 @@ async fn logins_that_can_not_work_are_refused() {
         assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
         assert!(!format!("{error} {error:?}").contains("a-wrong-secret"));
         let problems = source.check(&db.filter(&["t"])).await.unwrap();
-        assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["login"], "{problems:?}");
+        assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["source_login"], "{problems:?}");
     };
     refused(|settings| settings.endpoint.password = Some(Secret::new("a-wrong-secret".to_owned()))).await;
     refused(|settings| settings.endpoint.password = None).await;
