@@ -206,14 +206,22 @@ fn run_commands(scene: &Scene, found: &Found) -> Result<()> {
     Ok(())
 }
 
-/// What `check` must leave alone: settings, tables and their columns, topics.
-fn state(scene: &Scene) -> Result<(Vec<Texts>, Vec<Texts>, Vec<Texts>, Vec<String>)> {
+/// What `check` must leave alone.
+#[derive(Debug, PartialEq)]
+struct State {
+    variables: Vec<Texts>,
+    source_columns: Vec<Texts>,
+    target_columns: Vec<Texts>,
+    topics: Vec<String>,
+}
+
+fn state(scene: &Scene) -> Result<State> {
     let variables = scene.source_rows("SHOW GLOBAL VARIABLES WHERE variable_name LIKE '%binlog%'")?;
-    let tables = scene.source_rows(
+    let source_columns = scene.source_rows(
         "SELECT table_name, column_name, column_type FROM information_schema.columns
          WHERE table_schema = DATABASE() ORDER BY 1, 2",
     )?;
     let columns = "SELECT table_schema, table_name, column_name, data_type, is_nullable FROM information_schema.columns
                    WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2, 3";
-    Ok((variables, tables, scene.target_rows(columns)?, scene.all_topics()?))
+    Ok(State { variables, source_columns, target_columns: scene.target_rows(columns)?, topics: scene.all_topics()? })
 }
