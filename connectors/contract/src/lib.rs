@@ -25,7 +25,7 @@ pub use endpoint::{Endpoint, Secret, Tls, TlsMode};
 pub use error::{Error, ErrorKind, Result};
 pub use filter::{TableFilter, TablePattern};
 pub use grant::Grant;
-pub use log::{Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, ReadProgress};
+pub use log::{Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionEnds, ReadProgress};
 pub use position::{Checkpoint, Mark, Position, SplitTransaction};
 pub use problem::{Problem, Severity};
 pub use settings::{LogSettings, Retention, SourceSettings, TargetSettings};
@@ -33,7 +33,7 @@ pub use sink::{
     Applied, ApplyBatch, Capabilities, Owner, PartitionProgress, ProgressStep, RowRef, Sink, SinkWriter,
     StreamProgress, StreamStep, TableChanges, TableMapping, TargetScope, TargetState, TargetTable,
 };
-pub use source::{BatchEnd, BatchLimits, ChangeStream, SeenTable, Source, StartAt};
+pub use source::{BatchEnd, BatchLimits, ChangeStream, SeenTable, Source, SourceState, StartAt};
 
 /// A boxed future, so that traits stay object-safe.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -32,6 +32,17 @@ pub enum LogStart {
     Offset(i64),
 }
 
+/// What a partition holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionEnds {
+    /// The partition.
+    pub partition: LogPartition,
+    /// The offset of the oldest record that the log still holds, or where the next will lie.
+    pub oldest: i64,
+    /// The offset at which a reader of committed records finds nothing more.
+    pub end: i64,
+}
+
 /// A log: durable, ordered by partition, written by one capture at a time.
 pub trait Log: Send + Sync {
     /// The name under which a target keeps offsets of this log.
@@ -57,6 +68,17 @@ pub trait Log: Send + Sync {
 
     /// All tables that the log holds.
     fn tables(&self) -> BoxFuture<'_, Result<Vec<TableName>>>;
+
+    /// The last committed checkpoint. Fences nobody, makes nothing, and waits for no open transaction; none on a new log, or
+    /// where there is none yet.
+    fn checkpoint(&self) -> BoxFuture<'_, Result<Option<Checkpoint>>>;
+
+    /// Where the partitions begin and end, in the order asked.
+    fn ends<'a>(&'a self, partitions: &'a [LogPartition]) -> BoxFuture<'a, Result<Vec<PartitionEnds>>>;
+
+    /// Forgets the checkpoint: the next writer finds none. Fences a writer as opening one does. Records stay where they are. A
+    /// log without a checkpoint stays as it is.
+    fn forget_checkpoint(&self) -> BoxFuture<'_, Result<()>>;
 
     /// Reads committed records of the partitions. Lane n of a batch is `from[n]`.
     fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>>;

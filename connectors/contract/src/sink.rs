@@ -243,6 +243,15 @@ pub trait Sink: Send + Sync {
     /// Reads a stream's checkpoint and claims nothing; none if the target knows no stream of that name.
     fn stream_progress<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamProgress>>>;
 
+    /// How far the partitions of the log of that name are applied, ordered by partition. Claims nothing and makes nothing;
+    /// empty where Tailrace's own tables don't exist.
+    fn progress<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<PartitionProgress>>>;
+
+    /// Forgets how far the partitions of the log of that name are applied, and the checkpoint of the stream of that name: the
+    /// next claim finds nothing, and whoever applies meanwhile ends as fenced. Rows stay, and so does what is known of
+    /// adopted tables.
+    fn forget<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<()>>;
+
     /// A connection that applies batches to the tables, for progress in the log (or of the stream) of that name.
     fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>>;
 }

@@ -31,6 +31,19 @@ pub struct SeenTable {
     pub obstacle: Option<String>,
 }
 
+/// What a source says of itself and of what lies behind a position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceState {
+    /// The server's flavor and version, for people.
+    pub server: String,
+    /// What is executed now: the position of a capture that lags behind by nothing.
+    pub end: Position,
+    /// Bytes of the source's log behind the position; none where the position does not tell its place in that log.
+    pub bytes_behind: Option<u64>,
+    /// Transactions behind the position; none where the source does not number them.
+    pub transactions_behind: Option<u64>,
+}
+
 /// A database whose changes we follow.
 pub trait Source: Send + Sync {
     /// Everything that keeps the source from being captured, all at once. Changes nothing.
@@ -56,6 +69,12 @@ pub trait Source: Send + Sync {
 
     /// The position that `start` means now.
     fn position<'a>(&'a self, start: &'a StartAt) -> BoxFuture<'a, Result<Position>>;
+
+    /// What the server is, and how far it is ahead of a position. Changes nothing, not even for other replicas.
+    /// [`ErrorKind::PositionLost`] if the source can't go on from there, as [`Source::open`] would say.
+    ///
+    /// [`ErrorKind::PositionLost`]: crate::ErrorKind::PositionLost
+    fn state<'a>(&'a self, from: Option<&'a Position>) -> BoxFuture<'a, Result<SourceState>>;
 
     /// The shapes that the matching tables have now, ordered by name. A table that can't be captured is an error that names
     /// table and column.

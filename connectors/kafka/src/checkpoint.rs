@@ -3,7 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `owner` | `{"format":1,"owner":"…"}`: a writer was opened |
-//! | `capture` | `{"format":1,"owner":"…","schemas":false,"checkpoint":{…}}`, in the transaction of the records it describes |
+//! | `capture` | `{"format":1,"owner":"…","schemas":false,"checkpoint":{…}}`, in the transaction of the records it describes; `null` for one that an operator had forgotten |
 //!
 //! Every record names the writer that wrote it, so the last committed one tells who owns the log. `schemas` says whether
 //! keys carry their schema: the partition of a key is a hash of exactly the key's bytes, so the setting can't be changed on
@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 use tailrace_contract::{Checkpoint, Error, Result};
 
-use crate::small_topic::{SmallRecord, SmallTopicReader, not_understood};
+use crate::small_topic::{ReadTo, SmallRecord, SmallTopicReader, not_understood};
 
 /// The newest format that this version reads, and the one that it writes.
 const FORMAT: u32 = 1;
@@ -27,7 +27,7 @@ struct CaptureValue<'a> {
     #[serde(borrow)]
     owner: std::borrow::Cow<'a, str>,
     schemas: bool,
-    checkpoint: std::borrow::Cow<'a, Checkpoint>,
+    checkpoint: Option<std::borrow::Cow<'a, Checkpoint>>,
 }
 
 /// The value of a record with key [`OWNER_KEY`].
@@ -47,7 +47,8 @@ struct AnyValue {
 /// What the topic told when a writer was opened.
 #[derive(Debug, PartialEq)]
 pub(crate) struct StoredCheckpoint {
-    pub(crate) checkpoint: Checkpoint,
+    /// None: it was forgotten.
+    pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) has_inline_schemas: bool,
 }
 
@@ -56,25 +57,25 @@ pub(crate) fn owner_value(owner: &str) -> Vec<u8> {
     to_json(&OwnerValue { format: FORMAT, owner: owner.into() })
 }
 
-/// The value of a checkpoint record.
-pub(crate) fn capture_value(owner: &str, has_inline_schemas: bool, checkpoint: &Checkpoint) -> Vec<u8> {
+/// The value of a checkpoint record; none forgets the last.
+pub(crate) fn capture_value(owner: &str, has_inline_schemas: bool, checkpoint: Option<&Checkpoint>) -> Vec<u8> {
     to_json(&CaptureValue {
         format: FORMAT,
         owner: owner.into(),
         schemas: has_inline_schemas,
-        checkpoint: std::borrow::Cow::Borrowed(checkpoint),
+        checkpoint: checkpoint.map(std::borrow::Cow::Borrowed),
     })
 }
 
 /// The last committed checkpoint, if there is one. Blocks.
-pub(crate) fn last_checkpoint(topic: &str, reader: &SmallTopicReader) -> Result<Option<StoredCheckpoint>> {
-    let last = reader.last(topic, |record| record.key != OWNER_KEY.as_bytes())?;
+pub(crate) fn last_checkpoint(topic: &str, reader: &SmallTopicReader, to: ReadTo) -> Result<Option<StoredCheckpoint>> {
+    let last = reader.last(topic, to, |record| record.key != OWNER_KEY.as_bytes())?;
     last.map(|record| read_capture(topic, &record)).transpose()
 }
 
 /// The owner named by the last committed record, if there is any. Blocks.
 pub(crate) fn last_owner(topic: &str, reader: &SmallTopicReader) -> Result<Option<String>> {
-    let last = reader.last(topic, |_| true)?;
+    let last = reader.last(topic, ReadTo::Everything, |_| true)?;
     last.map(|record| read_owner(topic, &record)).transpose()
 }
 
@@ -85,7 +86,8 @@ fn read_capture(topic: &str, record: &SmallRecord) -> Result<StoredCheckpoint> {
         ));
     }
     let value: CaptureValue<'_> = read_value(topic, record)?;
-    Ok(StoredCheckpoint { checkpoint: value.checkpoint.into_owned(), has_inline_schemas: value.schemas })
+    let checkpoint = value.checkpoint.map(std::borrow::Cow::into_owned);
+    Ok(StoredCheckpoint { checkpoint, has_inline_schemas: value.schemas })
 }
 
 fn read_owner(topic: &str, record: &SmallRecord) -> Result<String> {
@@ -142,11 +144,15 @@ mod tests {
         };
         for split in [None, Some(split)] {
             let mark = Mark { position: Position::new("uuid:1-16"), transactions: 7 };
-            let checkpoint = Checkpoint { epoch: Epoch(3), mark, split };
-            let value = capture_value("me", true, &checkpoint);
-            let stored = read_capture("t", &record(CAPTURE_KEY, std::str::from_utf8(&value).unwrap())).unwrap();
-            assert_eq!(stored, StoredCheckpoint { checkpoint, has_inline_schemas: true });
-            assert_eq!(read_owner("t", &record(CAPTURE_KEY, std::str::from_utf8(&value).unwrap())).unwrap(), "me");
+            for checkpoint in [None, Some(Checkpoint { epoch: Epoch(3), mark: mark.clone(), split: split.clone() })] {
+                let value = capture_value("me", true, checkpoint.as_ref());
+                let record = record(CAPTURE_KEY, std::str::from_utf8(&value).unwrap());
+                assert_eq!(
+                    read_capture("t", &record).unwrap(),
+                    StoredCheckpoint { checkpoint, has_inline_schemas: true }
+                );
+                assert_eq!(read_owner("t", &record).unwrap(), "me");
+            }
         }
     }
 

@@ -30,7 +30,8 @@ mod writer;
 use std::sync::Arc;
 
 use tailrace_contract::{
-    BoxFuture, Error, ErrorKind, Log, LogPartition, LogReader, LogSettings, LogStart, OpenedWriter, Problem, Result,
+    BoxFuture, Checkpoint, Error, ErrorKind, Log, LogPartition, LogReader, LogSettings, LogStart, OpenedWriter,
+    PartitionEnds, Problem, Result,
 };
 use tailrace_row::{TableName, TableSchema};
 
@@ -111,6 +112,18 @@ impl Log for KafkaLog {
         Box::pin(async move { block(|| self.shared.tables()) })
     }
 
+    fn checkpoint(&self) -> BoxFuture<'_, Result<Option<Checkpoint>>> {
+        Box::pin(async move { block(|| self.shared.checkpoint()) })
+    }
+
+    fn ends<'a>(&'a self, partitions: &'a [LogPartition]) -> BoxFuture<'a, Result<Vec<PartitionEnds>>> {
+        Box::pin(async move { block(|| reader::ends(&self.shared, partitions)) })
+    }
+
+    fn forget_checkpoint(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(writer::forget_checkpoint(&self.shared))
+    }
+
     fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>> {
         Box::pin(async move { block(|| Ok(Box::new(reader::open(&self.shared, from)?) as Box<dyn LogReader>)) })
     }
@@ -172,6 +185,19 @@ impl Shared {
         block(|| drop(keeper));
         partitions.sort();
         Ok(partitions)
+    }
+
+    /// Blocks.
+    fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let topic = self.names.checkpoint();
+        let keeper = TopicKeeper::new(&self.settings)?;
+        keeper.check_answers()?;
+        if keeper.partition_count(&topic)?.is_none() {
+            return Ok(None);
+        }
+        let reader = SmallTopicReader::open(&self.clients)?;
+        let stored = checkpoint::last_checkpoint(&topic, &reader, ReadTo::Committed)?;
+        Ok(stored.and_then(|stored| stored.checkpoint))
     }
 
     /// Blocks.

@@ -28,14 +28,15 @@ use rdkafka::{
     message::BorrowedMessage,
 };
 use tailrace_contract::{
-    BatchLimits, BoxFuture, Error, ErrorKind, LogBatch, LogPartition, LogReader, LogStart, ReadProgress, Result,
+    BatchLimits, BoxFuture, Error, ErrorKind, LogBatch, LogPartition, LogReader, LogStart, PartitionEnds, ReadProgress,
+    Result,
 };
 use tailrace_row::TableName;
 
 use crate::{
     Shared,
     blocking::block,
-    config::ANSWER_TIMEOUT,
+    config::{ANSWER_TIMEOUT, Isolation},
     debezium::{RawRecord, Scratch, TableForm, decode},
     errors,
     record_headers::{RecordHeaders, read_headers},
@@ -137,6 +138,23 @@ pub(crate) fn open(shared: &Arc<Shared>, from: &[(LogPartition, LogStart)]) -> R
     reader.assign()?;
     reader.refresh_schemas(ReadTo::Committed)?;
     Ok(reader)
+}
+
+/// Where the partitions begin and end for a reader of committed records. Blocks.
+pub(crate) fn ends(shared: &Shared, partitions: &[LogPartition]) -> Result<Vec<PartitionEnds>> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut config = shared.clients.looker(Isolation::Committed)?;
+    // Without a group it only asks.
+    config.remove("group.id");
+    let asker = BaseConsumer::from_config_and_context(&config, BrokerWatch::default())
+        .map_err(|error| errors::from_kafka(&error, "connecting to Kafka"))?;
+    let ask = |partition: &LogPartition| {
+        let (oldest, end) = watermarks(&asker, &shared.names.table(&partition.table), partition)?;
+        Ok(PartitionEnds { partition: partition.clone(), oldest, end })
+    };
+    partitions.iter().map(ask).collect()
 }
 
 impl LogReader for KafkaReader {

@@ -68,10 +68,15 @@ impl SmallTopicReader {
         Ok((records, end.max(from)))
     }
 
-    /// The last committed record that `is_wanted`, searched from the end of everything backwards in growing steps.
-    pub(crate) fn last(&self, topic: &str, is_wanted: impl Fn(&SmallRecord) -> bool) -> Result<Option<SmallRecord>> {
+    /// The last committed record that `is_wanted`, searched from the end backwards in growing steps.
+    pub(crate) fn last(
+        &self,
+        topic: &str,
+        to: ReadTo,
+        is_wanted: impl Fn(&SmallRecord) -> bool,
+    ) -> Result<Option<SmallRecord>> {
         const FIRST_STEP: i64 = 500;
-        let (low, mut end) = self.bounds(topic, ReadTo::Everything)?;
+        let (low, mut end) = self.bounds(topic, to)?;
         let mut step = FIRST_STEP;
         while end > low {
             let from = (end - step).max(low);

@@ -38,6 +38,8 @@ use crate::{
 
 /// Kafka's longest name.
 const NAME_BYTES_MAX: usize = 249;
+/// How long a person waits gladly.
+const SOON: std::time::Duration = std::time::Duration::from_secs(8);
 /// How often a topic that was just made is looked for.
 const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
 
@@ -299,6 +301,14 @@ impl TopicKeeper {
             return Err(Error::transient("the cluster left settings of topics out of its answer"));
         }
         Ok(all)
+    }
+
+    /// An error, soon, if no broker answers: for questions that a person waits for. Blocks.
+    pub(crate) fn check_answers(&self) -> Result<()> {
+        self.looker.fetch_metadata(None, SOON).map(drop).map_err(|error| {
+            hear(&self.looker);
+            errors::from_wait(&error, "looking at the cluster", self.looker.context())
+        })
     }
 
     /// The cluster as it is now, with one topic or only the brokers.

@@ -75,21 +75,38 @@ pub(crate) async fn open(shared: &Arc<Shared>) -> Result<OpenedWriter> {
     block(|| open_blocking(shared, keeper))
 }
 
+/// Opens the writer, which fences any other, and commits that there is no checkpoint. Where there never was one nothing is
+/// touched.
+pub(crate) async fn forget_checkpoint(shared: &Arc<Shared>) -> Result<()> {
+    let keeper = TopicKeeper::new(&shared.settings)?;
+    if keeper.partition_count(&shared.names.checkpoint())?.is_none() {
+        return Ok(());
+    }
+    block(|| {
+        let transaction = Transaction::open(&shared.clients, &format!("{}.capture", shared.settings.prefix))?;
+        let mut writer = KafkaWriter::new(shared, keeper, transaction);
+        writer.write_owner().map_err(|error| writer.judge_while_opening(error))?;
+        let topic = shared.names.checkpoint();
+        let reader = SmallTopicReader::open(&shared.clients)?;
+        match checkpoint::last_checkpoint(&topic, &reader, ReadTo::Everything)? {
+            Some(stored) if stored.checkpoint.is_some() => {
+                // How keys look decides where they lie: that is not forgotten, because the records stay.
+                let value = checkpoint::capture_value(&writer.owner, stored.has_inline_schemas, None);
+                writer.send_small(&topic, checkpoint::CAPTURE_KEY, &value)?;
+                let sent = writer.transaction.drain().and_then(|()| writer.transaction.commit());
+                sent.map_err(|error| writer.judge(error))
+            }
+            Some(_) | None => Ok(()),
+        }
+    })
+}
+
 fn open_blocking(shared: &Arc<Shared>, keeper: TopicKeeper) -> Result<OpenedWriter> {
     let transaction = Transaction::open(&shared.clients, &format!("{}.capture", shared.settings.prefix))?;
-    let mut writer = KafkaWriter {
-        shared: Arc::clone(shared),
-        keeper,
-        transaction,
-        owner: uuid::Uuid::new_v4().to_string(),
-        encoder: Encoder::new(shared.style.clone()),
-        routes: HashMap::new(),
-        topic_owners: TopicOwners::default(),
-        known_schemas: HashSet::new(),
-        new_schemas: HashSet::new(),
-    };
+    let mut writer = KafkaWriter::new(shared, keeper, transaction);
     writer.write_owner().map_err(|error| writer.judge_while_opening(error))?;
-    let stored = checkpoint::last_checkpoint(&shared.names.checkpoint(), &SmallTopicReader::open(&shared.clients)?)?;
+    let reader = SmallTopicReader::open(&shared.clients)?;
+    let stored = checkpoint::last_checkpoint(&shared.names.checkpoint(), &reader, ReadTo::Everything)?;
     if let Some(stored) = &stored {
         shared.check_key_style(stored.has_inline_schemas)?;
     }
@@ -99,7 +116,7 @@ fn open_blocking(shared: &Arc<Shared>, keeper: TopicKeeper) -> Result<OpenedWrit
         writer.topic_owners.claim(&shared.names, &table)?;
     }
     tracing::info!(prefix = %shared.settings.prefix, owner = %writer.owner, "opened the log's writer");
-    let checkpoint = stored.map(|stored| stored.checkpoint);
+    let checkpoint = stored.and_then(|stored| stored.checkpoint);
     Ok(OpenedWriter { writer: Box::new(writer), checkpoint })
 }
 
@@ -119,6 +136,20 @@ impl LogWriter for KafkaWriter {
 }
 
 impl KafkaWriter {
+    fn new(shared: &Arc<Shared>, keeper: TopicKeeper, transaction: Transaction) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            keeper,
+            transaction,
+            owner: uuid::Uuid::new_v4().to_string(),
+            encoder: Encoder::new(shared.style.clone()),
+            routes: HashMap::new(),
+            topic_owners: TopicOwners::default(),
+            known_schemas: HashSet::new(),
+            new_schemas: HashSet::new(),
+        }
+    }
+
     fn append_blocking(&mut self, batch: &RecordBatch) -> Result<()> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.encoder.begin_batch(now);
@@ -137,7 +168,7 @@ impl KafkaWriter {
     }
 
     fn commit_blocking(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let value = checkpoint::capture_value(&self.owner, self.shared.settings.has_inline_schemas, checkpoint);
+        let value = checkpoint::capture_value(&self.owner, self.shared.settings.has_inline_schemas, Some(checkpoint));
         self.send_small(&self.shared.names.checkpoint(), checkpoint::CAPTURE_KEY, &value)?;
         self.transaction.drain()?;
         fault::point("kafka.produced");

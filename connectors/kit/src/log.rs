@@ -34,6 +34,8 @@ macro_rules! log_tests {
             log_forgets_what_was_not_committed,
             log_says_what_it_no_longer_has,
             log_stops_reading_a_table,
+            log_tells_its_checkpoint_and_ends,
+            log_forgets_its_checkpoint,
         );
     };
 }
@@ -336,4 +338,59 @@ pub async fn log_stops_reading_a_table(harness: &dyn LogHarness) {
     bench.commit(&mut *writer).await.unwrap();
     assert_eq!(read(&mut *reader, 1).await[0].table, bench.schema.name().clone());
     assert_eq!(read_for(&mut *reader, Duration::from_millis(500)).await, []);
+}
+
+/// Asking fences nobody and makes nothing; ends are where a reader of committed records stops.
+pub async fn log_tells_its_checkpoint_and_ends(harness: &dyn LogHarness) {
+    let log = harness.log();
+    assert_eq!(log.checkpoint().await.unwrap(), None, "nothing is there yet");
+    assert!(log.tables().await.unwrap().is_empty(), "and nothing was made by asking");
+    let mut bench = Bench::new(harness).await;
+    assert_eq!(log.checkpoint().await.unwrap(), None);
+    let partitions = bench.partitions().await;
+    let empty = log.ends(&partitions).await.unwrap();
+    assert!(empty.iter().all(|ends| ends.oldest == ends.end), "{empty:?}");
+    let mut writer = bench.writer().await;
+    let changes: Vec<Change> = (0..50).map(|id| Change::Insert(Row::new(id, "a"))).collect();
+    bench.append(&mut *writer, &changes).await.unwrap();
+    bench.commit(&mut *writer).await.unwrap();
+    let committed = bench.checkpoint();
+    assert_eq!(log.checkpoint().await.unwrap(), Some(committed.clone()));
+    let seen = bench.read_all(changes.len()).await;
+    let ends = log.ends(&partitions).await.unwrap();
+    assert_eq!(ends.iter().map(|ends| ends.partition.clone()).collect::<Vec<_>>(), partitions);
+    for (lane, ends) in (0..).zip(&ends) {
+        let last = seen.iter().filter(|seen| seen.lane == lane).map(|seen| seen.offset).max();
+        assert!(last.is_none_or(|last| (ends.oldest..ends.end).contains(&last)), "{ends:?} and {last:?}");
+        let from = [(ends.partition.clone(), LogStart::Offset(ends.end))];
+        let mut reader = log.open_reader(&from).await.unwrap();
+        assert_eq!(read_for(&mut *reader, Duration::from_millis(100)).await, [], "nothing lies at the end");
+    }
+    bench.append(&mut *writer, &[Change::Insert(Row::new(99, "open"))]).await.unwrap();
+    assert_eq!(log.checkpoint().await.unwrap(), Some(committed), "an open transaction counts for nothing");
+    bench.commit(&mut *writer).await.unwrap();
+    assert_eq!(log.checkpoint().await.unwrap(), Some(bench.checkpoint()), "the writer was not fenced");
+}
+
+/// The next writer finds no checkpoint, the one before is fenced, and the records stay.
+pub async fn log_forgets_its_checkpoint(harness: &dyn LogHarness) {
+    harness.log().forget_checkpoint().await.unwrap();
+    let mut bench = Bench::new(harness).await;
+    let mut writer = bench.writer().await;
+    bench.append(&mut *writer, &[Change::Insert(Row::new(1, "kept"))]).await.unwrap();
+    bench.commit(&mut *writer).await.unwrap();
+    bench.append(&mut *writer, &[Change::Insert(Row::new(2, "lost"))]).await.unwrap();
+    bench.log.forget_checkpoint().await.unwrap();
+    assert_eq!(bench.log.checkpoint().await.unwrap(), None);
+    assert_eq!(bench.commit(&mut *writer).await.unwrap_err().kind(), ErrorKind::Fenced);
+    bench.log.forget_checkpoint().await.unwrap();
+    let opened = bench.log.open_writer().await.unwrap();
+    assert!(opened.checkpoint.is_none());
+    let mut writer = opened.writer;
+    bench.append(&mut *writer, &[Change::Insert(Row::new(3, "anew"))]).await.unwrap();
+    bench.commit(&mut *writer).await.unwrap();
+    assert_eq!(bench.log.checkpoint().await.unwrap(), Some(bench.checkpoint()));
+    let mut changes: Vec<Change> = bench.read_all(2).await.into_iter().map(|seen| seen.change).collect();
+    changes.sort_by_key(|change| matches!(change, Change::Insert(row) if row.id == 3));
+    assert_eq!(changes, [Change::Insert(Row::new(1, "kept")), Change::Insert(Row::new(3, "anew"))]);
 }

@@ -42,6 +42,8 @@ macro_rules! sink_tests {
             sink_writes_nothing_of_a_refused_batch,
             sink_saves_a_checkpoint_with_its_rows,
             sink_fences_the_older_claim_of_a_stream,
+            sink_tells_progress_and_forgets_it,
+            sink_forgets_the_checkpoint_of_a_stream,
         );
     };
 }
@@ -430,4 +432,55 @@ pub async fn sink_fences_the_older_claim_of_a_stream(harness: &dyn SinkHarness) 
     bench.save(&mut *writer, &batch, &last, &checkpoint(1, false)).await.unwrap();
     assert_eq!(kind(bench.save(&mut *writer, &batch, &last, &checkpoint(1, false)).await), ErrorKind::Fenced);
     assert_eq!(bench.rows().await, [Row::new(1, "a")]);
+}
+
+/// Progress is told without claiming it; forgetting one log's ends whoever applies it, and leaves rows and other logs alone.
+pub async fn sink_tells_progress_and_forgets_it(harness: &dyn SinkHarness) {
+    let sink = harness.sink();
+    assert_eq!(sink.progress(LOG).await.unwrap(), [], "before anything was made");
+    sink.forget(LOG).await.unwrap();
+    let bench = Bench::new(harness, "orders").await;
+    assert_eq!(sink.progress(LOG).await.unwrap(), []);
+    let partitions = [3, 0].map(|index| LogPartition { index, ..bench.partition.clone() });
+    let claimed = sink.claim(LOG, &partitions).await.unwrap();
+    let mut writer = bench.writer().await;
+    let batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
+    batch.apply(&mut *writer, &[step(&claimed[0], 7, 1)]).await.unwrap();
+    let told = sink.progress(LOG).await.unwrap();
+    let stored =
+        PartitionProgress { next_offset: Some(7), sequence: sequence(1), highest: sequence(1), ..claimed[0].clone() };
+    assert_eq!(told, [claimed[1].clone(), stored.clone()], "ordered, and nothing was claimed");
+    let elsewhere = sink.claim("another log", &partitions).await.unwrap();
+    assert_eq!(sink.progress("another log").await.unwrap().len(), elsewhere.len());
+
+    sink.forget(LOG).await.unwrap();
+    assert_eq!(sink.progress(LOG).await.unwrap(), []);
+    assert_eq!(sink.progress("another log").await.unwrap().len(), elsewhere.len());
+    let next = bench.batch(2, &[Change::Insert(Row::new(2, "b"))]);
+    assert_eq!(kind(next.apply(&mut *writer, &[step(&stored, 8, 2)]).await), ErrorKind::Fenced);
+    assert_eq!(bench.rows().await, [Row::new(1, "a")]);
+    let again = sink.claim(LOG, &partitions).await.unwrap();
+    assert!(again.iter().all(|progress| progress.next_offset.is_none() && progress.highest.is_none()), "{again:?}");
+    sink.forget(LOG).await.unwrap();
+    sink.forget(LOG).await.unwrap();
+}
+
+/// The next claim finds no checkpoint, and whoever owned it writes no more.
+pub async fn sink_forgets_the_checkpoint_of_a_stream(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let sink = harness.sink();
+    sink.forget(STREAM).await.unwrap();
+    let mut writer = bench.stream_writer().await;
+    let new = bench.claim_stream().await;
+    let batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
+    sink.forget(STREAM).await.unwrap();
+    assert_eq!(kind(bench.save(&mut *writer, &batch, &new, &checkpoint(1, false)).await), ErrorKind::Fenced);
+    let known = bench.claim_stream().await;
+    assert!(known.owner > new.owner && known.checkpoint.is_none(), "{known:?}");
+    bench.save(&mut *writer, &batch, &known, &checkpoint(1, false)).await.unwrap();
+    let saved = sink.stream_progress(STREAM).await.unwrap().expect("it was saved");
+    sink.forget(STREAM).await.unwrap();
+    assert_eq!(kind(bench.save(&mut *writer, &batch, &saved, &checkpoint(2, false)).await), ErrorKind::Fenced);
+    assert!(sink.stream_progress(STREAM).await.unwrap().is_none_or(|stream| stream.checkpoint.is_none()));
+    assert_eq!(bench.rows().await, [Row::new(1, "a")], "rows stay");
 }

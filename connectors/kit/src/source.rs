@@ -37,6 +37,7 @@ macro_rules! source_tests {
             source_resumes_alike_from_every_mark,
             source_resumes_inside_a_transaction,
             source_moves_its_mark_with_other_traffic,
+            source_tells_what_lies_behind,
         );
     };
 }
@@ -207,4 +208,27 @@ pub async fn source_moves_its_mark_with_other_traffic(harness: &dyn SourceHarnes
     let (live, _) = read(&mut *stream, 1, usize::MAX).await;
     let (resumed, _) = read(&mut *bench.open(&bench.at(&mark)).await, 1, usize::MAX).await;
     assert_eq!((&live[0].change, &live), (&change, &resumed));
+}
+
+/// What was executed since a position is counted, or not told; the end is a position like any other.
+pub async fn source_tells_what_lies_behind(harness: &dyn SourceHarness) {
+    let bench = Bench::new(harness).await;
+    let source = harness.source();
+    let alone = source.state(None).await.unwrap();
+    assert!(!alone.server.is_empty());
+    assert_eq!(
+        (alone.bytes_behind, alone.transactions_behind),
+        (None, None),
+        "behind nothing there is nothing to tell"
+    );
+    bench.write_sample().await;
+    let state = source.state(Some(&bench.start.mark.position)).await.unwrap();
+    // Others may write to the same server.
+    assert!(state.transactions_behind.is_none_or(|behind| behind >= 8), "{state:?}");
+    assert_ne!(state.end, bench.start.mark.position);
+    let mark = Mark { position: state.end, transactions: 8 };
+    let later = Change::Insert(Row::new(7, "later"));
+    harness.change(std::slice::from_ref(&later)).await;
+    let (seen, _) = read(&mut *bench.open(&bench.at(&mark)).await, 1, usize::MAX).await;
+    assert_eq!(seen[0].change, later, "the end lies behind everything that was executed");
 }

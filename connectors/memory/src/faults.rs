@@ -15,6 +15,8 @@ use tailrace_contract::{Error, ErrorKind, Result};
 /// The calls that faults can strike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
+    /// `Source::state`.
+    SourceState,
     /// `Source::tables`.
     SourceTables,
     /// `Source::position`.
@@ -37,6 +39,12 @@ pub enum Call {
     LogAppend,
     /// `LogWriter::commit`.
     LogCommit,
+    /// `Log::checkpoint`.
+    LogCheckpoint,
+    /// `Log::ends`.
+    LogEnds,
+    /// `Log::forget_checkpoint`.
+    LogForgetCheckpoint,
     /// `Log::open_reader`.
     LogOpenReader,
     /// `LogReader::read_batch`.
@@ -51,6 +59,10 @@ pub enum Call {
     SinkAdoptTable,
     /// `Sink::claim`.
     SinkClaim,
+    /// `Sink::progress`.
+    SinkProgress,
+    /// `Sink::forget`.
+    SinkForget,
     /// `Sink::open_writer`.
     SinkOpenWriter,
     /// `SinkWriter::apply`.

@@ -10,7 +10,8 @@ use std::{
 };
 
 use tailrace_contract::{
-    BoxFuture, Checkpoint, Error, Log, LogPartition, LogReader, LogStart, OpenedWriter, Problem, Result, RowRef,
+    BoxFuture, Checkpoint, Error, Log, LogPartition, LogReader, LogStart, OpenedWriter, PartitionEnds, Problem, Result,
+    RowRef,
 };
 use tailrace_row::{
     Operation, Record, RecordBatch, RecordId, Sequence, TableName, TableSchema, has_changed_key, murmur2_partition,
@@ -354,6 +355,41 @@ impl Log for MemoryLog {
         Box::pin(async {
             self.server.faults.enter(Call::LogTables).await?.answer(Call::LogTables)?;
             Ok(self.server.state().tables.keys().cloned().collect())
+        })
+    }
+
+    fn checkpoint(&self) -> BoxFuture<'_, Result<Option<Checkpoint>>> {
+        Box::pin(async {
+            self.server.faults.enter(Call::LogCheckpoint).await?.answer(Call::LogCheckpoint)?;
+            Ok(self.server.state().checkpoint.clone())
+        })
+    }
+
+    fn ends<'a>(&'a self, partitions: &'a [LogPartition]) -> BoxFuture<'a, Result<Vec<PartitionEnds>>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::LogEnds).await?.answer(Call::LogEnds)?;
+            let state = self.server.state();
+            let find = |partition: &LogPartition| {
+                let lane = state.tables.get(&partition.table).and_then(|lanes| lanes.get(partition.index as usize));
+                let lane = lane.ok_or_else(|| Error::position_lost(format!("there is no partition {partition}")))?;
+                Ok(PartitionEnds { partition: partition.clone(), oldest: lane.first, end: lane.end() })
+            };
+            partitions.iter().map(find).collect()
+        })
+    }
+
+    fn forget_checkpoint(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            let outcome = self.server.faults.enter(Call::LogForgetCheckpoint).await?;
+            let mut state = self.server.state();
+            if state.checkpoint.is_some() {
+                // Whoever writes is fenced, and what it left open is aborted, as by a writer.
+                state.writer += 1;
+                state.publish(&self.server, 0, None);
+                state.checkpoint = None;
+            }
+            drop(state);
+            outcome.answer(Call::LogForgetCheckpoint)
         })
     }
 

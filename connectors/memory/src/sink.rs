@@ -310,6 +310,30 @@ impl Sink for MemorySink {
         Box::pin(async move { Ok(self.server.lock().streams.get(stream).cloned()) })
     }
 
+    fn progress<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SinkProgress).await?.answer(Call::SinkProgress)?;
+            let state = self.server.state();
+            let of_log = state.progress.iter().filter(|((name, _), _)| name == log);
+            Ok(of_log.map(|(_, progress)| progress.clone()).collect())
+        })
+    }
+
+    fn forget<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let outcome = self.server.faults.enter(Call::SinkForget).await?;
+            let mut state = self.server.state();
+            state.progress.retain(|(name, _), _| name != log);
+            state.owners += 1;
+            let owner = Owner(state.owners);
+            if let Some(stream) = state.streams.get_mut(log) {
+                *stream = StreamProgress { checkpoint: None, saves: stream.saves + 1, owner };
+            }
+            drop(state);
+            outcome.answer(Call::SinkForget)
+        })
+    }
+
     fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {
         Box::pin(async move {
             self.server.faults.enter(Call::SinkOpenWriter).await?.answer(Call::SinkOpenWriter)?;

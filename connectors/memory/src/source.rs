@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tailrace_contract::{
-    BoxFuture, ChangeStream, Checkpoint, Error, Position, Problem, Result, Source, StartAt, TableFilter,
+    BoxFuture, ChangeStream, Checkpoint, Error, Position, Problem, Result, Source, SourceState, StartAt, TableFilter,
 };
 use tailrace_row::{TableName, TableSchema};
 
@@ -163,6 +163,20 @@ impl Source for MemorySource {
                     self.server.transactions_at(&position).map(|_| position)
                 }
             }
+        })
+    }
+
+    fn state<'a>(&'a self, from: Option<&'a Position>) -> BoxFuture<'a, Result<SourceState>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SourceState).await?.answer(Call::SourceState)?;
+            let at = from.map(|from| self.server.transactions_at(from)).transpose()?;
+            let executed = self.server.binlog().transactions.len();
+            Ok(SourceState {
+                server: "memory".to_owned(),
+                end: self.server.position(executed),
+                bytes_behind: None,
+                transactions_behind: at.map(|at| (executed - at) as u64),
+            })
         })
     }
 

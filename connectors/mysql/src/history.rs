@@ -97,7 +97,7 @@ fn by_file(at: FileOffset) -> BinlogPosition {
     BinlogPosition::File { at, begun: None }
 }
 
-async fn gtid_variable(server: &mut Server, name: &str) -> Result<GtidSet> {
+pub(crate) async fn gtid_variable(server: &mut Server, name: &str) -> Result<GtidSet> {
     let row = server.connection.query_row(&format!("SELECT @@GLOBAL.{name}")).await?;
     row.text(0).parse().map_err(|error| Error::corrupt(format!("can't read the server's {name}")).caused_by(error))
 }
@@ -121,7 +121,7 @@ async fn owned_gtids(server: &mut Server) -> Result<GtidSet> {
 }
 
 /// Names and sizes, oldest first.
-async fn binlogs(server: &mut Server) -> Result<Vec<(String, u64)>> {
+pub(crate) async fn binlogs(server: &mut Server) -> Result<Vec<(String, u64)>> {
     let rows = server.connection.query("SHOW BINARY LOGS").await?;
     rows.iter().map(|row| Ok((row.text(0).to_owned(), row.number(1)?))).collect()
 }

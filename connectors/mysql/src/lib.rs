@@ -14,6 +14,7 @@ mod events;
 mod grants;
 mod gtid;
 mod history;
+mod lag;
 mod position;
 mod protocol;
 mod replication;

@@ -7,13 +7,13 @@ use std::{
 
 use tailrace_contract::{
     BoxFuture, ChangeStream, Checkpoint, Error, Grant, Position, Problem, Result, SeenTable, Source, SourceSettings,
-    StartAt, TableFilter,
+    SourceState, StartAt, TableFilter,
 };
 use tailrace_row::{TableName, TableSchema};
 
 use crate::{
     binlog::{BinlogReader, ReaderSettings},
-    check, grants, history,
+    check, grants, history, lag,
     position::BinlogPosition,
     protocol::quote_table,
     replication,
@@ -136,6 +136,10 @@ impl Source for MysqlSource {
             let mut server = self.connect().await?;
             Ok(history::start(&mut server, &self.settings, start).await?.to_position())
         })
+    }
+
+    fn state<'a>(&'a self, from: Option<&'a Position>) -> BoxFuture<'a, Result<SourceState>> {
+        Box::pin(async move { lag::state(&mut self.connect().await?, from).await })
     }
 
     fn tables<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Arc<TableSchema>>>> {

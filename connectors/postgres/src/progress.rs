@@ -42,6 +42,7 @@ pub(crate) struct OwnTables {
     claim: Arc<str>,
     step: Arc<str>,
     read_offsets: Arc<str>,
+    forget: Arc<str>,
     adopt: Arc<str>,
     is_adopted: Arc<str>,
     pub(crate) streams: StreamStatements,
@@ -59,6 +60,7 @@ impl OwnTables {
             claim: build(CLAIM),
             step: build(STEP),
             read_offsets: build(READ_OFFSETS),
+            forget: build(FORGET),
             adopt: build(ADOPT),
             is_adopted: build(IS_ADOPTED),
             streams: StreamStatements::new(&quoted),
@@ -168,11 +170,7 @@ impl OwnTables {
         log: &str,
         steps: &[ProgressStep],
     ) -> Result<Option<Error>> {
-        let mut arguments = PgArguments::default();
-        add(&mut arguments, log);
-        let sql = sqlx::AssertSqlSafe(Arc::clone(&self.read_offsets));
-        let rows = session.read(sql, arguments, "reading the progress").await?;
-        let found = read_all(&rows)?;
+        let found = self.read_offsets(session, log).await?;
         for step in steps {
             let partition = &step.from.partition;
             let Some(now) = found.iter().find(|progress| progress.partition == *partition) else {
@@ -187,6 +185,34 @@ impl OwnTables {
             }
         }
         Ok(None)
+    }
+
+    /// How far the log's partitions are applied, ordered; nothing where there are no tables of ours.
+    pub(crate) async fn read(&self, session: &mut Session, log: &str) -> Result<Vec<PartitionProgress>> {
+        if self.read_format(session).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut found = self.read_offsets(session, log).await?;
+        found.sort_by(|one, other| one.partition.cmp(&other.partition));
+        Ok(found)
+    }
+
+    /// Forgets how far the log's partitions are applied.
+    pub(crate) async fn forget(&self, session: &mut Session, log: &str) -> Result<()> {
+        if self.read_format(session).await?.is_none() {
+            return Ok(());
+        }
+        let mut arguments = PgArguments::default();
+        add(&mut arguments, log);
+        session.write(&self.forget, arguments, "forgetting the progress").await?;
+        Ok(())
+    }
+
+    async fn read_offsets(&self, session: &mut Session, log: &str) -> Result<Vec<PartitionProgress>> {
+        let mut arguments = PgArguments::default();
+        add(&mut arguments, log);
+        let sql = sqlx::AssertSqlSafe(Arc::clone(&self.read_offsets));
+        read_all(&session.read(sql, arguments, "reading the progress").await?)
     }
 
     /// Remembers a table as written by us.
@@ -328,6 +354,8 @@ RETURNING o.database, o."table", o.partition, o.next_offset, o.sequence, o.highe
 
 const READ_OFFSETS: &str = r#"
 SELECT database, "table", partition, next_offset, sequence, highest, owner FROM $schema.offsets WHERE log = $1"#;
+
+const FORGET: &str = "DELETE FROM $schema.offsets WHERE log = $1";
 
 /// The highest sequence is kept by the row itself: `greatest` ignores NULL.
 const STEP: &str = r#"

@@ -209,6 +209,21 @@ impl Sink for PostgresSink {
         })
     }
 
+    fn progress<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
+        Box::pin(async move {
+            let mut session = self.target.connect().await?;
+            self.target.own_tables.read(&mut session, log).await
+        })
+    }
+
+    fn forget<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let mut session = self.target.connect().await?;
+            self.target.own_tables.forget(&mut session, log).await?;
+            self.target.own_tables.forget_stream(&mut session, log).await
+        })
+    }
+
     fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {
         Box::pin(async move {
             let mut writer = Writer::new(Arc::clone(&self.target), log);

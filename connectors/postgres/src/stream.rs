@@ -21,13 +21,14 @@ pub(crate) struct StreamStatements {
     claim: Arc<str>,
     read: Arc<str>,
     save: Arc<str>,
+    forget: Arc<str>,
 }
 
 impl StreamStatements {
     /// Builds the statements for the schema, which is quoted.
     pub(crate) fn new(schema: &str) -> Self {
         let build = |sql: &str| -> Arc<str> { sql.replace("$schema", schema).into() };
-        Self { claim: build(CLAIM), read: build(READ), save: build(SAVE) }
+        Self { claim: build(CLAIM), read: build(READ), save: build(SAVE), forget: build(FORGET) }
     }
 }
 
@@ -52,6 +53,17 @@ impl OwnTables {
         let sql = AssertSqlSafe(Arc::clone(&self.streams.read));
         let rows = session.read(sql, arguments, "reading a stream's checkpoint").await?;
         rows.first().map(|row| read_stream(row, stream)).transpose()
+    }
+
+    /// Forgets the stream's checkpoint and fences its owner.
+    pub(crate) async fn forget_stream(&self, session: &mut Session, stream: &str) -> Result<()> {
+        if self.read_format(session).await?.is_none_or(|format| format < FIRST_FORMAT) {
+            return Ok(());
+        }
+        let mut arguments = PgArguments::default();
+        add(&mut arguments, stream);
+        session.write(&self.streams.forget, arguments, "forgetting a stream's checkpoint").await?;
+        Ok(())
     }
 
     /// Saves the next checkpoint, if everything is as it was; says whether it was. `shapes` are OIDs of tables and their stamps.
@@ -119,3 +131,8 @@ WHERE stream = $1 AND saves = $2 AND owner = $3
     SELECT FROM unnest($5::int8[], $6::int8[]) AS p (relation, stamp)
     WHERE p.stamp IS DISTINCT FROM (
       SELECT max(a.xmin::text::int8) FROM pg_catalog.pg_attribute a WHERE a.attrelid = p.relation::oid AND a.attnum > 0))";
+
+/// The row stays, so that the owner's number goes on rising.
+const FORGET: &str = "
+UPDATE $schema.streams SET checkpoint = NULL, saves = saves + 1, owner = owner + 1, updated_at = clock_timestamp()
+WHERE stream = $1";

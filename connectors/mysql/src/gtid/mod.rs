@@ -163,6 +163,11 @@ impl GtidSet {
         Self { origins }
     }
 
+    /// Number of transactions.
+    pub(crate) fn count(&self) -> u64 {
+        self.origins.values().flat_map(|intervals| &intervals.0).map(|(start, end)| end - start).sum()
+    }
+
     /// Adds the numbers `[start, end)` of an origin.
     fn add_interval(&mut self, origin: Origin, start: u64, end: u64) {
         self.origins.entry(origin).or_default().add(start, end);
@@ -218,6 +223,7 @@ mod tests {
             }
             let difference: Model = left_model.difference(&right_model).copied().collect();
             prop_assert_eq!(left.without(&right), set_of(&difference));
+            prop_assert_eq!(left.count(), left_model.len() as u64);
             prop_assert!(left.without(&left).is_empty());
         }
 

@@ -308,3 +308,38 @@ async fn a_position_of_a_newer_version_is_refused() {
     let error = db.follow_from(&from, &["t"]).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
 }
+
+/// Transactions are counted by GTIDs; bytes only where the position tells its place in a file that encloses it.
+#[tokio::test]
+async fn what_lies_behind_is_counted() {
+    let (_guard, mut db) = with_gtids("behind").await;
+    let source = db.source();
+    let start = source.state(None).await.unwrap();
+    assert!(start.server.starts_with("MySQL ") && start.end.as_str().starts_with("gtid:"), "{start:?}");
+    let behind = async |from: &Position| {
+        let state = source.state(Some(from)).await.unwrap();
+        (state.transactions_behind, state.bytes_behind)
+    };
+    assert_eq!(behind(&start.end).await, (Some(0), Some(0)));
+    for id in 0..5 {
+        db.run(&format!("INSERT INTO t VALUES ({}, REPEAT('x', 1000))", id + 1)).await;
+    }
+    let (transactions, bytes) = behind(&start.end).await;
+    assert_eq!(transactions, Some(5));
+    assert!(bytes.is_some_and(|bytes| (5_000..20_000).contains(&bytes)), "{bytes:?}");
+    let (set, place) = start.end.as_str().split_once('@').unwrap();
+    assert_eq!(behind(&Position::new(set)).await, (Some(5), None), "a set alone says nothing of bytes");
+    let file = Position::new(&format!("file:{place}"));
+    assert_eq!(behind(&file).await, (None, bytes), "a file says nothing of transactions");
+    // In the next file, bytes of both are counted; a place in it that the set does not reach is another server's.
+    db.run("FLUSH BINARY LOGS").await;
+    db.run("INSERT INTO t VALUES (9, 'x')").await;
+    let (transactions, more) = behind(&start.end).await;
+    assert!(transactions == Some(6) && more > bytes, "{more:?} after {bytes:?}");
+    let newest: Row = db.conn.query_first("SHOW BINARY LOG STATUS").await.unwrap().unwrap();
+    let newest: String = newest.get(0).unwrap();
+    assert_eq!(behind(&Position::new(&format!("{set}@{newest}:157"))).await, (Some(6), None));
+    db.run(&format!("PURGE BINARY LOGS TO '{newest}'")).await;
+    let lost = source.state(Some(&start.end)).await.unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::PositionLost, "{lost}");
+}

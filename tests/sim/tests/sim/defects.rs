@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tailrace_contract::{
     Applied, ApplyBatch, BoxFuture, Capabilities, ChangeStream, Checkpoint, Error, Log, LogPartition, LogReader,
-    LogStart, LogWriter, OpenedWriter, PartitionProgress, Position, Problem, ProgressStep, Result, Sink, SinkWriter,
-    Source, StartAt, StreamProgress, StreamStep, TableChanges, TableFilter, TableMapping, TargetState, TargetTable,
+    LogStart, LogWriter, OpenedWriter, PartitionEnds, PartitionProgress, Position, Problem, ProgressStep, Result, Sink,
+    SinkWriter, Source, SourceState, StartAt, StreamProgress, StreamStep, TableChanges, TableFilter, TableMapping,
+    TargetState, TargetTable,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
@@ -100,6 +101,18 @@ impl Log for BrokenLog {
         self.inner.tables()
     }
 
+    fn checkpoint(&self) -> BoxFuture<'_, Result<Option<Checkpoint>>> {
+        self.inner.checkpoint()
+    }
+
+    fn ends<'a>(&'a self, partitions: &'a [LogPartition]) -> BoxFuture<'a, Result<Vec<PartitionEnds>>> {
+        self.inner.ends(partitions)
+    }
+
+    fn forget_checkpoint(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.forget_checkpoint()
+    }
+
     fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>> {
         self.inner.open_reader(from)
     }
@@ -149,6 +162,10 @@ impl Source for BrokenSource {
 
     fn position<'a>(&'a self, start: &'a StartAt) -> BoxFuture<'a, Result<Position>> {
         self.inner.position(start)
+    }
+
+    fn state<'a>(&'a self, from: Option<&'a Position>) -> BoxFuture<'a, Result<SourceState>> {
+        self.inner.state(from)
     }
 
     fn tables<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Arc<TableSchema>>>> {
@@ -238,6 +255,14 @@ impl Sink for BrokenSink {
 
     fn stream_progress<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamProgress>>> {
         self.inner.stream_progress(stream)
+    }
+
+    fn progress<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
+        self.inner.progress(log)
+    }
+
+    fn forget<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.inner.forget(log)
     }
 
     fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {

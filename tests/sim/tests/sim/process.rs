@@ -11,9 +11,9 @@ use std::sync::{
 
 use tailrace_contract::{
     Applied, ApplyBatch, BatchEnd, BatchLimits, BoxFuture, Capabilities, ChangeStream, Checkpoint, ErrorKind, Log,
-    LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionProgress, Position, Problem,
-    ProgressStep, ReadProgress, Result, Sink, SinkWriter, Source, StartAt, StreamProgress, TableFilter, TableMapping,
-    TargetState, TargetTable,
+    LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionEnds, PartitionProgress, Position,
+    Problem, ProgressStep, ReadProgress, Result, Sink, SinkWriter, Source, SourceState, StartAt, StreamProgress,
+    TableFilter, TableMapping, TargetState, TargetTable,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 use tokio::sync::watch;
@@ -141,6 +141,10 @@ impl Source for Mortal<dyn Source> {
         Box::pin(self.process.call("source.position", self.inner.position(start)))
     }
 
+    fn state<'a>(&'a self, from: Option<&'a Position>) -> BoxFuture<'a, Result<SourceState>> {
+        Box::pin(self.process.call("source.state", self.inner.state(from)))
+    }
+
     fn tables<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Arc<TableSchema>>>> {
         Box::pin(self.process.call("source.tables", self.inner.tables(filter)))
     }
@@ -195,6 +199,18 @@ impl Log for Mortal<dyn Log> {
 
     fn tables(&self) -> BoxFuture<'_, Result<Vec<TableName>>> {
         Box::pin(self.process.call("log.tables", self.inner.tables()))
+    }
+
+    fn checkpoint(&self) -> BoxFuture<'_, Result<Option<Checkpoint>>> {
+        Box::pin(self.process.call("log.checkpoint", self.inner.checkpoint()))
+    }
+
+    fn ends<'a>(&'a self, partitions: &'a [LogPartition]) -> BoxFuture<'a, Result<Vec<PartitionEnds>>> {
+        Box::pin(self.process.call("log.ends", self.inner.ends(partitions)))
+    }
+
+    fn forget_checkpoint(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.process.call("log.forget_checkpoint", self.inner.forget_checkpoint()))
     }
 
     fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>> {
@@ -298,6 +314,14 @@ impl Sink for Mortal<dyn Sink> {
 
     fn stream_progress<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamProgress>>> {
         Box::pin(self.process.call("sink.stream_progress", self.inner.stream_progress(stream)))
+    }
+
+    fn progress<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
+        Box::pin(self.process.call("sink.progress", self.inner.progress(log)))
+    }
+
+    fn forget<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.process.call("sink.forget", self.inner.forget(log)))
     }
 
     fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>> {
