@@ -2,8 +2,9 @@
 //!
 //! Code map: `run` assembles one process from `config`, by `registry`, the only file that names connectors. `capture` moves
 //! changes from a source to the log, `apply` from the log to a target; they don't know each other; `embedded` joins their
-//! halves where there is no log. `mapping` says which table
-//! goes where, `preflight` what keeps a configuration from working. `control` serves health and metrics, `runtime` holds tasks, shutdown and retry, `telemetry` every metric.
+//! halves where there is no log. `mapping` says which table goes where, `preflight` what keeps a configuration from working,
+//! `status` how it is going, `tail` what passes, `reset` forgets. `control` serves health and metrics, `runtime` holds tasks,
+//! shutdown and retry, `telemetry` every metric.
 
 pub mod apply;
 pub mod capture;
@@ -18,4 +19,5 @@ pub mod preflight;
 pub mod registry;
 pub mod run;
 pub mod runtime;
+pub mod status;
 pub mod telemetry;

@@ -10,7 +10,9 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// All metrics of the process.
+use crate::runtime::Facts;
+
+/// All metrics of the process, and what it knows of itself beside numbers.
 pub struct Metrics {
     registry: Registry,
     /// Source to log.
@@ -19,6 +21,8 @@ pub struct Metrics {
     pub apply: ApplyMetrics,
     /// Errors by stage and kind.
     pub errors: Family<ErrorLabels, Counter>,
+    /// What is no number.
+    pub facts: Facts,
 }
 
 /// A floating-point gauge.
@@ -32,6 +36,15 @@ pub struct ErrorLabels {
     /// The error's kind.
     pub kind: &'static str,
 }
+
+/// Labels of what is known at times only: the metric is absent until it is set, and again after `clear`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NoLabels {}
+
+/// A gauge that may be unknown.
+pub type MaybeGauge = Family<NoLabels, Gauge>;
+/// A floating-point gauge that may be unknown.
+pub type MaybeFloatGauge = Family<NoLabels, FloatGauge>;
 
 /// Label of what is counted by table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -72,6 +85,12 @@ pub struct CaptureMetrics {
     pub in_flight_records: Gauge,
     /// How often capture connected again after a transient error.
     pub reconnects: Counter,
+    /// Transactions that the source has executed and the checkpoint does not cover.
+    pub behind_transactions: MaybeGauge,
+    /// Bytes of the source's log behind the checkpoint.
+    pub behind_bytes: MaybeGauge,
+    /// For how long the source has held something that the checkpoint does not cover.
+    pub behind_seconds: MaybeFloatGauge,
 }
 
 /// Metrics of apply.
@@ -109,6 +128,8 @@ pub struct ApplyMetrics {
     pub table_failed: Family<TableLabel, Gauge>,
     /// How often a worker connected again after a transient error.
     pub reconnects: Counter,
+    /// For how long the log has held something that is not applied; tables that have stopped don't count.
+    pub behind_seconds: MaybeFloatGauge,
 }
 
 /// A histogram of durations: 1 ms to 5 min.
@@ -170,7 +191,7 @@ impl Metrics {
         let start = FloatGauge::default();
         start.set(seconds_now());
         registry.register("start_time_seconds", "When the process started, in seconds since 1970", start);
-        Self { registry, capture, apply, errors }
+        Self { registry, capture, apply, errors, facts: Facts::default() }
     }
 
     /// The OpenMetrics text form.
@@ -180,8 +201,28 @@ impl Metrics {
         text
     }
 
+    /// The older text form of Prometheus, in which a counter's help and type bear the name of its sample.
+    pub fn classic_text(&self) -> String {
+        let open = self.text();
+        let counters: Vec<&str> =
+            open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+        let mut text = String::with_capacity(open.len());
+        for line in open.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
+            let comment = line.strip_prefix("# ").and_then(|line| line.split_once(' '));
+            match comment.and_then(|(word, rest)| Some((word, rest.split_once(' ')?))) {
+                Some((word, (name, rest))) if counters.contains(&name) => {
+                    text.push_str(&format!("# {word} {name}_total {rest}"));
+                }
+                Some(_) | None => text.push_str(line),
+            }
+            text.push('\n');
+        }
+        text
+    }
+
     /// Counts an error.
     pub fn count_error(&self, stage: &'static str, error: &tailrace_contract::Error) {
+        self.facts.note_error(stage, error);
         self.errors.get_or_create(&ErrorLabels { stage, kind: error.kind().name() }).inc();
     }
 }
@@ -202,6 +243,17 @@ impl CaptureMetrics {
         registry.register("last_commit_seconds", "When the log was last committed", self.last_commit_seconds.clone());
         registry.register("in_flight_records", "Records read and not yet committed", self.in_flight_records.clone());
         registry.register("reconnects", "Connections made again after a transient error", self.reconnects.clone());
+        registry.register(
+            "behind_transactions",
+            "Transactions of the source behind the checkpoint",
+            self.behind_transactions.clone(),
+        );
+        registry.register("behind_bytes", "Bytes of the source's log behind the checkpoint", self.behind_bytes.clone());
+        registry.register(
+            "behind_seconds",
+            "For how long the checkpoint has been behind the source",
+            self.behind_seconds.clone(),
+        );
     }
 }
 
@@ -227,6 +279,11 @@ impl ApplyMetrics {
         registry.register("behind", "Offsets between applied and the end", self.behind.clone());
         registry.register("table_failed", "1 for a table that has stopped", self.table_failed.clone());
         registry.register("reconnects", "Connections made again after a transient error", self.reconnects.clone());
+        registry.register(
+            "behind_seconds",
+            "For how long the target has been behind the log",
+            self.behind_seconds.clone(),
+        );
     }
 }
 

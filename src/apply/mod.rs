@@ -125,6 +125,7 @@ impl Apply {
         tracing::error!(%error, "the table stops; the others go on");
         self.health.set(PART, PartState::Degraded(error.to_string()));
         self.metrics.apply.table_failed.get_or_create(&TableLabel { table: table.to_string() }).set(1);
+        self.metrics.facts.note_failed(&table, &error);
         self.failed.add(table, error);
     }
 }

@@ -56,6 +56,7 @@ impl Apply {
         }
         let partitions = self.log.partitions(&tables).await?;
         let claimed = self.sink.claim(self.log.name(), &partitions).await?;
+        self.metrics.facts.note_claimed(&claimed);
         let deals = self.deal(&mappings, claimed)?;
         tracing::info!(
             tables = tables.len(),

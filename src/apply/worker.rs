@@ -259,6 +259,7 @@ impl Worker<'_> {
             stored.highest = stored.highest.max(step.sequence);
             let labels = partition_labels(&stored.partition.table, stored.partition.index);
             metrics.offset.get_or_create(&labels).set(step.next_offset);
+            self.apply.metrics.facts.note_applied(&stored.partition, step.next_offset);
         }
     }
 

@@ -51,6 +51,7 @@ impl Capture {
         };
         tracing::info!(position = %checkpoint.mark.position, transactions = checkpoint.mark.transactions,
             is_split = checkpoint.split.is_some(), "capture goes on from the log's checkpoint");
+        self.metrics.facts.note_committed(&checkpoint);
         let stream = self.source.open(&checkpoint, Arc::clone(&self.filter)).await?;
         Ok(Opened { writer, checkpoint, stream })
     }
@@ -235,6 +236,7 @@ impl WritingHalf<'_> {
         if state.records > 0 && state.newest_micros > 0 {
             metrics.source_lag_seconds.set((seconds_now() - state.newest_micros as f64 / 1e6).max(0.0));
         }
+        self.capture.metrics.facts.note_committed(&checkpoint);
         self.uncommitted = Uncommitted::new(checkpoint);
         self.backoff.reset();
         Ok(())

@@ -20,6 +20,10 @@ pub enum ExitCode {
     Corrupt = 5,
     /// Another process took over.
     Fenced = 6,
+    /// Of `status`: it goes on, but not wholly.
+    Degraded = 7,
+    /// Of `status`: a part is not running.
+    Down = 8,
     /// A panic. The runtime of the language sets this code.
     Bug = 101,
     /// A second signal.
@@ -28,7 +32,7 @@ pub enum ExitCode {
 
 impl ExitCode {
     /// All codes, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Done,
         Self::Refused,
         Self::Usage,
@@ -36,6 +40,8 @@ impl ExitCode {
         Self::TableFailed,
         Self::Corrupt,
         Self::Fenced,
+        Self::Degraded,
+        Self::Down,
         Self::Bug,
         Self::Killed,
     ];
@@ -57,6 +63,8 @@ impl ExitCode {
             Self::TableFailed => "a table has stopped; the others went on",
             Self::Corrupt => "corrupt bytes; nothing was applied from them",
             Self::Fenced => "another process took over: DO NOT RESTART, two would take turns for ever",
+            Self::Degraded => "of `status`: degraded; a part waits, a table has stopped, or a system does not answer",
+            Self::Down => "of `status`: down; capture or apply is not running, or has failed",
             Self::Bug => "a bug in Tailrace: it panicked, and the log names the place",
             Self::Killed => "ended at once by a second signal",
         }

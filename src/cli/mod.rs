@@ -3,6 +3,7 @@
 //! The one thing to know: standard output holds only what a command was asked for; everything else is the log, on standard
 //! error.
 
+mod clock;
 mod exit;
 mod findings;
 mod grants;
@@ -11,6 +12,7 @@ mod logging;
 mod output;
 mod shown;
 mod signals;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -23,11 +25,13 @@ use logging::{LogFormat, LogLevel};
 use tailrace_contract::{Error, Result};
 
 use crate::{
+    apply, capture,
     config::{Config, ConfigError, Stores},
     control::{ControlServer, Told},
-    preflight,
+    preflight, registry,
     run::{self, RunContext, TableStatements},
-    runtime::{Health, Shutdown, tasks},
+    runtime::{Health, PartState, Shutdown, tasks},
+    status::{About, Watch},
     telemetry::Metrics,
 };
 
@@ -99,22 +103,32 @@ enum Command {
     /// Follow the source's changes and write them to the log, until asked to stop
     ///
     /// Needs [source], [log] and [[table]]. A second capture with the same prefix takes over; the first ends with exit code 6.
-    /// Serves /healthz and /metrics on http.capture.
+    /// Serves /healthz, /readyz, /status and /metrics on http.capture.
     #[command(after_help = "Example:\n  tailrace capture --config /etc/tailrace/shop.toml --log-format json")]
     Capture,
 
     /// Write the log's changes to the target, until asked to stop
     ///
     /// Needs [source] (without its password), [log], [target] and [[table]]. Rows and progress are stored in one transaction of
-    /// the target. Serves /healthz and /metrics on http.apply.
+    /// the target. Serves /healthz, /readyz, /status and /metrics on http.apply.
     #[command(after_help = "Example:\n  tailrace apply --config /etc/tailrace/shop.toml --log-format json")]
     Apply(ApplyArguments),
 
     /// Capture and apply in one process
     ///
-    /// When one of them ends, the other is stopped too. Serves /healthz and /metrics on http.capture.
+    /// When one of them ends, the other is stopped too. Serves /healthz, /readyz, /status and /metrics on http.capture.
     #[command(after_help = "Example:\n  tailrace run --config /etc/tailrace/shop.toml")]
     Run(ApplyArguments),
+
+    /// Tell how it is going: position, lag, partitions, tables, what to do
+    ///
+    /// Asks the running processes (at http.capture and http.apply) and source, log and target themselves, so it works when
+    /// everything is down too: what does not answer says so, and the rest is shown. It changes nothing. Ends with 0 if
+    /// everything runs and answers, 7 if it is degraded, 8 if something is down. Needs [source], [log], [target] and [[table]].
+    #[command(
+        after_help = "Examples:\n  tailrace status --watch\n  tailrace status --format json | jq '.lag, .hints'\n  tailrace status > /dev/null || page somebody"
+    )]
+    Status(StatusArguments),
 
     /// Print the version
     Version,
@@ -134,6 +148,17 @@ enum ConfigCommand {
 #[derive(Debug, Args)]
 struct ShowArguments {
     /// Form of the output: as in the file, or JSON
+    #[arg(long, value_enum, default_value = "text")]
+    format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+struct StatusArguments {
+    /// Tell again every two seconds: a page on a terminal, else a line
+    #[arg(long)]
+    watch: bool,
+
+    /// Form of the output; JSON is one document, with --watch one a line
     #[arg(long, value_enum, default_value = "text")]
     format: OutputFormat,
 }
@@ -204,6 +229,15 @@ impl Daemon {
         }
     }
 
+    /// The parts that it runs.
+    fn parts(self) -> &'static [&'static str] {
+        match self {
+            Self::Capture => &[capture::PART],
+            Self::Apply { .. } => &[apply::PART],
+            Self::Run { .. } => &[capture::PART, apply::PART],
+        }
+    }
+
     fn allows_existing(self) -> bool {
         match self {
             Self::Capture => false,
@@ -244,6 +278,7 @@ fn execute(arguments: &Arguments) -> ExitCode {
         Command::Capture => daemon(arguments, Daemon::Capture),
         Command::Apply(options) => daemon(arguments, Daemon::Apply { allow_existing: options.allow_existing }),
         Command::Run(options) => daemon(arguments, Daemon::Run { allow_existing: options.allow_existing }),
+        Command::Status(options) => status(arguments, options),
         Command::Version => finish(print(&format!("tailrace {}\n", env!("CARGO_PKG_VERSION")))),
     }
 }
@@ -275,6 +310,17 @@ fn config_show(arguments: &Arguments, options: &ShowArguments) -> ExitCode {
     match Config::load_to_show(&arguments.config) {
         Ok(config) => finish(print(&shown::text(&config.shown(), options.format))),
         Err(error) => refuse_config(arguments.log_format, &error),
+    }
+}
+
+fn status(arguments: &Arguments, options: &StatusArguments) -> ExitCode {
+    let config = match Config::load(&arguments.config, Stores { source: true, log: true, target: true }) {
+        Ok(config) => config,
+        Err(error) => return refuse_config(arguments.log_format, &error),
+    };
+    match block_on(status::run(&config, &arguments.config, options)) {
+        Ok(code) => code,
+        Err(error) => finish(Err(error)),
     }
 }
 
@@ -313,8 +359,12 @@ async fn serve(daemon: Daemon, config: Config, context: RunContext) -> Result<()
         Daemon::Apply { .. } => (config.http.apply, "http.apply"),
     };
     let control = ControlServer::bind(address, key).await?;
-    tracing::info!(address = %control.address(), "serving /healthz and /metrics");
-    let told = Told { health: Arc::clone(&context.health), metrics: Arc::clone(&context.metrics) };
+    tracing::info!(address = %control.address(), "serving /healthz, /readyz, /status and /metrics");
+    // Who is asked before a part has begun must not hear that all is well.
+    daemon.parts().iter().for_each(|part| context.health.set(part, PartState::Starting));
+    let about = Arc::new(About::new(&config, daemon.name(), control.address().to_string()));
+    let watch = tasks::spawn("watch", watch(daemon, &config, &context, &about)?.run(context.shutdown.clone()));
+    let told = Told { health: Arc::clone(&context.health), metrics: Arc::clone(&context.metrics), about };
     let control = tasks::spawn("control", async move {
         if let Err(error) = control.serve(told).await {
             tracing::error!(%error, "no health and no metrics any more");
@@ -326,7 +376,17 @@ async fn serve(daemon: Daemon, config: Config, context: RunContext) -> Result<()
         Daemon::Run { .. } => Box::pin(run::run(config, context)).await,
     };
     control.abort();
+    watch.abort();
     ended
+}
+
+/// Looks from outside at what the daemon works on.
+fn watch(daemon: Daemon, config: &Config, context: &RunContext, about: &About) -> Result<Watch> {
+    let stores = daemon.stores();
+    let source = stores.source.then(|| registry::source(config.source.settings.clone())).transpose()?;
+    let has_target = stores.target && config.log.is_some();
+    let log = if has_target { Some(registry::log(config.log()?)?) } else { None };
+    Ok(Watch { source, log, metrics: Arc::clone(&context.metrics), looks: Arc::clone(&about.looks) })
 }
 
 fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {

@@ -4,10 +4,15 @@ use std::io::{self, Write as _};
 
 /// Writes what the command was asked for. A reader that went away (`| head`) is no failure.
 pub(super) fn print(text: &str) -> io::Result<()> {
+    print_to_reader(text).map(drop)
+}
+
+/// The same for what goes on: tells whether anybody still reads.
+pub(super) fn print_to_reader(text: &str) -> io::Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
     }
 }
 

@@ -115,6 +115,12 @@ impl Config {
             .map_err(|problems| ConfigError::Wrong { path: path.to_owned(), problems })
     }
 
+    /// The name under which the target keeps what is applied: the log's prefix.
+    #[must_use]
+    pub fn stream(&self) -> String {
+        self.log.as_ref().map_or_else(|| "tailrace".to_owned(), |log| log.prefix.clone())
+    }
+
     /// The log's settings, for a command whose [`Stores`] name it.
     pub fn log(&self) -> Result<LogSettings> {
         self.log.clone().ok_or_else(|| missing_section("log"))

@@ -1,4 +1,4 @@
-//! What the process tells over HTTP: `/healthz` and `/metrics`. Translation only: no logic and no decision stands here.
+//! What the process tells over HTTP: `/healthz`, `/readyz`, `/status` and `/metrics`. Translation only: no logic and no decision stands here.
 //!
 //! The one thing to know: it has no TLS and no login, so it listens on loopback addresses only, and refuses requests that a
 //! web page could have sent there by way of a browser (a foreign `Host` or `Origin`). Nothing can be changed through it.
@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     runtime::{Health, PartState},
+    status::About,
     telemetry::Metrics,
 };
 
@@ -35,6 +36,8 @@ pub struct Told {
     pub health: Arc<Health>,
     /// What was counted.
     pub metrics: Arc<Metrics>,
+    /// What the process is.
+    pub about: Arc<About>,
 }
 
 /// A bound address, not served yet.
@@ -68,8 +71,10 @@ impl ControlServer {
     pub async fn serve(self, told: Told) -> Result<()> {
         let router = Router::new()
             .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/status", get(status))
             .route("/metrics", get(metrics))
-            .fallback(async || (StatusCode::NOT_FOUND, "known here: /healthz, /metrics\n"))
+            .fallback(async || (StatusCode::NOT_FOUND, "known here: /healthz, /readyz, /status, /metrics\n"))
             .with_state(told)
             .layer(middleware::from_fn(refuse_foreign));
         let served = axum::serve(BoundedListener::new(self.listener), router).await;
@@ -106,49 +111,50 @@ struct PartDocument {
 /// 200 while every part runs, else 503 and why.
 async fn healthz(State(told): State<Told>) -> Response {
     let parts = told.health.parts();
-    let worst = parts.iter().max_by_key(|(_, state)| severity(state));
-    let (state, reason) = match worst {
-        Some((part, state)) => (state_name(state), reason_of(state).map(|reason| format!("{part}: {reason}"))),
-        None => (state_name(&PartState::Starting), None),
+    let (state, reason) = match told.health.worst() {
+        Some((part, state)) => (state.name(), state.reason().map(|reason| format!("{part}: {reason}"))),
+        None => (PartState::Starting.name(), None),
     };
     let status = if told.health.is_running() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let describe =
-        |state: &PartState| PartDocument { state: state_name(state), reason: reason_of(state).map(str::to_owned) };
+    let describe = |state: &PartState| PartDocument { state: state.name(), reason: state.reason().map(str::to_owned) };
     let parts = parts.iter().map(|(part, state)| (*part, describe(state))).collect();
     let document = HealthDocument { state, reason, parts };
     let text = serde_json::to_string(&document).expect("invariant: the document has only texts");
     respond(status, "application/json", text + "\n")
 }
 
-fn state_name(state: &PartState) -> &'static str {
-    match state {
-        PartState::Starting => "starting",
-        PartState::Running => "running",
-        PartState::Waiting(_) => "waiting",
-        PartState::Degraded(_) => "degraded",
-        PartState::Failed(_) => "failed",
+/// 200 once every part runs, else 503, and in one line what is waited for.
+async fn readyz(State(told): State<Told>) -> Response {
+    if told.health.is_running() {
+        return respond(StatusCode::OK, "text/plain; charset=utf-8", "ready\n".to_owned());
     }
+    let why = match told.health.worst() {
+        Some((part, state)) => match state.reason() {
+            Some(reason) => format!("{part} is {}: {}\n", state.name(), reason.replace('\n', " ")),
+            None => format!("{part} is {}\n", state.name()),
+        },
+        None => "nothing has been started yet\n".to_owned(),
+    };
+    respond(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", why)
 }
 
-fn reason_of(state: &PartState) -> Option<&str> {
-    match state {
-        PartState::Starting | PartState::Running => None,
-        PartState::Waiting(reason) | PartState::Degraded(reason) | PartState::Failed(reason) => Some(reason),
-    }
+/// What the process knows of itself.
+async fn status(State(told): State<Told>) -> Response {
+    let status = told.about.status(&told.health, &told.metrics);
+    let text = serde_json::to_string(&status).expect("invariant: the document has only texts and numbers");
+    respond(StatusCode::OK, "application/json", text + "\n")
 }
 
-fn severity(state: &PartState) -> u8 {
-    match state {
-        PartState::Running => 0,
-        PartState::Starting => 1,
-        PartState::Waiting(_) => 2,
-        PartState::Degraded(_) => 3,
-        PartState::Failed(_) => 4,
+/// In the form that is asked for: Prometheus asks for OpenMetrics, and whoever asks for nothing gets the older form, which
+/// every tool reads.
+async fn metrics(State(told): State<Told>, headers: HeaderMap) -> Response {
+    const OPEN: &str = "application/openmetrics-text";
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    if accepted.flat_map(|accept| accept.split(',')).any(|kind| kind.trim().starts_with(OPEN)) {
+        let text = told.metrics.text();
+        return respond(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text);
     }
-}
-
-async fn metrics(State(told): State<Told>) -> Response {
-    respond(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", told.metrics.text())
+    respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", told.metrics.classic_text())
 }
 
 fn respond(status: StatusCode, content_type: &'static str, text: String) -> Response {

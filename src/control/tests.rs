@@ -8,7 +8,11 @@ use tokio::{
 };
 
 use super::*;
-use crate::runtime::tasks;
+use crate::{
+    mapping::TableRules,
+    runtime::tasks,
+    status::{Answer, Overall, ask},
+};
 
 struct Served {
     told: Told,
@@ -23,7 +27,15 @@ impl Drop for Served {
 }
 
 async fn serve() -> Served {
-    let told = Told { health: Arc::new(Health::new()), metrics: Arc::new(Metrics::new()) };
+    let about = About {
+        stream: "shop".to_owned(),
+        command: "run",
+        address: "127.0.0.1:8700".to_owned(),
+        started_at: 1.0,
+        rules: TableRules::default(),
+        looks: Arc::default(),
+    };
+    let told = Told { health: Arc::new(Health::new()), metrics: Arc::new(Metrics::new()), about: Arc::new(about) };
     let server = ControlServer::bind("127.0.0.1:0".parse().unwrap(), "http.capture").await.unwrap();
     let address = server.address();
     assert_ne!(address.port(), 0);
@@ -31,7 +43,7 @@ async fn serve() -> Served {
 }
 
 /// Sends the text and returns all that comes back.
-async fn ask(address: SocketAddr, request: &str) -> String {
+async fn ask_plain(address: SocketAddr, request: &str) -> String {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -44,7 +56,7 @@ async fn ask(address: SocketAddr, request: &str) -> String {
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {
-    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
+    ask_plain(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
 }
 
 #[tokio::test]
@@ -82,10 +94,62 @@ async fn health_tells_the_worst_part() {
 }
 
 #[tokio::test]
-async fn metrics_are_open_metrics() {
+async fn ready_is_only_who_runs_wholly() {
+    let served = serve().await;
+    let check = async |status: &str, body: &str| {
+        let answer = get(served.address, "/readyz").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")) && answer.ends_with(body), "{answer}");
+    };
+    check("503 Service Unavailable", "\r\n\r\nnothing has been started yet\n").await;
+    let health = &served.told.health;
+    health.set("capture", PartState::Starting);
+    check("503 Service Unavailable", "\r\n\r\ncapture is starting\n").await;
+    health.set("capture", PartState::Running);
+    check("200 OK", "\r\n\r\nready\n").await;
+    health.set("apply", PartState::Waiting("connection\nrefused".into()));
+    check("503 Service Unavailable", "\r\n\r\napply is waiting: connection refused\n").await;
+}
+
+#[tokio::test]
+async fn a_status_comes_back_as_it_was_told() {
+    let served = serve().await;
+    let told = async || match ask(served.address).await {
+        Answer::Told(status) => *status,
+        other => panic!("{other:?}"),
+    };
+    let begun = told().await;
+    assert_eq!((begun.state, begun.stream.as_str()), (Overall::Degraded, "shop"));
+    served.told.health.set("capture", PartState::Running);
+    served.told.metrics.count_error("capture", &Error::transient("connection refused"));
+    let running = told().await;
+    assert_eq!(running.state, Overall::Running);
+    let [capture, apply] = [running.capture, running.apply].map(Option::unwrap);
+    assert_eq!(capture.last_error.unwrap().text, "connection refused");
+    assert_eq!(apply.last_error, None, "another stage's error is not its own");
+    served.told.health.set("apply", PartState::Failed("fenced".into()));
+    assert_eq!(told().await.state, Overall::Down);
+}
+
+#[tokio::test]
+async fn who_asks_for_nothing_gets_metrics_in_the_form_that_every_tool_reads() {
     let served = serve().await;
     served.told.metrics.capture.records.inc_by(3);
     let answer = get(served.address, "/metrics").await;
+    assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
+    for lines in ["# TYPE tailrace_capture_records_total counter\ntailrace_capture_records_total 3\n"] {
+        assert!(answer.contains(lines), "{answer}");
+    }
+    assert!(!answer.contains("# EOF") && !answer.contains("# UNIT"), "{answer}");
+}
+
+#[tokio::test]
+async fn metrics_are_open_metrics() {
+    let served = serve().await;
+    served.told.metrics.capture.records.inc_by(3);
+    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let host = served.address;
+    let answer =
+        ask_plain(host, &format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n{accept}Connection: close\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(
         answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"),
@@ -101,7 +165,7 @@ async fn only_local_reading_requests_are_answered() {
     let address = served.address;
     served.told.health.set("capture", PartState::Running);
     let check = async |line: &str, headers: &str, status: u16| {
-        let answer = ask(address, &format!("{line} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n")).await;
+        let answer = ask_plain(address, &format!("{line} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n")).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {headers:?} gave:\n{answer}");
     };
     let host = format!("Host: {address}\r\n");

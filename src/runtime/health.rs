@@ -20,6 +20,39 @@ pub enum PartState {
     Failed(String),
 }
 
+impl PartState {
+    /// The state in a word.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Waiting(_) => "waiting",
+            Self::Degraded(_) => "degraded",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// What it waits for, or what went wrong.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Starting | Self::Running => None,
+            Self::Waiting(reason) | Self::Degraded(reason) | Self::Failed(reason) => Some(reason),
+        }
+    }
+
+    fn severity(&self) -> u8 {
+        match self {
+            Self::Running => 0,
+            Self::Starting => 1,
+            Self::Waiting(_) => 2,
+            Self::Degraded(_) => 3,
+            Self::Failed(_) => 4,
+        }
+    }
+}
+
 /// The states of all parts.
 #[derive(Debug, Default)]
 pub struct Health {
@@ -43,6 +76,12 @@ impl Health {
     pub fn parts(&self) -> Vec<(&'static str, PartState)> {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.iter().map(|(part, state)| (*part, state.clone())).collect()
+    }
+
+    /// The part that is worst off, and how it is doing; none if there is no part yet.
+    #[must_use]
+    pub fn worst(&self) -> Option<(&'static str, PartState)> {
+        self.parts().into_iter().max_by_key(|(_, state)| state.severity())
     }
 
     /// Whether every part runs.

@@ -20,3 +20,4 @@ mod restarts;
 mod rewind;
 mod secrets;
 mod signals;
+mod status;

@@ -1,0 +1,82 @@
+//! What a running process knows of its own work: set by its parts, read by the status page. No part reads it to decide.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use tailrace_contract::{Checkpoint, Error, LogPartition, PartitionProgress};
+use tailrace_row::TableName;
+
+/// The last error of a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastError {
+    /// When it came, in seconds since 1970.
+    pub at: f64,
+    /// Its kind's name.
+    pub kind: &'static str,
+    /// What was said of it; never a row value.
+    pub text: String,
+}
+
+/// Facts as of now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Known {
+    /// The checkpoint that was committed last, or that capture went on from.
+    pub committed: Option<Checkpoint>,
+    /// The next offset to apply by partition; none where nothing was ever applied.
+    pub applied: BTreeMap<LogPartition, Option<i64>>,
+    /// Tables that have stopped, and why.
+    pub failed: BTreeMap<TableName, String>,
+    /// The last error by stage.
+    pub errors: BTreeMap<&'static str, LastError>,
+}
+
+/// The facts of one process.
+#[derive(Debug, Default)]
+pub struct Facts {
+    known: Mutex<Known>,
+}
+
+impl Facts {
+    /// A copy of all.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        self.lock().clone()
+    }
+
+    /// The checkpoint is durable.
+    pub fn note_committed(&self, checkpoint: &Checkpoint) {
+        self.lock().committed = Some(checkpoint.clone());
+    }
+
+    /// These partitions, and no others, are applied by this process from now on.
+    pub fn note_claimed(&self, claimed: &[PartitionProgress]) {
+        let applied = claimed.iter().map(|progress| (progress.partition.clone(), progress.next_offset));
+        self.lock().applied = applied.collect();
+    }
+
+    /// The partition is applied up to the offset. One that is not ours any more is left out.
+    pub fn note_applied(&self, partition: &LogPartition, next_offset: i64) {
+        if let Some(known) = self.lock().applied.get_mut(partition) {
+            *known = Some(next_offset);
+        }
+    }
+
+    /// The table has stopped.
+    pub fn note_failed(&self, table: &TableName, error: &Error) {
+        self.lock().failed.insert(table.clone(), error.to_string());
+    }
+
+    /// A stage met an error.
+    pub fn note_error(&self, stage: &'static str, error: &Error) {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let last = LastError { at, kind: error.kind().name(), text: error.to_string() };
+        self.lock().errors.insert(stage, last);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
