@@ -10,9 +10,11 @@ mod grants;
 mod init;
 mod logging;
 mod output;
+mod reset;
 mod shown;
 mod signals;
 mod status;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -25,12 +27,11 @@ use logging::{LogFormat, LogLevel};
 use tailrace_contract::{Error, Result};
 
 use crate::{
-    apply, capture,
     config::{Config, ConfigError, Stores},
     control::{ControlServer, Told},
     preflight, registry,
     run::{self, RunContext, TableStatements},
-    runtime::{Health, PartState, Shutdown, tasks},
+    runtime::{Health, Shutdown, tasks},
     status::{About, Watch},
     telemetry::Metrics,
 };
@@ -130,6 +131,25 @@ enum Command {
     )]
     Status(StatusArguments),
 
+    /// Show changes as they pass, decoded
+    ///
+    /// Reads the log as apply does, or without [log] the source; nothing is stored, and nobody is disturbed. Values are shown
+    /// only with --values: they are your customers' data. Needs [log] and [[table]], or without [log] the source.
+    #[command(
+        after_help = "Examples:\n  tailrace tail --table shop.orders\n  tailrace tail --table shop.orders --values --from earliest --limit 10\n  tailrace tail --table shop.orders --partition 3 --from 4711 --format json"
+    )]
+    Tail(TailArguments),
+
+    /// Forget where capture, or apply, stands, so that the next one begins anew
+    ///
+    /// Tells what it will forget and what follows from it, and does it only once the stream's name was typed. Refuses while the
+    /// process that works on it is seen running. Rows of the target and records of the log stay as they are. Needs [log] for
+    /// capture, [log] and [target] for apply, everything for all.
+    #[command(
+        after_help = "Examples:\n  tailrace reset capture\n  tailrace reset all --confirm shop\n\nThe README tells how to start anew."
+    )]
+    Reset(ResetArguments),
+
     /// Print the version
     Version,
 }
@@ -148,6 +168,54 @@ enum ConfigCommand {
 #[derive(Debug, Args)]
 struct ShowArguments {
     /// Form of the output: as in the file, or JSON
+    #[arg(long, value_enum, default_value = "text")]
+    format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+struct ResetArguments {
+    /// What to forget
+    #[arg(value_enum)]
+    what: ResetWhat,
+
+    /// The stream's name (the log's prefix, or source.name), for scripts; else it is asked for
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ResetWhat {
+    /// Capture's checkpoint in the log: the next capture begins at source.start
+    Capture,
+    /// Apply's offsets in the target: the next apply applies the log from its beginning
+    Apply,
+    /// Both; without [log] the checkpoint in the target
+    All,
+}
+
+#[derive(Debug, Args)]
+struct TailArguments {
+    /// The source's table, as in shop.orders
+    #[arg(long, value_name = "DATABASE.TABLE")]
+    table: String,
+
+    /// Show values too, as exact SQL literals
+    #[arg(long)]
+    values: bool,
+
+    /// Where to begin: now, earliest, or an offset together with --partition
+    #[arg(long, value_name = "PLACE", default_value = "now")]
+    from: String,
+
+    /// Only this partition of the log
+    #[arg(long, value_name = "NUMBER")]
+    partition: Option<u32>,
+
+    /// End after so many changes
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<u64>,
+
+    /// Form of the output; JSON is one object a line
     #[arg(long, value_enum, default_value = "text")]
     format: OutputFormat,
 }
@@ -229,15 +297,6 @@ impl Daemon {
         }
     }
 
-    /// The parts that it runs.
-    fn parts(self) -> &'static [&'static str] {
-        match self {
-            Self::Capture => &[capture::PART],
-            Self::Apply { .. } => &[apply::PART],
-            Self::Run { .. } => &[capture::PART, apply::PART],
-        }
-    }
-
     fn allows_existing(self) -> bool {
         match self {
             Self::Capture => false,
@@ -279,6 +338,8 @@ fn execute(arguments: &Arguments) -> ExitCode {
         Command::Apply(options) => daemon(arguments, Daemon::Apply { allow_existing: options.allow_existing }),
         Command::Run(options) => daemon(arguments, Daemon::Run { allow_existing: options.allow_existing }),
         Command::Status(options) => status(arguments, options),
+        Command::Tail(options) => tail(arguments, options),
+        Command::Reset(options) => reset(arguments, options),
         Command::Version => finish(print(&format!("tailrace {}\n", env!("CARGO_PKG_VERSION")))),
     }
 }
@@ -324,6 +385,31 @@ fn status(arguments: &Arguments, options: &StatusArguments) -> ExitCode {
     }
 }
 
+fn reset(arguments: &Arguments, options: &ResetArguments) -> ExitCode {
+    let stores = match options.what {
+        ResetWhat::Capture => Stores { source: false, log: true, target: false },
+        ResetWhat::Apply => Stores { source: false, log: true, target: true },
+        ResetWhat::All => Stores { source: true, log: true, target: true },
+    };
+    let config = match Config::load(&arguments.config, stores) {
+        Ok(config) => config,
+        Err(error) => return refuse_config(arguments.log_format, &error),
+    };
+    finish(block_on(reset::run(&config, options)))
+}
+
+fn tail(arguments: &Arguments, options: &TailArguments) -> ExitCode {
+    let load = |stores| Config::load(&arguments.config, stores);
+    // Which of the two is read, and whose secrets are needed, the configuration itself says.
+    let config = load(Stores { source: false, log: false, target: false })
+        .and_then(|config| load(Stores { source: config.log.is_none(), log: config.log.is_some(), target: false }));
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => return refuse_config(arguments.log_format, &error),
+    };
+    finish(block_on(tail::run(&config, options)))
+}
+
 fn schema(arguments: &Arguments, options: &SchemaArguments) -> ExitCode {
     let config = match Config::load(&arguments.config, Stores { source: true, log: false, target: true }) {
         Ok(config) => config,
@@ -360,8 +446,6 @@ async fn serve(daemon: Daemon, config: Config, context: RunContext) -> Result<()
     };
     let control = ControlServer::bind(address, key).await?;
     tracing::info!(address = %control.address(), "serving /healthz, /readyz, /status and /metrics");
-    // Who is asked before a part has begun must not hear that all is well.
-    daemon.parts().iter().for_each(|part| context.health.set(part, PartState::Starting));
     let about = Arc::new(About::new(&config, daemon.name(), control.address().to_string()));
     let watch = tasks::spawn("watch", watch(daemon, &config, &context, &about)?.run(context.shutdown.clone()));
     let told = Told { health: Arc::clone(&context.health), metrics: Arc::clone(&context.metrics), about };

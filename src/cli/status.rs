@@ -56,16 +56,14 @@ fn text(status: &Status, options: &StatusArguments) -> String {
 
 /// One line a refresh, for a file.
 fn line(status: &Status) -> String {
-    let state = |process: &Option<ProcessStatus>| process.as_ref().map_or("unknown", |process| process.state.name());
-    format!(
-        "{} {}: capture {}, apply {}, behind the source {}, behind the log {}\n",
-        seconds_text(status.at),
-        status.state.name(),
-        state(&status.capture),
-        state(&status.apply),
-        source_lag(status),
-        apply_lag(status),
-    )
+    let states: Vec<String> =
+        processes(status).map(|(name, process)| format!("{name} {}", process.state.name())).collect();
+    let (at, state) = (seconds_text(status.at), status.state.name());
+    let mut line = format!("{at} {state}: {}, behind the source {}", states.join(", "), source_lag(status));
+    if status.embedded.is_none() {
+        line.push_str(&format!(", behind the log {}", apply_lag(status)));
+    }
+    line + "\n"
 }
 
 /// The whole, for a person.
@@ -75,9 +73,7 @@ fn page(status: &Status) -> String {
         writeln!(page, "{name:<10} {}", shown(value)).expect("invariant: writing to a String can't fail");
     };
     row("stream", &format!("{}: {}", status.stream, status.state.name()));
-    for (name, process) in [("capture", &status.capture), ("apply", &status.apply)] {
-        process.iter().for_each(|process| row(name, &process_text(process)));
-    }
+    processes(status).for_each(|(name, process)| row(name, &process_text(process)));
     for (name, system) in [("source", &status.source), ("log", &status.log), ("target", &status.target)] {
         system.iter().for_each(|system| row(name, &system_text(system)));
     }
@@ -90,11 +86,13 @@ fn page(status: &Status) -> String {
         }
         None => row("position", "not known"),
     }
-    row("lag", &format!("capture behind the source: {}", source_lag(status)));
-    row("", &format!("apply behind the log: {}", apply_lag(status)));
+    row("lag", &format!("behind the source: {}", source_lag(status)));
+    if status.embedded.is_none() {
+        row("", &format!("apply behind the log: {}", apply_lag(status)));
+    }
     page.push_str(&tables(status));
     page.push_str(&partitions(&status.partitions));
-    for process in [&status.capture, &status.apply].into_iter().flatten() {
+    for (_, process) in processes(status) {
         if let Some(error) = &process.last_error {
             let (at, stage, text) = (seconds_text(error.at), &error.stage, shown(&error.text));
             page.push_str(&format!("\nlast error of {stage} ({}), {at}:\n  {text}\n", error.kind));
@@ -104,6 +102,11 @@ fn page(status: &Status) -> String {
         page.push_str(&format!("\nhint: {}\n", shown(hint)));
     }
     page
+}
+
+fn processes(status: &Status) -> impl Iterator<Item = (&'static str, &ProcessStatus)> {
+    let all = [("embedded", &status.embedded), ("capture", &status.capture), ("apply", &status.apply)];
+    all.into_iter().filter_map(|(name, process)| Some((name, process.as_ref()?)))
 }
 
 /// Names and errors are somebody else's: none may move the cursor.

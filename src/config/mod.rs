@@ -115,10 +115,10 @@ impl Config {
             .map_err(|problems| ConfigError::Wrong { path: path.to_owned(), problems })
     }
 
-    /// The name under which the target keeps what is applied: the log's prefix.
+    /// The name under which the target keeps what is applied: the log's prefix, or that of the stream.
     #[must_use]
     pub fn stream(&self) -> String {
-        self.log.as_ref().map_or_else(|| "tailrace".to_owned(), |log| log.prefix.clone())
+        self.log.as_ref().map_or_else(|| self.source.name.clone(), |log| log.prefix.clone())
     }
 
     /// The log's settings, for a command whose [`Stores`] name it.

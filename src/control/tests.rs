@@ -32,6 +32,7 @@ async fn serve() -> Served {
         command: "run",
         address: "127.0.0.1:8700".to_owned(),
         started_at: 1.0,
+        is_embedded: false,
         rules: TableRules::default(),
         looks: Arc::default(),
     };

@@ -73,6 +73,7 @@ impl Embedded {
         };
         tracing::info!(position = %checkpoint.mark.position, transactions = checkpoint.mark.transactions,
             is_split = checkpoint.split.is_some(), stream = self.stream, "going on from the target's checkpoint");
+        self.metrics.facts.note_committed(&checkpoint);
         let stream = self.source.open(&checkpoint, Arc::clone(&self.filter)).await?;
         Ok(Opened { tables, saved, checkpoint, writer, stream })
     }
@@ -246,6 +247,7 @@ impl WritingHalf<'_> {
         let capture = &self.embedded.metrics.capture;
         capture.last_commit_seconds.set(seconds_now());
         capture.transactions.set(i64::try_from(checkpoint.mark.transactions).unwrap_or(i64::MAX));
+        self.embedded.metrics.facts.note_committed(&checkpoint);
         self.checkpoint = checkpoint;
         self.saved_at = Instant::now();
     }

@@ -37,10 +37,13 @@ pub struct Status {
     pub stream: String,
     /// When this was told, in seconds since 1970.
     pub at: f64,
-    /// What runs capture; absent in what an apply tells of itself.
+    /// What runs capture; absent in what an apply tells of itself, and where there is no log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture: Option<ProcessStatus>,
-    /// What runs apply; absent in what a capture tells of itself.
+    /// What runs both in one, where there is no log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<ProcessStatus>,
+    /// What runs apply; absent in what a capture tells of itself, and where there is no log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apply: Option<ProcessStatus>,
     /// The database whose changes are followed; absent if it was not asked.

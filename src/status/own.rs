@@ -26,6 +26,8 @@ pub struct About {
     pub address: String,
     /// When it was started, in seconds since 1970.
     pub started_at: f64,
+    /// Whether it moves changes without a log.
+    pub is_embedded: bool,
     /// Which table goes where.
     pub rules: TableRules,
     /// What was seen from outside.
@@ -38,6 +40,7 @@ impl About {
     pub fn new(config: &Config, command: &'static str, address: String) -> Self {
         Self {
             stream: config.stream(),
+            is_embedded: config.log.is_none(),
             command,
             address,
             started_at: seconds_now(),
@@ -51,12 +54,13 @@ impl About {
     pub fn status(&self, health: &Health, metrics: &Metrics) -> Status {
         let known = metrics.facts.known();
         let seen = self.looks.seen();
-        let has = |command| self.command == command || self.command == "run";
+        let has = |command| self.command == command || self.command == "run" && !self.is_embedded;
         let process = |part: &str, rate| self.process(part, health, &known, rate);
+        let embedded = self.is_embedded.then(|| process(crate::embedded::PART, seen.apply_rate));
         let capture = has("capture").then(|| process(crate::capture::PART, seen.capture_rate));
         let apply = has("apply").then(|| process(crate::apply::PART, seen.apply_rate));
         let partitions = partitions(&known, &seen);
-        let worst = [&capture, &apply].into_iter().flatten().map(|process| process.state).max();
+        let worst = [&embedded, &capture, &apply].into_iter().flatten().map(|process| process.state).max();
         Status {
             state: overall(worst.unwrap_or(ProcessState::Starting)),
             stream: self.stream.clone(),
@@ -69,6 +73,7 @@ impl About {
             tables: self.tables(&known),
             partitions,
             hints: Vec::new(),
+            embedded,
             capture,
             apply,
         }

@@ -217,12 +217,19 @@ impl Found {
         let apply = process(&self.told.apply, http.apply, |status| status.apply.as_ref());
         let apply =
             if apply.state == ProcessState::Down && runs_both.state != ProcessState::Down { runs_both } else { apply };
+        let embedded = process(&self.told.capture, http.capture, |status| status.embedded.as_ref());
+        let (embedded, capture, apply) = match survey.log {
+            Some(_) => (None, Some(capture), Some(apply)),
+            None => (Some(embedded), None, None),
+        };
+        let worst = [&embedded, &capture, &apply].into_iter().flatten().map(|process| process.state).max();
         let partitions = self.partitions();
         let mut status = Status {
-            state: overall(capture.state.max(apply.state)),
+            state: overall(worst.unwrap_or(ProcessState::Down)),
             at: seconds_now(),
-            capture: Some(capture),
-            apply: Some(apply),
+            embedded,
+            capture,
+            apply,
             source: Some(match &self.source {
                 Ok((state, wrong)) => answering(Some(state.server.clone()), wrong.clone()),
                 Err(error) => away(error),
@@ -375,13 +382,10 @@ fn hints(status: &Status, survey: &Survey) -> Vec<String> {
     let is_down =
         |process: &Option<ProcessStatus>| process.as_ref().is_some_and(|process| process.state == ProcessState::Down);
     let file = survey.file.display();
-    let (capture_down, apply_down) = (is_down(&status.capture), is_down(&status.apply));
-    if survey.log.is_none() && (capture_down || apply_down) {
-        hints.push(format!("nothing is running: start `tailrace run --config {file}`"));
-    } else {
-        for (part, _) in [("capture", capture_down), ("apply", apply_down)].into_iter().filter(|(_, down)| *down) {
-            hints.push(format!("{part} is not running: start `tailrace {part} --config {file}`"));
-        }
+    let (run_down, capture_down) = (is_down(&status.embedded), is_down(&status.capture));
+    let down = [("run", run_down), ("capture", capture_down), ("apply", is_down(&status.apply))];
+    for (part, _) in down.into_iter().filter(|(_, is_down)| *is_down) {
+        hints.push(format!("{part} is not running: start `tailrace {part} --config {file}`"));
     }
     for (name, system) in [("source", &status.source), ("log", &status.log), ("target", &status.target)] {
         match system {
@@ -393,8 +397,8 @@ fn hints(status: &Status, survey: &Survey) -> Vec<String> {
         }
     }
     let has_asked_for_checkpoint = status.log.as_ref().or(status.target.as_ref()).is_some_and(|log| log.answers);
-    if capture_down && has_asked_for_checkpoint && status.position.is_none() {
-        hints.push("there is no checkpoint: capture will begin at source.start".to_owned());
+    if (run_down || capture_down) && has_asked_for_checkpoint && status.position.is_none() {
+        hints.push("there is no checkpoint: the next start begins at source.start".to_owned());
     }
     hints.extend(status.partitions.iter().filter(|partition| is_lost(partition)).map(lost));
     hints.extend(status.tables.iter().filter_map(|table| table_hint(table, &file.to_string())));

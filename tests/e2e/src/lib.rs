@@ -5,9 +5,11 @@
 //! binary with its fault points first; one alone with `cargo x test -p e2e NAME`.
 #![cfg(test)]
 
+mod alerts;
 mod bad_input;
 mod begin;
 mod check;
+mod dist;
 mod embedded;
 mod every_type;
 mod fencing;
@@ -21,3 +23,4 @@ mod rewind;
 mod secrets;
 mod signals;
 mod status;
+mod tail_and_reset;

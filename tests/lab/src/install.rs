@@ -5,7 +5,7 @@
 //! download is never taken for a finished one: folders get their names when they are complete.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -101,6 +101,42 @@ pub fn postgres() -> Result<()> {
         "PostgreSQL's server (Debian also makes its own cluster on 5432; the laboratory does not use it)",
         &["postgresql"],
     )
+}
+
+/// The folder of Prometheus's programs, unpacked from Debian's package without installing it.
+pub fn prometheus() -> Result<PathBuf> {
+    let home = Home::find()?;
+    let folder = home.install("prometheus");
+    let programs = folder.join("usr/bin");
+    if folder.exists() {
+        return Ok(programs);
+    }
+    let _lock = home.lock("install-prometheus")?;
+    if folder.exists() {
+        return Ok(programs);
+    }
+    if !has_program("apt-get") || !has_program("dpkg-deb") {
+        bail!(
+            "the tests of metrics and alerts unpack Debian's package prometheus, and this machine has no apt-get or dpkg-deb"
+        );
+    }
+    let begun = home.install("prometheus.begun");
+    remove_folder(&begun)?;
+    fs::create_dir_all(&begun).with_context(|| format!("creating {}", begun.display()))?;
+    let download = ["apt-get", "download", "-qq", "prometheus"].map(str::to_owned);
+    let why = "Prometheus's server and promtool, into a folder of their own (20 MB)";
+    if run(why, &download, Some(&begun)).is_err() {
+        // The lists of packages may be old, or missing.
+        let _lock = home.lock("apt")?;
+        run(why, &["apt-get", "update", "-qq"].map(str::to_owned), None)?;
+        run(why, &download, Some(&begun))?;
+    }
+    let mut found = fs::read_dir(&begun).with_context(|| format!("reading {}", begun.display()))?.flatten();
+    let package = found.next().context("apt-get downloaded no package")?.path();
+    let unpack = ["dpkg-deb", "-x", &package.display().to_string(), &begun.display().to_string()].map(str::to_owned);
+    run("unpacking it", &unpack, None)?;
+    fs::rename(&begun, &folder).with_context(|| format!("renaming {}", begun.display()))?;
+    Ok(programs)
 }
 
 /// Compiler, make and libraries for the build.

@@ -21,6 +21,8 @@ pub mod demo;
 #[cfg(feature = "drivers")]
 pub mod oracle;
 #[cfg(feature = "drivers")]
+pub mod prometheus;
+#[cfg(feature = "drivers")]
 pub mod proxy;
 #[cfg(feature = "drivers")]
 pub mod writer;

@@ -146,7 +146,12 @@ impl Tailrace {
 
     /// `/metrics`.
     pub fn metrics(&self) -> Result<Metrics> {
-        Ok(Metrics::parse(&http::get(self.port()?, "/metrics", ANSWER_LIMIT)?.body))
+        Ok(Metrics::parse(&self.metrics_text()?))
+    }
+
+    /// The text of `/metrics`.
+    pub fn metrics_text(&self) -> Result<String> {
+        Ok(http::get(self.port()?, "/metrics", ANSWER_LIMIT)?.body)
     }
 
     /// SIGKILL; returns when the process is gone.
