@@ -297,6 +297,41 @@ pub fn seconds_now() -> f64 {
 mod tests {
     use super::*;
 
+    /// Each metric stands in docs/metrics.md with its type, and nothing else does.
+    #[test]
+    fn the_manual_lists_every_metric() {
+        let metrics = Metrics::new();
+        let partition = PartitionLabels { table: "shop.orders".to_owned(), partition: 0 };
+        metrics.count_error("apply", &tailrace_contract::Error::transient("connection reset"));
+        metrics.capture.behind_transactions.get_or_create(&NoLabels {}).set(1);
+        metrics.capture.behind_bytes.get_or_create(&NoLabels {}).set(1);
+        metrics.capture.behind_seconds.get_or_create(&NoLabels {}).set(1.0);
+        metrics.apply.behind_seconds.get_or_create(&NoLabels {}).set(1.0);
+        metrics.apply.offset.get_or_create(&partition).set(1);
+        metrics.apply.behind.get_or_create(&partition).set(1);
+        metrics.apply.table_failed.get_or_create(&TableLabel { table: "shop.orders".to_owned() }).set(1);
+        let text = metrics.classic_text();
+        let mut told: Vec<(&str, &str)> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+        let rows = include_str!("../docs/metrics.md").lines().filter_map(|line| {
+            let ["", name, kind, _, meaning, ""] = line.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+                return None;
+            };
+            assert!(!meaning.is_empty(), "{name}");
+            Some((name.strip_prefix('`')?.strip_suffix('`')?, kind))
+        });
+        let mut listed: Vec<(&str, &str)> = rows.collect();
+        told.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(told, listed);
+        // A family without a sample has no line in the text: one that the test does not touch shows here.
+        let source = include_str!("telemetry.rs");
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        let registered =
+            code.matches("registry.register(").count() + code.matches("registry.register_with_unit(").count();
+        assert_eq!(registered, listed.len());
+    }
+
     #[test]
     fn text_names_what_was_counted() {
         let metrics = Metrics::new();

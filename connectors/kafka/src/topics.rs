@@ -39,7 +39,7 @@ use crate::{
 /// Kafka's longest name.
 const NAME_BYTES_MAX: usize = 249;
 /// How long a person waits gladly.
-const SOON: std::time::Duration = std::time::Duration::from_secs(8);
+const SOON: std::time::Duration = std::time::Duration::from_secs(5);
 /// How often a topic that was just made is looked for.
 const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
 

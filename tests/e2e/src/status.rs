@@ -45,6 +45,46 @@ fn status_is_right_whatever_is_down() -> Result<()> {
     systems.iter().try_for_each(Server::remove)
 }
 
+/// Without a log one process does both, and the target holds the checkpoint.
+#[test]
+fn status_and_reset_know_the_embedded_form() -> Result<()> {
+    let scene = Scene::new("status_embedded")?;
+    scene.source("CREATE TABLE orders (id INT PRIMARY KEY, state VARCHAR(20) NOT NULL)")?;
+    scene.make_target()?;
+    scene.write_config(&scene.embedded_config())?;
+    has_hint(&status(&scene, DOWN)?, "run is not running: start `tailrace run --config ")?;
+    let mut process = scene.run_embedded()?;
+    scene.source("INSERT INTO orders VALUES (1, 'new')")?;
+    scene.wait_drained()?;
+    let running = wait_status(&scene, RUNNING)?;
+    ensure!(running["stream"] == "main" && running["embedded"]["state"] == "running", "{running:#}");
+    ensure!(running["capture"].is_null() && running["apply"].is_null() && running["log"].is_null(), "{running:#}");
+    ensure!(
+        running["position"]["committed"].is_string() && running["partitions"] == serde_json::json!([]),
+        "{running:#}"
+    );
+    ensure!(running["lag"]["source_transactions"].is_u64(), "{running:#}");
+    let reset = || scene.launch(&["reset", "all", "--confirm", "main"])?.run(LIMIT);
+    let refused = reset()?;
+    ensure!(refused.code == Some(1) && refused.stderr.contains("stop it first"), "{refused:?}");
+    end(&mut process)?;
+    let stopped = status(&scene, DOWN)?;
+    ensure!(stopped["position"]["committed"].is_string(), "the target keeps it: {stopped:#}");
+    let done = reset()?;
+    ensure!(done.code == Some(0) && done.stdout.contains("forgotten: the checkpoint\n"), "{done:?}");
+    ensure!(status(&scene, DOWN)?["position"].is_null(), "it was forgotten");
+    scene.source("INSERT INTO orders VALUES (2, 'between')")?;
+    let process = scene.run_embedded()?;
+    scene.source("INSERT INTO orders VALUES (3, 'anew')")?;
+    scene.wait_drained()?;
+    ensure!(
+        scene.target_number("SELECT sum(id) FROM orders")? == 1 + 3,
+        "it began at now, and the row between is left out"
+    );
+    drop(process);
+    scene.finish()
+}
+
 fn before_anything_runs(scene: &Scene) -> Result<()> {
     let status = status(scene, DOWN)?;
     for part in ["capture", "apply"] {
