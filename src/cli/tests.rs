@@ -48,6 +48,23 @@ fn options_stand_before_or_behind_the_command() {
             "tailrace.toml Human None Check(CheckArguments { allow_existing: false, print_grants: false, format: Json })",
         ),
     );
+    check(
+        "tailrace status --watch",
+        Some("tailrace.toml Human None Status(StatusArguments { watch: true, format: Text })"),
+    );
+    check(
+        "tailrace tail --table shop.orders --partition 3 --from 17",
+        Some(
+            "tailrace.toml Human None Tail(TailArguments { table: \"shop.orders\", values: false, from: \"17\", \
+             partition: Some(3), limit: None, format: Text })",
+        ),
+    );
+    check(
+        "tailrace reset all --confirm shop",
+        Some("tailrace.toml Human None Reset(ResetArguments { what: All, confirm: Some(\"shop\") })"),
+    );
+    check("tailrace reset", None);
+    check("tailrace tail", None);
     check("tailrace version", Some("tailrace.toml Human None Version"));
     check("tailrace capture --allow-existing", None);
     check("tailrace schema --log-format xml", None);

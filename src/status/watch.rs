@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::Throughput;
 use crate::{
     runtime::{Shutdown, facts::Known},
-    telemetry::{Metrics, NoLabels, PartitionLabels},
+    telemetry::{MaybeFloatGauge, MaybeGauge, Metrics, NoLabels, PartitionLabels},
 };
 
 /// How often it looks, unless a look takes long.
@@ -109,18 +109,9 @@ impl Watch {
         let state = state.map_err(|error| told(&error, "the source"));
         let (transactions, bytes) =
             state.as_ref().map_or((None, None), |state| (state.transactions_behind, state.bytes_behind));
-        metrics.behind_transactions.clear();
-        metrics.behind_bytes.clear();
-        metrics.behind_seconds.clear();
-        if let Some(transactions) = transactions {
-            metrics.behind_transactions.get_or_create(&NoLabels {}).set(saturated(transactions));
-        }
-        if let Some(bytes) = bytes {
-            metrics.behind_bytes.get_or_create(&NoLabels {}).set(saturated(bytes));
-        }
-        if let Some(seconds) = seconds {
-            metrics.behind_seconds.get_or_create(&NoLabels {}).set(seconds);
-        }
+        set_or_clear(&metrics.behind_transactions, transactions);
+        set_or_clear(&metrics.behind_bytes, bytes);
+        set_seconds_or_clear(&metrics.behind_seconds, seconds);
         let mut seen = self.looks.lock();
         seen.source_seconds = seconds;
         seen.source = Some(state);
@@ -136,10 +127,7 @@ impl Watch {
                 metrics.behind.get_or_create(&labels).set(behind(*next, found));
             }
         }
-        metrics.behind_seconds.clear();
-        if let Some(seconds) = seconds {
-            metrics.behind_seconds.get_or_create(&NoLabels {}).set(seconds);
-        }
+        set_seconds_or_clear(&metrics.behind_seconds, seconds);
         let mut seen = self.looks.lock();
         seen.apply_seconds = seconds;
         seen.log = Some(found.map_err(|error| told(&error, "the log")));
@@ -161,6 +149,25 @@ impl Watch {
 fn told(error: &Error, what: &str) -> String {
     tracing::debug!(%error, "{what} could not be asked how far ahead it is; it is asked again");
     error.to_string()
+}
+
+/// What is not known any more must not stand as it was. What is known is never absent for a moment: an alert would begin anew.
+fn set_or_clear(gauge: &MaybeGauge, value: Option<u64>) {
+    match value {
+        Some(value) => {
+            gauge.get_or_create(&NoLabels {}).set(saturated(value));
+        }
+        None => gauge.clear(),
+    }
+}
+
+fn set_seconds_or_clear(gauge: &MaybeFloatGauge, value: Option<f64>) {
+    match value {
+        Some(value) => {
+            gauge.get_or_create(&NoLabels {}).set(value);
+        }
+        None => gauge.clear(),
+    }
 }
 
 fn saturated(number: u64) -> i64 {
@@ -196,6 +203,11 @@ struct Ends(VecDeque<(Instant, i64)>);
 impl Ends {
     /// Notes the end of this look; for how many seconds something has not been reached.
     fn lag(&mut self, now: Instant, reached: i64, end: i64) -> f64 {
+        if end <= reached {
+            // Whatever was counted before: nothing lies behind now.
+            self.0.clear();
+            return 0.0;
+        }
         if self.0.back().is_none_or(|(_, last)| *last < end) {
             self.0.push_back((now, end));
         }
