@@ -109,7 +109,7 @@ impl Reset {
         if let Some(sink) = &self.sink {
             found.offsets = sink.progress(&self.stream).await?;
             let stream = sink.stream_progress(&self.stream).await?;
-            found.checkpoint = found.checkpoint.or(stream.and_then(|stream| stream.checkpoint));
+            found.checkpoint = found.checkpoint.or(stream.and_then(|stream| Some(stream.checkpoint?.at)));
         }
         Ok(found)
     }

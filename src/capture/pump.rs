@@ -5,7 +5,7 @@
 //! log transactions grow under load and stay small without it; no timer and no setting is involved. A batch that can be
 //! handed over is not held back for a second read: if that one failed, the first would be lost with it, each time anew.
 
-use tailrace_contract::{BatchEnd, BatchLimits, ChangeStream, Error, Result};
+use tailrace_contract::{BatchEnd, BatchLimits, ChangeStream, Error, ErrorKind, Result};
 use tailrace_row::RecordBatch;
 use tokio::sync::mpsc;
 
@@ -56,6 +56,12 @@ impl Pump {
             Some(Err(join)) => Error::corrupt("the task that reads the source panicked").caused_by(join),
         }
     }
+}
+
+/// Of two errors the one that does not pass: who lost a connection and was fenced meanwhile must not come back.
+pub(crate) fn graver(writing: Error, reading: Error) -> Error {
+    let passes = |error: &Error| error.kind() == ErrorKind::Transient;
+    if passes(&writing) && !passes(&reading) { reading } else { writing }
 }
 
 /// Reads until the other half goes away or the stream fails.

@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Capture, CommitLimits, PART, READ_LIMITS,
     boundary::Boundary,
-    pump::{Filled, Pump, Pumped},
+    pump::{Filled, Pump, Pumped, graver},
     start::first_checkpoint,
 };
 use crate::{
@@ -34,7 +34,8 @@ impl Capture {
         let mut half = WritingHalf { capture: self, writer, filled, empty, uncommitted, backoff };
         let result = half.run().await;
         match (result, pump.end().await) {
-            (Err(error), _) | (Ok(Stopped::ReaderEnded), error) => Err(error),
+            (Err(error), reading) => Err(graver(error, reading)),
+            (Ok(Stopped::ReaderEnded), reading) => Err(reading),
             (Ok(Stopped::Asked), _) => Ok(()),
         }
     }

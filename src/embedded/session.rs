@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use tailrace_contract::{
-    Applied, ApplyBatch, ChangeStream, Checkpoint, Error, Result, SinkWriter, StreamProgress, StreamStep, TableMapping,
+    Applied, ApplyBatch, ChangeStream, Error, ErrorKind, Result, SinkWriter, StartAt, StreamCheckpoint, StreamProgress,
+    StreamStep, TableMapping, TargetState,
 };
 use tailrace_row::{RecordBatch, TableName};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{Embedded, PART};
+use super::{
+    Embedded, PART,
+    tenure::{FORMAT, Tenure, check_stored},
+};
 use crate::{
     apply::{admission::admit, plan::Planner, worker::observe_lag},
     capture::{
         boundary::Boundary,
-        pump::{Filled, Pump, Pumped},
+        pump::{Filled, Pump, Pumped, graver},
         start::first_checkpoint,
     },
     runtime::{Backoff, PartState},
@@ -21,18 +25,18 @@ use crate::{
 };
 
 impl Embedded {
-    /// Ends with `Ok` only when asked to stop, with everything saved that was read.
-    pub(super) async fn session(&self, backoff: &mut Backoff) -> Result<()> {
+    /// Ends with `Ok` only when asked to stop. What was read and not yet written is read again by the next session.
+    pub(super) async fn session(&self, backoff: &mut Backoff, tenure: &mut Tenure) -> Result<()> {
         // A server that hangs must not keep us from stopping; nothing is read yet that could be left half-written.
         let opened = tokio::select! {
             biased;
             () = self.shutdown.requested() => return Ok(()),
-            opened = self.open() => opened?,
+            opened = self.open(tenure) => opened?,
         };
         self.health.set(PART, PartState::Running);
         let Opened { tables, saved, checkpoint, writer, stream } = opened;
         let (pump, Pumped { filled, empty }) = Pump::start("embedded.read", stream, self.limits.batch());
-        let boundary = Boundary::new(&checkpoint);
+        let boundary = Boundary::new(&checkpoint.at);
         let mut half = WritingHalf {
             embedded: self,
             tables,
@@ -48,34 +52,86 @@ impl Embedded {
         };
         let result = half.run().await;
         match (result, pump.end().await) {
-            (Err(error), _) | (Ok(Stopped::ReaderEnded), error) => Err(error),
+            (Err(error), reading) => Err(graver(error, reading)),
+            (Ok(Stopped::ReaderEnded), reading) => Err(reading),
             (Ok(Stopped::Asked), _) => Ok(()),
         }
     }
 
-    async fn open(&self) -> Result<Opened> {
+    async fn open(&self, tenure: &mut Tenure) -> Result<Opened> {
         self.sink.prepare().await?;
+        let source = self.source.identity().await?;
+        let known = self.sink.stream_progress(&self.stream).await?;
+        tenure.check(&self.stream, known.as_ref())?;
+        let stored = known.and_then(|known| known.checkpoint);
+        check_stored(&self.stream, &source, stored.as_ref())?;
+        let tables = self.admit_tables(stored.as_ref(), tenure).await?;
+        let at = match &stored {
+            Some(stored) => stored.at.clone(),
+            None => first_checkpoint(self.source.as_ref(), &self.start, &self.filter).await?,
+        };
+        // Before the claim: who can't read the source must not fence somebody who can.
+        let stream = self.source.open(&at, Arc::clone(&self.filter)).await?;
+        let mut writer = self.sink.open_writer(&self.stream).await?;
+        let mut saved = tenure.claim(self).await?;
+        if saved.checkpoint.take() != stored {
+            return Err(Error::transient("the checkpoint was moved while the stream was claimed"));
+        }
+        let covered = self.filter.patterns.iter().map(ToString::to_string).collect();
+        let checkpoint = StreamCheckpoint { format: FORMAT, source, tables: covered, at };
+        if stored.as_ref() != Some(&checkpoint) {
+            save(writer.as_mut(), self, &mut saved, &checkpoint, Rows::default()).await?;
+        }
+        tracing::info!(position = %checkpoint.at.mark.position, transactions = checkpoint.at.mark.transactions,
+            is_split = checkpoint.at.split.is_some(), stream = self.stream, is_new = stored.is_none(),
+            "going on from the target's checkpoint");
+        Ok(Opened { tables, saved, checkpoint, writer, stream })
+    }
+
+    /// Admits what the source has now. A table that misses in the target stops the start; later only its first row does.
+    async fn admit_tables(&self, stored: Option<&StreamCheckpoint>, tenure: &Tenure) -> Result<Tables> {
         let mut tables = Tables::default();
         for schema in self.source.tables(&self.filter).await? {
-            tables.add(self, schema.name()).await?;
-        }
-        let mut saved = self.sink.claim_stream(&self.stream).await?;
-        let mut writer = self.sink.open_writer(&self.stream).await?;
-        let checkpoint = match saved.checkpoint.take() {
-            Some(checkpoint) => checkpoint,
-            None => {
-                let checkpoint = first_checkpoint(self.source.as_ref(), &self.start, &self.filter).await?;
-                save(writer.as_mut(), self, &mut saved, &checkpoint, Rows::default()).await?;
-                tracing::info!(position = %checkpoint.mark.position, start = ?self.start, stream = self.stream,
-                    "the stream begins; there was no checkpoint");
-                checkpoint
+            let table = schema.name();
+            self.refuse_a_gap(table, stored).await?;
+            match tables.add(self, table).await {
+                Err(error) if error.kind() == ErrorKind::TableFailed && tenure.has_begun() => {
+                    tracing::warn!(%error, "the next change of this table will stop the run");
+                }
+                added => drop(added?),
             }
+        }
+        Ok(tables)
+    }
+
+    /// A table that the checkpoint does not cover, and that Tailrace has written before, lacks what changed in between.
+    async fn refuse_a_gap(&self, table: &TableName, stored: Option<&StreamCheckpoint>) -> Result<()> {
+        let covers = |stored: &StreamCheckpoint| {
+            let patterns = self.filter.patterns.iter().filter(|one| stored.tables.contains(&one.to_string()));
+            patterns.into_iter().any(|pattern| pattern.matches(&table.database, &table.table))
         };
-        tracing::info!(position = %checkpoint.mark.position, transactions = checkpoint.mark.transactions,
-            is_split = checkpoint.split.is_some(), stream = self.stream, "going on from the target's checkpoint");
-        self.metrics.facts.note_committed(&checkpoint);
-        let stream = self.source.open(&checkpoint, Arc::clone(&self.filter)).await?;
-        Ok(Opened { tables, saved, checkpoint, writer, stream })
+        let begins_elsewhere = stored.is_none() && self.start != StartAt::Now;
+        if stored.is_some_and(covers) || begins_elsewhere {
+            return Ok(());
+        }
+        let Some(mapping) = self.rules.mapping(table) else { return Ok(()) };
+        let is_known = self.sink.table_state(&mapping).await? == TargetState::Known;
+        if is_known && !self.allow_existing {
+            let (stream, target) = (&self.stream, &mapping.target);
+            let what = format!(
+                "Tailrace has written {target} before, but the checkpoint of the stream {stream} does not cover this table: \
+                 what changed since would be missing"
+            );
+            return Err(Error::table_failed(table.clone(), what).hint(
+                "if source.name was changed, change it back; else name the GTID set to begin at as source.start, empty the \
+                 target table, or accept the gap with --allow-existing",
+            ));
+        }
+        if stored.is_some() && self.source.has_rows(table).await? {
+            tracing::warn!(%table,
+                "HISTORY IS NOT COPIED: the table is new in the configuration, and only what changes from now on is moved");
+        }
+        Ok(())
     }
 }
 
@@ -83,7 +139,7 @@ impl Embedded {
 struct Opened {
     tables: Tables,
     saved: StreamProgress,
-    checkpoint: Checkpoint,
+    checkpoint: StreamCheckpoint,
     writer: Box<dyn SinkWriter>,
     stream: Box<dyn ChangeStream>,
 }
@@ -131,7 +187,7 @@ async fn save(
     writer: &mut dyn SinkWriter,
     embedded: &Embedded,
     saved: &mut StreamProgress,
-    checkpoint: &Checkpoint,
+    checkpoint: &StreamCheckpoint,
     rows: Rows<'_>,
 ) -> Result<Applied> {
     let nothing = RecordBatch::new();
@@ -158,7 +214,7 @@ struct WritingHalf<'a> {
     /// What the target counts.
     saved: StreamProgress,
     /// What the target holds.
-    checkpoint: Checkpoint,
+    checkpoint: StreamCheckpoint,
     saved_at: Instant,
     /// Where the batches that were taken over end.
     boundary: Boundary,
@@ -174,7 +230,7 @@ impl WritingHalf<'_> {
                 biased;
                 () = self.embedded.shutdown.requested() => {
                     self.save_position().await?;
-                    tracing::info!(position = %self.checkpoint.mark.position, "saved, and ends");
+                    tracing::info!(position = %self.checkpoint.at.mark.position, "all that was written is saved; ends");
                     return Ok(Stopped::Asked);
                 }
                 filled = self.filled.recv() => filled,
@@ -201,13 +257,17 @@ impl WritingHalf<'_> {
 
     /// Saves where a source is that changes other tables only.
     async fn save_position(&mut self) -> Result<()> {
-        if !self.boundary.has_moved_since(&self.checkpoint) {
+        if !self.boundary.has_moved_since(&self.checkpoint.at) {
             return Ok(());
         }
-        let checkpoint = self.boundary.checkpoint();
+        let checkpoint = self.next_checkpoint();
         save(self.writer.as_mut(), self.embedded, &mut self.saved, &checkpoint, Rows::default()).await?;
         self.note_saved(checkpoint);
         Ok(())
+    }
+
+    fn next_checkpoint(&self) -> StreamCheckpoint {
+        StreamCheckpoint { at: self.boundary.checkpoint(), ..self.checkpoint.clone() }
     }
 
     async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -222,7 +282,7 @@ impl WritingHalf<'_> {
         apply.bytes.inc_by(batch.byte_len() as u64);
         apply.in_flight_records.set(i64::try_from(batch.len()).unwrap_or(i64::MAX));
         let (changes, compacted) = self.planner.plan_stream(batch, &tables, &self.tables.mappings);
-        let checkpoint = self.boundary.checkpoint();
+        let checkpoint = self.next_checkpoint();
         let started = Instant::now();
         let rows = Rows { records: Some(batch), changes: &changes };
         let applied = save(self.writer.as_mut(), self.embedded, &mut self.saved, &checkpoint, rows).await?;
@@ -238,17 +298,17 @@ impl WritingHalf<'_> {
             capture.source_lag_seconds.set(lag);
         });
         self.note_saved(checkpoint);
-        // A target that answers when asked and fails when written to must not be asked ten times a second.
-        self.backoff.reset();
         Ok(())
     }
 
-    fn note_saved(&mut self, checkpoint: Checkpoint) {
+    fn note_saved(&mut self, checkpoint: StreamCheckpoint) {
         let capture = &self.embedded.metrics.capture;
         capture.last_commit_seconds.set(seconds_now());
-        capture.transactions.set(i64::try_from(checkpoint.mark.transactions).unwrap_or(i64::MAX));
-        self.embedded.metrics.facts.note_committed(&checkpoint);
+        capture.transactions.set(i64::try_from(checkpoint.at.mark.transactions).unwrap_or(i64::MAX));
+        self.embedded.metrics.facts.note_committed(&checkpoint.at);
         self.checkpoint = checkpoint;
         self.saved_at = Instant::now();
+        // A target that answers when asked and fails when written to must not be asked ten times a second.
+        self.backoff.reset();
     }
 }

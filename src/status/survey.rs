@@ -86,7 +86,7 @@ impl Survey {
             let server = sink.identity().await?;
             let progress = sink.progress(&stream).await?;
             let stream = if has_log { None } else { sink.stream_progress(&stream).await? };
-            let checkpoint = stream.and_then(|stream| stream.checkpoint);
+            let checkpoint = stream.and_then(|stream| Some(stream.checkpoint?.at));
             Ok(TargetView { server, progress, checkpoint })
         };
         within("status.target", view).await

@@ -31,7 +31,7 @@ pub use problem::{Problem, Severity};
 pub use settings::{LogSettings, Retention, SourceSettings, TargetSettings};
 pub use sink::{
     Applied, ApplyBatch, Capabilities, Owner, PartitionProgress, ProgressStep, RowRef, Sink, SinkWriter,
-    StreamProgress, StreamStep, TableChanges, TableMapping, TargetScope, TargetState, TargetTable,
+    StreamCheckpoint, StreamProgress, StreamStep, TableChanges, TableMapping, TargetScope, TargetState, TargetTable,
 };
 pub use source::{BatchEnd, BatchLimits, ChangeStream, SeenTable, Source, SourceState, StartAt};
 

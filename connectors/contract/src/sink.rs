@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use serde::{Deserialize, Serialize};
 use tailrace_row::{RecordBatch, RecordId, RowImage, Sequence, TableName, TableSchema};
 
 use crate::{BoxFuture, Checkpoint, Grant, LogPartition, Problem, Result};
@@ -94,11 +95,25 @@ pub struct ProgressStep {
     pub sequence: Option<Sequence>,
 }
 
+/// A checkpoint and what it covers. Targets keep it as JSON and read nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamCheckpoint {
+    /// Of this document.
+    pub format: u32,
+    /// [`crate::Source::identity`] of the server that was read last.
+    pub source: String,
+    /// The table patterns that were captured up to the checkpoint.
+    pub tables: Vec<String>,
+    /// Where the source is read on.
+    #[serde(flatten)]
+    pub at: Checkpoint,
+}
+
 /// How far a stream that comes without a log is applied, as the target holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamProgress {
     /// Where the source is read on; none if nothing was ever saved.
-    pub checkpoint: Option<Checkpoint>,
+    pub checkpoint: Option<StreamCheckpoint>,
     /// How often it was saved.
     pub saves: i64,
     /// Who may save it.
@@ -118,7 +133,7 @@ pub struct StreamStep<'a> {
     /// Who the target must still name.
     pub owner: Owner,
     /// What the target holds afterwards.
-    pub checkpoint: &'a Checkpoint,
+    pub checkpoint: &'a StreamCheckpoint,
 }
 
 /// One image of one record.

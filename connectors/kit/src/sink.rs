@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tailrace_contract::{
     Applied, ApplyBatch, BoxFuture, Checkpoint, ErrorKind, LogPartition, Mark, Owner, PartitionProgress, Position,
-    ProgressStep, Result, RowRef, Sink, SinkWriter, SplitTransaction, StreamProgress, StreamStep, TableChanges,
-    TableMapping, TargetState, TargetTable,
+    ProgressStep, Result, RowRef, Sink, SinkWriter, SplitTransaction, StreamCheckpoint, StreamProgress, StreamStep,
+    TableChanges, TableMapping, TargetState, TargetTable,
 };
 use tailrace_row::{Epoch, RecordBatch, Sequence, TableName, TableSchema};
 
@@ -130,7 +130,7 @@ impl Bench<'_> {
         writer: &mut dyn SinkWriter,
         batch: &Batch,
         from: &StreamProgress,
-        checkpoint: &Checkpoint,
+        checkpoint: &StreamCheckpoint,
     ) -> Result<Applied> {
         let stream = Some(StreamStep { stream: STREAM, saves: from.saves, owner: from.owner, checkpoint });
         let (records, changes) = (&batch.records, &batch.changes);
@@ -143,11 +143,12 @@ impl Bench<'_> {
 }
 
 /// A checkpoint with everything that one may hold.
-fn checkpoint(transactions: u64, split: bool) -> Checkpoint {
+fn checkpoint(transactions: u64, split: bool) -> StreamCheckpoint {
     let position = Position::new(&format!("position '\"{transactions}\"' \u{fc}"));
     let last = Sequence { epoch: Epoch(u32::MAX), transaction: u64::MAX, event: u32::MAX, row: 7 };
     let split = split.then(|| SplitTransaction { name: "binlog.000001:4".into(), last });
-    Checkpoint { epoch: Epoch(u32::MAX), mark: Mark { position, transactions }, split }
+    let at = Checkpoint { epoch: Epoch(u32::MAX), mark: Mark { position, transactions }, split };
+    StreamCheckpoint { format: 1, source: "a 'source'".to_owned(), tables: vec!["shop.*".to_owned()], at }
 }
 
 fn sequence(transaction: u64) -> Option<Sequence> {

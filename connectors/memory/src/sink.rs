@@ -9,8 +9,8 @@ use std::{
 };
 
 use tailrace_contract::{
-    BoxFuture, Capabilities, Checkpoint, Error, LogPartition, Owner, PartitionProgress, Problem, Result, Severity,
-    Sink, SinkWriter, StreamProgress, TableMapping, TargetState, TargetTable,
+    BoxFuture, Capabilities, Error, LogPartition, Owner, PartitionProgress, Problem, Result, Severity, Sink,
+    SinkWriter, StreamCheckpoint, StreamProgress, TableMapping, TargetState, TargetTable,
 };
 use tailrace_row::{Sequence, TableSchema};
 
@@ -153,7 +153,7 @@ impl MemorySink {
     }
 
     /// Sets a stream's checkpoint back by hand, as an operator would.
-    pub fn set_checkpoint(&self, stream: &str, checkpoint: &Checkpoint) {
+    pub fn set_checkpoint(&self, stream: &str, checkpoint: &StreamCheckpoint) {
         if let Some(known) = self.server.lock().streams.get_mut(stream) {
             known.checkpoint = Some(checkpoint.clone());
         }

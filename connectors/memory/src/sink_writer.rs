@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use tailrace_contract::{
-    Applied, ApplyBatch, BoxFuture, Checkpoint, Error, ErrorKind, Owner, PartitionProgress, ProgressStep, Result,
-    RowRef, SinkWriter, StreamProgress, TableMapping,
+    Applied, ApplyBatch, BoxFuture, Error, ErrorKind, Owner, PartitionProgress, ProgressStep, Result, RowRef,
+    SinkWriter, StreamCheckpoint, StreamProgress, TableMapping,
 };
 use tailrace_row::{Field, Operation, Record, RecordBatch};
 
@@ -33,7 +33,7 @@ struct OwnedStep {
     stream: String,
     saves: i64,
     owner: Owner,
-    checkpoint: Checkpoint,
+    checkpoint: StreamCheckpoint,
 }
 
 struct OwnedChanges {

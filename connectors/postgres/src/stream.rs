@@ -6,7 +6,7 @@ use sqlx::{
     AssertSqlSafe,
     postgres::{PgArguments, PgRow},
 };
-use tailrace_contract::{Checkpoint, Error, Owner, Result, StreamProgress, StreamStep};
+use tailrace_contract::{Error, Owner, Result, StreamCheckpoint, StreamProgress, StreamStep};
 
 use crate::{
     catalog::{add, get},
@@ -105,7 +105,7 @@ const FIRST_FORMAT: i32 = 2;
 
 fn read_stream(row: &PgRow, stream: &str) -> Result<StreamProgress> {
     let text: Option<&str> = get(row, "checkpoint")?;
-    let read = |text: &str| -> Result<Checkpoint> {
+    let read = |text: &str| -> Result<StreamCheckpoint> {
         serde_json::from_str(text).map_err(|error| {
             Error::corrupt(format!("the stored checkpoint of {stream} can't be read")).caused_by(error)
         })
@@ -117,8 +117,10 @@ fn read_stream(row: &PgRow, stream: &str) -> Result<StreamProgress> {
     })
 }
 
+/// A row that was deleted by hand begins with an owner that nobody ever was.
 const CLAIM: &str = "
-INSERT INTO $schema.streams AS s (stream, saves, owner) VALUES ($1, 0, 1)
+INSERT INTO $schema.streams AS s (stream, saves, owner)
+VALUES ($1, 0, (extract(epoch FROM clock_timestamp()) * 1000)::int8)
 ON CONFLICT (stream) DO UPDATE SET owner = s.owner + 1, updated_at = clock_timestamp()
 RETURNING s.checkpoint, s.saves, s.owner";
 

@@ -37,13 +37,29 @@ fn changes_arrive_without_a_log() -> Result<()> {
     let status = process.wait_exit(LIMIT)?;
     ensure!(status.code() == Some(4), "ended with {status}: {}", process.log_text());
     let log = process.log_text();
-    ensure!(log.contains("late") && log.contains("tailrace schema --apply"), "{log}");
+    ensure!(log.contains("e2e_embedded.late does not exist") && log.contains("tailrace schema --apply"), "{log}");
     scene.make_target()?;
     process = scene.run_embedded()?;
     scene.wait_drained()?;
     assert_eq!(scene.ensure_equal()?, 4, "the row that stopped it was not lost");
     end(&mut process)?;
+    a_gap_is_refused(&scene)?;
     scene.finish()
+}
+
+/// Under another name there is no checkpoint, and what changes before the next start would be missing in tables that
+/// Tailrace has written.
+fn a_gap_is_refused(scene: &Scene) -> Result<()> {
+    scene.write_config(&scene.embedded_config().replace("server_id", "name = \"other\"\nserver_id"))?;
+    let refused = scene.launch(&["run"])?.run(LIMIT)?;
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    ensure!(refused.code == Some(4), "ended with {:?}: {said}", refused.code);
+    ensure!(said.contains("the checkpoint of the stream other does not cover"), "{said}");
+    let untouched = scene.target_rows("SELECT stream FROM tailrace.streams")?;
+    ensure!(untouched == [[Some("main".to_owned())]], "a run that was refused claimed: {untouched:?}");
+    let mut process = scene.launch(&["run", "--allow-existing"])?.spawn()?;
+    process.wait_ready(LIMIT)?;
+    end(&mut process)
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tailrace::{
     embedded::Embedded,
     runtime::{Health, Shutdown},
 };
-use tailrace_contract::{Checkpoint, Result, Sink, Source, TargetTable};
+use tailrace_contract::{Checkpoint, Result, Sink, Source, StreamCheckpoint, TargetTable};
 use tailrace_memory::Rows;
 use tailrace_row::Sequence;
 
@@ -51,6 +51,10 @@ pub(crate) async fn run(world: Arc<World>, process: &Process, shutdown: Shutdown
 
 /// What the target holds.
 pub(crate) fn checkpoint(world: &World) -> Option<Checkpoint> {
+    Some(stored(world)?.at)
+}
+
+fn stored(world: &World) -> Option<StreamCheckpoint> {
     world.sink.stream(STREAM)?.checkpoint
 }
 
@@ -61,8 +65,8 @@ pub(crate) fn rewind(world: &World, random: &mut Random) -> bool {
     let saved = world.saved.lock().unwrap_or_else(PoisonError::into_inner);
     let now = checkpoint(world);
     // Not ahead of one that was set back before: that would leave out what lies between.
-    let earlier: Vec<&Checkpoint> =
-        saved.iter().filter(|saved| Some(place(saved)) <= now.as_ref().map(place)).collect();
+    let is_earlier = |one: &&StreamCheckpoint| Some(place(&one.at)) <= now.as_ref().map(place);
+    let earlier: Vec<&StreamCheckpoint> = saved.iter().filter(is_earlier).collect();
     if world.is_calm() || earlier.is_empty() {
         return false;
     }
@@ -80,10 +84,10 @@ fn place(checkpoint: &Checkpoint) -> (u64, Option<Sequence>) {
 
 /// Holds the target against the source at this moment.
 pub(crate) fn look(world: &World) {
-    let Some(now) = checkpoint(world) else { return };
+    let Some(now) = stored(world) else { return };
     let mut saved = world.saved.lock().unwrap_or_else(PoisonError::into_inner);
-    let highest = saved.iter().map(place).max();
-    if Some(place(&now)) < highest {
+    let highest = saved.iter().map(|one| place(&one.at)).max();
+    if Some(place(&now.at)) < highest {
         if !world.has_rewound.load(Ordering::Relaxed) {
             world.fail(Property::RowsMatchProgress, format!("the checkpoint went back to {now:?}"));
         }
@@ -92,7 +96,7 @@ pub(crate) fn look(world: &World) {
     if saved.last() != Some(&now) {
         saved.push(now.clone());
     }
-    if let Err(violation) = compare(world, &now, Property::RowsMatchProgress) {
+    if let Err(violation) = compare(world, &now.at, Property::RowsMatchProgress) {
         world.fail(violation.property, violation.what);
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tailrace::runtime::{retry, tasks};
+use tailrace::{
+    runtime::{retry, tasks},
+    telemetry::ErrorLabels,
+};
+use tailrace_contract::ErrorKind;
 
 use crate::{
     defects::Defect,
@@ -34,6 +38,8 @@ pub(crate) struct Counts {
     pub(crate) faults: u64,
     pub(crate) records: u64,
     pub(crate) splits: u64,
+    pub(crate) rewinds: u64,
+    pub(crate) fences: u64,
     pub(crate) torn: u64,
     pub(crate) duplicates: u64,
     pub(crate) reapplied: u64,
@@ -49,6 +55,8 @@ impl Counts {
         self.faults += other.faults;
         self.records += other.records;
         self.splits += other.splits;
+        self.rewinds += other.rewinds;
+        self.fences += other.fences;
         self.torn += other.torn;
         self.duplicates += other.duplicates;
         self.reapplied += other.reapplied;
@@ -150,17 +158,30 @@ fn is_at_rest(world: &World, is_sick: bool) -> bool {
     is_captured && world.log.ends().into_iter().all(is_applied)
 }
 
+/// The label of errors that fenced a process which writes to the target.
+fn fenced(form: Form) -> ErrorLabels {
+    let stage = match form {
+        Form::Log => tailrace::apply::PART,
+        Form::Embedded => tailrace::embedded::PART,
+    };
+    ErrorLabels { stage, kind: ErrorKind::Fenced.name() }
+}
+
 fn count(world: &World) -> Counts {
     let commits = world.log.commits();
     let is_split = |commit: &&tailrace_memory::LogCommit| {
         commit.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.split.is_some())
     };
+    let saved = world.saved.lock().expect("nobody panics with it");
+    let saved_splits = saved.iter().filter(|one| one.at.split.is_some()).count() as u64;
     Counts {
         runs: 1,
         deaths: world.deaths.lock().expect("nobody panics with it").clone(),
         faults: world.source.faults().struck() + world.log.faults().struck() + world.sink.faults().struck(),
         records: commits.iter().map(|commit| commit.sequences.len() as u64).sum(),
-        splits: commits.iter().filter(is_split).count() as u64,
+        splits: commits.iter().filter(is_split).count() as u64 + saved_splits,
+        rewinds: u64::from(world.has_rewound.load(std::sync::atomic::Ordering::Relaxed)),
+        fences: world.metrics.errors.get_or_create(&fenced(world.plan.form)).get(),
         torn: commits.iter().filter(|commit| commit.checkpoint.is_none()).count() as u64,
         duplicates: world.metrics.apply.duplicates.get(),
         reapplied: world.metrics.apply.reapplied.get(),

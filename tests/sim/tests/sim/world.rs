@@ -15,7 +15,7 @@ use tailrace::{
     runtime::Shutdown,
     telemetry::Metrics,
 };
-use tailrace_contract::{Checkpoint, ErrorKind, Log as _, Position, TablePattern, TargetTable};
+use tailrace_contract::{ErrorKind, Log as _, Position, StreamCheckpoint, TablePattern, TargetTable};
 use tailrace_memory::{Call, Fault, MemoryLog, MemorySink, MemorySource};
 use tailrace_row::{Charset, Column, ColumnType, TableName, TableSchema, TextForm};
 use tokio::{sync::watch, time::Instant};
@@ -82,7 +82,7 @@ pub(crate) struct World {
     /// How many processes have died where.
     pub(crate) deaths: Mutex<Deaths>,
     /// Checkpoints that the target has held, where there is no log.
-    pub(crate) saved: Mutex<Vec<Checkpoint>>,
+    pub(crate) saved: Mutex<Vec<StreamCheckpoint>>,
     /// Tables whose partitions nobody can read to the end.
     pub(crate) lost: Mutex<BTreeSet<TableName>>,
 }
