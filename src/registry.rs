@@ -9,7 +9,7 @@ pub const SOURCE_SCHEMES: &[&str] = &["mysql"];
 /// Schemes of logs.
 pub const LOG_SCHEMES: &[&str] = &["kafka"];
 /// Schemes of targets.
-pub const TARGET_SCHEMES: &[&str] = &["postgres", "postgresql"];
+pub const TARGET_SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite"];
 
 /// The source that the URL names.
 pub fn source(settings: SourceSettings) -> Result<Arc<dyn Source>> {
@@ -32,6 +32,7 @@ pub fn log(settings: LogSettings) -> Result<Arc<dyn Log>> {
 pub fn sink(settings: TargetSettings) -> Result<Arc<dyn Sink>> {
     match settings.endpoint.scheme.as_str() {
         "postgres" | "postgresql" => Ok(Arc::new(tailrace_postgres::PostgresSink::new(settings)?)),
+        "sqlite" => Ok(Arc::new(tailrace_sqlite::SqliteSink::new(settings)?)),
         scheme => Err(unknown("target", scheme, TARGET_SCHEMES)),
     }
 }

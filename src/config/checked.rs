@@ -14,8 +14,8 @@ use super::{
     problem::{Place, Problems},
     raw::{self, RawApply, RawCapture, RawConfig, RawHttp, RawLog, RawSource, RawTarget},
     secret::Surroundings,
-    store::{Role, Store, StoreCheck, check_store, is_same_server},
-    tables::check_tables,
+    store::{Role, Store, StoreCheck, check_store, is_file, is_same_server},
+    tables::{TargetNames, check_tables},
     values::{choice_or_first, duration, given, number, quoted, required, size},
 };
 use crate::{apply::ApplyLimits, capture::CommitLimits};
@@ -58,8 +58,11 @@ fn check_config(
     if let (Some(Some(source)), Some(Some(target)), Entry::Given(raw, _)) = (&source, &target, &raw.target) {
         check_two_servers(source, target, &raw.store.url, problems);
     }
-    let own_schema = target.as_ref().and_then(Option::as_ref).map(|target| target.schema.clone());
-    let rules = section(&raw.tables, |raw| check_tables(raw, own_schema.as_deref(), problems));
+    let names = target
+        .as_ref()
+        .and_then(Option::as_ref)
+        .map(|target| TargetNames { own_schema: &target.schema, is_file: is_file(&target.endpoint) });
+    let rules = section(&raw.tables, |raw| check_tables(raw, names, problems));
     let capture = check_capture(&raw.capture, log.as_ref().and_then(Option::as_ref), problems);
     let apply = check_apply(&raw.apply, problems);
     let http = check_http(&raw.http, problems);

@@ -1,6 +1,6 @@
 //! A store of the configuration: its URL, account, password and TLS become an endpoint.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tailrace_contract::{Endpoint, Secret, Tls, TlsMode};
 
@@ -11,7 +11,7 @@ use super::{
     problem::{Place, Problems},
     raw::{RawSecret, RawStore, RawTls},
     secret::{Fault, Surroundings},
-    url::{Host, Url, parse_url},
+    url::{Host, Url, parse_path, parse_url, split_scheme},
     values::{choice_or_first, given, required},
 };
 
@@ -38,14 +38,24 @@ struct Scheme {
     /// What connectors call it.
     name: &'static str,
     role: Role,
-    port: u16,
+    address: Address,
+}
+
+/// What stands behind the scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Address {
+    /// A server; the port is for a URL without one.
+    Server { port: u16 },
+    /// The path of a file.
+    File,
 }
 
 const SCHEMES: &[Scheme] = &[
-    Scheme { typed: "mysql", name: "mysql", role: Role::Source, port: 3306 },
-    Scheme { typed: "kafka", name: "kafka", role: Role::Log, port: 9092 },
-    Scheme { typed: "postgres", name: "postgres", role: Role::Target, port: 5432 },
-    Scheme { typed: "postgresql", name: "postgres", role: Role::Target, port: 5432 },
+    Scheme { typed: "mysql", name: "mysql", role: Role::Source, address: Address::Server { port: 3306 } },
+    Scheme { typed: "kafka", name: "kafka", role: Role::Log, address: Address::Server { port: 9092 } },
+    Scheme { typed: "postgres", name: "postgres", role: Role::Target, address: Address::Server { port: 5432 } },
+    Scheme { typed: "postgresql", name: "postgres", role: Role::Target, address: Address::Server { port: 5432 } },
+    Scheme { typed: "sqlite", name: "sqlite", role: Role::Target, address: Address::File },
 ];
 
 /// A store's place in the file and what is asked of it.
@@ -70,28 +80,60 @@ pub(super) fn check_store(raw: &RawStore, check: StoreCheck<'_>, problems: &mut 
     let password = check_password(&raw.password, check, problems);
     let tls = check_tls(&raw.tls, check, problems);
     let (text, place) = required(&raw.url, (check.section, &raw.place), ("url", ""), problems)?;
-    let url = match parse_url(text) {
-        Ok(url) => url,
-        Err((message, remedy)) => {
-            problems.add(place, message, remedy);
-            return None;
+    let (typed, rest) = or_problem(split_scheme(text), place, problems)?;
+    let scheme = check_scheme(&typed, check.role, place, problems)?;
+    let default_port = match scheme.address {
+        Address::Server { port } => port,
+        Address::File => {
+            check_file_alone(raw, problems);
+            let path = or_problem(parse_path(rest), place, problems)?;
+            return Some(file(scheme, &check.surroundings.path(&path)));
         }
     };
-    let scheme = check_scheme(&url.scheme, check.role, place, problems)?;
+    let url = or_problem(parse_url(text), place, problems)?;
     check_parts(&url, (check.role, scheme), place, problems);
     let (first, more) = url.hosts.split_first().expect("invariant: a URL has a host");
     Some(Store {
         endpoint: Endpoint {
             scheme: scheme.name.to_owned(),
             host: first.name.clone(),
-            port: first.port.unwrap_or(scheme.port),
+            port: first.port.unwrap_or(default_port),
             user: url.user.clone(),
             password: password?,
             database: url.database.clone(),
             tls: tls?,
         },
-        more_brokers: more.iter().map(|host| host_and_port(host, scheme.port)).collect(),
+        more_brokers: more.iter().map(|host| host_and_port(host, default_port)).collect(),
     })
+}
+
+/// A file as a store.
+fn file(scheme: &Scheme, path: &Path) -> Store {
+    let endpoint = Endpoint {
+        scheme: scheme.name.to_owned(),
+        host: String::new(),
+        port: 0,
+        user: String::new(),
+        password: None,
+        database: path.display().to_string(),
+        tls: Tls::default(),
+    };
+    Store { endpoint, more_brokers: Vec::new() }
+}
+
+/// Nothing that is written may be without effect.
+fn check_file_alone(raw: &RawStore, problems: &mut Problems) {
+    if let Some((_, place)) = given(&raw.password) {
+        problems.add(place, "a file has no password", "leave it out: the file's permissions protect it");
+    }
+    if let Some((_, place)) = given(&raw.tls) {
+        problems.add(place, "a file has no TLS", "leave it out");
+    }
+}
+
+/// Whether the store is a file, which has no schemas and takes names that differ in case for one.
+pub(super) fn is_file(endpoint: &Endpoint) -> bool {
+    SCHEMES.iter().any(|scheme| scheme.name == endpoint.scheme && scheme.address == Address::File)
 }
 
 /// Whether two endpoints are the same server, and the same database of it, as far as their URLs tell.
@@ -252,7 +294,11 @@ fn check_tls_together(raw: &RawTls, mode: Option<TlsMode>, problems: &mut Proble
     }
 }
 
-fn or_problem<T>(result: Result<T, Fault>, place: &Place, problems: &mut Problems) -> Option<T> {
+fn or_problem<T>(
+    result: Result<T, (impl Into<String>, impl Into<String>)>,
+    place: &Place,
+    problems: &mut Problems,
+) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err((message, remedy)) => {

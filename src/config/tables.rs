@@ -11,7 +11,7 @@ use super::{
     raw::RawTable,
     values::{quoted, required},
 };
-use crate::mapping::{TableRule, TableRules, TargetRule};
+use crate::mapping::{NameEquality, TableRule, TableRules, TargetRule};
 
 /// A checked entry and where its key `source` and what decides its target stand.
 struct Checked {
@@ -20,23 +20,52 @@ struct Checked {
     target_place: Place,
 }
 
-/// Checks the entries one by one and against each other. `own_schema` is where Tailrace keeps its own tables.
-pub(super) fn check_tables(raw: &[RawTable], own_schema: Option<&str>, problems: &mut Problems) -> Option<TableRules> {
-    let checked: Vec<_> = raw.iter().map(|raw| check_table(raw, problems)).collect();
-    let known: Vec<_> = checked.iter().flatten().collect();
-    for (index, entry) in known.iter().enumerate() {
-        check_against(entry, &known[..index], own_schema, problems);
-    }
-    checked.into_iter().map(|checked| checked.map(|checked| checked.rule)).collect::<Option<_>>().map(TableRules::new)
+/// How the target names tables.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TargetNames<'a> {
+    /// Where Tailrace keeps its own tables; in a file, what their names begin with.
+    pub own_schema: &'a str,
+    /// Whether the target is a file: all its tables lie in one schema.
+    pub is_file: bool,
 }
 
-fn check_against(checked: &Checked, before: &[&Checked], own_schema: Option<&str>, problems: &mut Problems) {
+/// The schema of a file.
+const MAIN: &str = "main";
+
+/// Checks the entries one by one and against each other. `names` is none where the target is not known.
+pub(super) fn check_tables(
+    raw: &[RawTable],
+    names: Option<TargetNames<'_>>,
+    problems: &mut Problems,
+) -> Option<TableRules> {
+    let is_file = names.is_some_and(|names| names.is_file);
+    let checked: Vec<_> = raw.iter().map(|raw| check_table(raw, is_file, problems)).collect();
+    let known: Vec<_> = checked.iter().flatten().collect();
+    for (index, entry) in known.iter().enumerate() {
+        check_against(entry, &known[..index], names, problems);
+    }
+    let rules = checked.into_iter().map(|checked| checked.map(|checked| checked.rule)).collect::<Option<_>>()?;
+    Some(TableRules::new(rules).with_equality(equality(is_file)))
+}
+
+fn equality(is_file: bool) -> NameEquality {
+    if is_file { NameEquality::CaseBlind } else { NameEquality::Exact }
+}
+
+fn check_against(checked: &Checked, before: &[&Checked], names: Option<TargetNames<'_>>, problems: &mut Problems) {
     let Checked { rule, source_place, target_place } = checked;
     let (schema, table) = target_names(rule);
     let shown = format!("{schema}.{}", table.unwrap_or("*"));
-    if own_schema == Some(schema) {
-        let message = format!("{shown} would lie in the schema {schema:?} of Tailrace's own tables");
-        problems.add(target_place, message, "name another target, or another schema in [target]");
+    match names {
+        Some(TargetNames { own_schema, is_file: false }) if own_schema == schema => {
+            let message = format!("{shown} would lie in the schema {schema:?} of Tailrace's own tables");
+            problems.add(target_place, message, "name another target, or another schema in [target]");
+        }
+        Some(TargetNames { own_schema, is_file: true }) if table.is_some_and(|table| is_own(table, own_schema)) => {
+            let message = format!("{shown} would be named like Tailrace's own tables {own_schema}_*");
+            problems.add(target_place, message, "name another target, or another schema in [target]");
+        }
+        Some(_) | None => {}
     }
     if let Some(other) = before.iter().find(|other| other.rule.pattern == rule.pattern) {
         let message = format!("{} stands in {} already", rule.pattern, other.source_place.path);
@@ -44,7 +73,12 @@ fn check_against(checked: &Checked, before: &[&Checked], own_schema: Option<&str
         return;
     }
     // Databases that share a schema are held apart when their tables are known.
-    let is_same_table = |other: &&&Checked| table.is_some() && target_names(&other.rule) == (schema, table);
+    let equality = equality(names.is_some_and(|names| names.is_file));
+    let whole = |rule: &TableRule| {
+        let (schema, table) = target_names(rule);
+        table.map(|table| equality.fold(&TargetTable { schema: schema.into(), table: table.into() }))
+    };
+    let is_same_table = |other: &&&Checked| table.is_some() && whole(&other.rule) == whole(rule);
     if let Some(other) = before.iter().find(is_same_table) {
         problems.add(
             target_place,
@@ -52,6 +86,12 @@ fn check_against(checked: &Checked, before: &[&Checked], own_schema: Option<&str
             "name another target",
         );
     }
+}
+
+/// Whether a file's table is named like ours.
+fn is_own(table: &str, prefix: &str) -> bool {
+    let start = table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    start && table[prefix.len()..].starts_with('_')
 }
 
 /// The target's schema, and its table where the rule alone tells it.
@@ -65,7 +105,7 @@ fn target_names(rule: &TableRule) -> (&str, Option<&str>) {
     }
 }
 
-fn check_table(raw: &RawTable, problems: &mut Problems) -> Option<Checked> {
+fn check_table(raw: &RawTable, is_file: bool, problems: &mut Problems) -> Option<Checked> {
     let source = required(&raw.source, (&keys::TABLE, &raw.place), ("source", ""), problems);
     let pattern = source.and_then(|(text, place)| {
         let pattern = check_source(text, place, problems)?;
@@ -77,7 +117,19 @@ fn check_table(raw: &RawTable, problems: &mut Problems) -> Option<Checked> {
         Entry::Wrong => return None,
     };
     let (pattern, source_place) = pattern?;
+    if let Some((NamePair::Table(schema, _) | NamePair::All(schema), place)) = &target
+        && is_file
+        && !schema.eq_ignore_ascii_case(MAIN)
+    {
+        problems.add(
+            place,
+            format!("{} is no schema of a file", quoted(schema)),
+            "write \"main.orders\" or \"main.*\"",
+        );
+        return None;
+    }
     let (target, target_place) = match (target, &pattern) {
+        (None, _) if is_file => (TargetRule::Schema(MAIN.into()), source_place.clone()),
         (None, _) => (TargetRule::SameName, source_place.clone()),
         (Some((NamePair::Table(schema, table), place)), TablePattern::Table(_)) => {
             (TargetRule::Table(TargetTable { schema: schema.into(), table: table.into() }), place)

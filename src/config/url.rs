@@ -1,4 +1,4 @@
-//! The parts of a store's URL: `scheme://account@host:port/database`.
+//! The parts of a store's URL: `scheme://account@host:port/database`, or `scheme://path` where the store is a file.
 //!
 //! What is wrong with a URL is told without quoting it, since a password may stand anywhere in it by mistake.
 
@@ -31,13 +31,37 @@ pub(super) struct Host {
 /// What is wrong, and the remedy.
 pub(super) type Fault = (&'static str, &'static str);
 
-/// Takes a URL apart.
-pub(super) fn parse_url(text: &str) -> Result<Url, Fault> {
+/// The scheme, in lower case, and what follows `://`.
+pub(super) fn split_scheme(text: &str) -> Result<(String, &str), Fault> {
     let (scheme, rest) = text
         .split_once("://")
         .filter(|(scheme, _)| scheme.starts_with(|c: char| c.is_ascii_alphabetic()))
         .filter(|(scheme, _)| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)))
         .ok_or(("no scheme stands before the address", "write SCHEME://ACCOUNT@HOST:PORT"))?;
+    Ok((scheme.to_ascii_lowercase(), rest))
+}
+
+/// The path in what follows the scheme of a file: an absolute one begins with a third slash.
+pub(super) fn parse_path(rest: &str) -> Result<String, Fault> {
+    if rest.contains('@') {
+        return Err(("an @ stands in the URL of a file, which has no account", "write @ in a file's name as %40"));
+    }
+    if rest.contains(['?', '#']) {
+        return Err(("what follows ? or # in a URL is not read", "write ? and # in a file's name as %3F and %23"));
+    }
+    let path = decode_percent(rest)?;
+    match path.as_str() {
+        "" => Err(("the URL names no file", "write SCHEME:///ABSOLUTE/PATH or SCHEME://RELATIVE/PATH")),
+        ":memory:" => Err(("a database in memory ends with the process", "name a file")),
+        folder if folder.ends_with('/') => Err(("the URL names a folder", "name a file in it")),
+        other if other.contains('\0') => Err(("a file's name has no NUL", "leave %00 out")),
+        _ => Ok(path),
+    }
+}
+
+/// Takes the URL of a server apart.
+pub(super) fn parse_url(text: &str) -> Result<Url, Fault> {
+    let (scheme, rest) = split_scheme(text)?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     if path.contains('@') {
@@ -57,7 +81,7 @@ pub(super) fn parse_url(text: &str) -> Result<Url, Fault> {
         None => (path, ""),
     };
     Ok(Url {
-        scheme: scheme.to_ascii_lowercase(),
+        scheme,
         user: decode_percent(user)?,
         has_password: password.is_some(),
         hosts,
@@ -162,5 +186,24 @@ mod tests {
         check("mysql://a%4@db", "a % is not followed by two hexadecimal digits of UTF-8 text");
         check("mysql://a%ff@db", "a % is not followed by two hexadecimal digits of UTF-8 text");
         check("mysql://a%zz@db", "a % is not followed by two hexadecimal digits of UTF-8 text");
+    }
+
+    #[test]
+    fn paths_are_taken_from_urls_of_files() {
+        let check = |text: &str, expect: Result<&str, &str>| {
+            let found = split_scheme(text).and_then(|(_, rest)| parse_path(rest));
+            assert_eq!(found.as_deref().map_err(|(message, _)| *message), expect, "{text}");
+        };
+        check("sqlite:///var/lib/shop.db", Ok("/var/lib/shop.db"));
+        check("sqlite://shop.db", Ok("shop.db"));
+        check("SQLite://data/a%3Fb%40c%20d.db", Ok("data/a?b@c d.db"));
+        check("sqlite://", Err("the URL names no file"));
+        check("sqlite:///var/lib/", Err("the URL names a folder"));
+        check("sqlite://:memory:", Err("a database in memory ends with the process"));
+        check("sqlite://shop.db?mode=ro", Err("what follows ? or # in a URL is not read"));
+        check("sqlite://a:hunter2@shop.db", Err("an @ stands in the URL of a file, which has no account"));
+        check("sqlite://a%00b", Err("a file's name has no NUL"));
+        check("sqlite:shop.db", Err("no scheme stands before the address"));
+        check("sqlite://a%4", Err("a % is not followed by two hexadecimal digits of UTF-8 text"));
     }
 }

@@ -43,17 +43,48 @@ impl TableRule {
     }
 }
 
+/// Which names the target takes for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameEquality {
+    /// Equal ones.
+    #[default]
+    Exact,
+    /// Also those that differ in the case of ASCII letters.
+    CaseBlind,
+}
+
 /// All rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableRules {
     rules: Vec<TableRule>,
+    equality: NameEquality,
+}
+
+impl NameEquality {
+    /// One form for all names that are one to the target.
+    #[must_use]
+    pub fn fold(self, target: &TargetTable) -> TargetTable {
+        match self {
+            Self::Exact => target.clone(),
+            Self::CaseBlind => TargetTable {
+                schema: target.schema.to_ascii_lowercase().into(),
+                table: target.table.to_ascii_lowercase().into(),
+            },
+        }
+    }
 }
 
 impl TableRules {
     /// Takes the rules; the configuration has checked that no two name the same table.
     #[must_use]
     pub fn new(rules: Vec<TableRule>) -> Self {
-        Self { rules }
+        Self { rules, equality: NameEquality::Exact }
+    }
+
+    /// The same rules for a target that takes these names for one.
+    #[must_use]
+    pub fn with_equality(self, equality: NameEquality) -> Self {
+        Self { equality, ..self }
     }
 
     /// The tables that the rules capture.
@@ -99,7 +130,7 @@ impl TableRules {
         let mut by_target = BTreeMap::<TargetTable, TableName>::new();
         let mut mappings = Vec::new();
         for mapping in sources.iter().filter_map(|source| self.mapping(source)) {
-            if let Some(other) = by_target.insert(mapping.target.clone(), mapping.source.clone()) {
+            if let Some(other) = by_target.insert(self.equality.fold(&mapping.target), mapping.source.clone()) {
                 return Err(Error::refused(format!(
                     "the tables {other} and {} both go to {}",
                     mapping.source, mapping.target
@@ -146,5 +177,13 @@ mod tests {
         let error = rules().mappings(&sources).unwrap_err();
         assert_eq!(error.message(), "the tables shop.items and old.items both go to public.items");
         assert_eq!(rules().mappings(&sources[..1]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn names_that_are_one_to_the_target_are_refused() {
+        let sources = [TableName::new("shop", "Items"), TableName::new("old", "items")];
+        assert_eq!(rules().mappings(&sources).unwrap().len(), 2);
+        let error = rules().with_equality(NameEquality::CaseBlind).mappings(&sources).unwrap_err();
+        assert_eq!(error.message(), "the tables shop.Items and old.items both go to public.items");
     }
 }

@@ -60,29 +60,32 @@ pub struct Tls {
     pub key: Option<PathBuf>,
 }
 
-/// A server and the account to use there.
+/// A server and the account to use there; or a file, which has no host and whose path is the database.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// The URL's scheme: which connector.
     pub scheme: String,
-    /// Host name or address.
+    /// Host name or address; empty for a file.
     pub host: String,
-    /// Port, the scheme's default filled in.
+    /// Port, the scheme's default filled in; 0 for a file.
     pub port: u16,
     /// Account name; empty if none.
     pub user: String,
     /// The account's password.
     pub password: Option<Secret>,
-    /// The database in the URL's path; empty if none.
+    /// The database in the URL's path, or the path of a file; empty if none.
     pub database: String,
     /// TLS.
     pub tls: Tls,
 }
 
-/// Host and port, never the account or the password.
+/// Host and port, or the file; never the account or the password.
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
+        match self.host.as_str() {
+            "" => write!(f, "{}://{}", self.scheme, self.database),
+            host => write!(f, "{}://{host}:{}", self.scheme, self.port),
+        }
     }
 }
 

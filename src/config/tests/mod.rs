@@ -2,6 +2,7 @@
 //!
 //! Whatever the case, no problem may show the word `hunter2`, which stands wherever a password could stand by mistake.
 
+mod files;
 mod manual;
 mod shown;
 mod template;
@@ -290,7 +291,10 @@ fn urls_are_checked() {
         "postgres://a@new",
         "2:7: target.url: the URL names no database; write postgres://ACCOUNT@HOST:PORT/DATABASE",
     );
-    target_url("mysql://a@new/shop", "2:7: target.url: mysql:// is no target; write postgres:// or postgresql://");
+    target_url(
+        "mysql://a@new/shop",
+        "2:7: target.url: mysql:// is no target; write postgres:// or postgresql:// or sqlite://",
+    );
     target_url("postgers://a@new/shop", "2:7: target.url: postgers:// is no target; did you mean postgres://?");
     target_url(
         "postgres://a@DB:3306/shop",

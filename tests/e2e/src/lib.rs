@@ -17,6 +17,7 @@ mod flow;
 mod harness;
 mod history;
 mod huge_transaction;
+mod in_file;
 mod kills;
 mod restarts;
 mod rewind;

@@ -6,6 +6,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::exact::{self, NumberForm};
+use crate::harness::TargetKind;
 
 /// How values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +57,47 @@ impl Rule {
         }
     }
 
+    /// What to ask the target for.
+    pub(crate) fn of_target(self, kind: TargetKind, column: &str) -> String {
+        match kind {
+            TargetKind::Postgres => self.of_postgres(column),
+            TargetKind::Sqlite => self.of_sqlite(column),
+        }
+    }
+
+    /// What to ask SQLite for: bytes are printed by nobody, and it knows itself where an instant lies.
+    fn of_sqlite(self, column: &str) -> String {
+        match self {
+            // hex(NULL) is ''.
+            Rule::Bytes => format!("CASE WHEN {column} IS NOT NULL THEN hex({column}) END"),
+            Rule::Instant => format!("strftime('%s', {column}) || rtrim(substr({column}, 20), 'Z')"),
+            Rule::Whole
+            | Rule::Decimal
+            | Rule::Bits64
+            | Rule::BitString(_)
+            | Rule::Text
+            | Rule::Day
+            | Rule::Time
+            | Rule::DayAndTime
+            | Rule::Json
+            | Rule::Jsonb => column.to_owned(),
+        }
+    }
+
+    /// The one form of what the target answered.
+    pub(crate) fn read_target(self, kind: TargetKind, answer: &str) -> Result<String> {
+        match (self, kind) {
+            // There BIT(n) is a number.
+            (Rule::BitString(length), TargetKind::Sqlite) => {
+                let number: u64 = answer.parse().context("the number of a BIT(n)")?;
+                self.read(&format!("{number:0length$b}"))
+            }
+            _ => self.read(answer),
+        }
+    }
+
     /// What to ask PostgreSQL for.
-    pub(crate) fn of_postgres(self, column: &str) -> String {
+    fn of_postgres(self, column: &str) -> String {
         match self {
             Rule::Bits64 => format!("({column})::float8::text"),
             Rule::Bytes => format!("encode({column}, 'hex')"),

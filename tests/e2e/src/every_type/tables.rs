@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 
 use super::rules::Rule;
-use crate::harness::{DRAIN_LIMIT, Scene, Texts, wait_until};
+use crate::harness::{DRAIN_LIMIT, Scene, TargetKind, Texts, wait_until};
 
 /// One column as both sides are asked for it.
 #[derive(Clone, Debug)]
@@ -38,8 +38,12 @@ impl Compared {
     /// Values that differ, each described; empty if the table is equal on both sides.
     pub(crate) fn differences(&self, scene: &Scene) -> Result<Vec<String>> {
         let mut found = Vec::new();
-        let source = self.read(scene.source_rows(&self.source_query())?, &mut found).context("MySQL's answer")?;
-        let target = self.read(scene.target_rows(&self.target_query())?, &mut found).context("PostgreSQL's answer")?;
+        let kind = scene.target_kind;
+        let rows = scene.source_rows(&self.source_query())?;
+        let source = self.read(rows, |rule, text| rule.read(text), &mut found).context("MySQL's answer")?;
+        let rows = scene.target_rows(&self.target_query(kind))?;
+        let target = self.read(rows, |rule, text| rule.read_target(kind, text), &mut found);
+        let target = target.context("the target's answer")?;
         let ids = source.keys().chain(target.keys().filter(|id| !source.contains_key(*id)));
         for id in ids {
             match (source.get(id), target.get(id)) {
@@ -68,22 +72,29 @@ impl Compared {
         format!("SELECT id, {} FROM {} ORDER BY id", forms.collect::<Vec<_>>().join(", "), mysql_name(&self.name))
     }
 
-    fn target_query(&self) -> String {
-        let form =
-            |column: &Asked| column.rule.of_postgres(&column.target_form.replace('$', &postgres_name(&column.name)));
+    fn target_query(&self, kind: TargetKind) -> String {
+        let form = |column: &Asked| {
+            let asked = column.target_form.replace('$', &postgres_name(&column.name));
+            column.rule.of_target(kind, &asked)
+        };
         let forms: Vec<String> = self.columns.iter().map(form).collect();
         format!("SELECT id, {} FROM {} ORDER BY id", forms.join(", "), postgres_name(&self.name))
     }
 
     /// The rows by `id`. An id stands twice while the halves of a key change, which lie in two partitions, are on their way:
     /// that is a difference until it passes.
-    fn read(&self, rows: Vec<Texts>, found: &mut Vec<String>) -> Result<BTreeMap<String, Texts>> {
+    fn read(
+        &self,
+        rows: Vec<Texts>,
+        read: impl Fn(Rule, &str) -> Result<String>,
+        found: &mut Vec<String>,
+    ) -> Result<BTreeMap<String, Texts>> {
         let mut by_id = BTreeMap::new();
         for mut row in rows {
             let id = row.remove(0).context("an id is never NULL")?;
             let columns = self.columns.iter().zip(row);
             let values = columns.map(|(column, text)| {
-                let value = text.map(|text| column.rule.read(&text)).transpose();
+                let value = text.map(|text| read(column.rule, &text)).transpose();
                 value.with_context(|| format!("{} row {id}, {}", self.name, column.name))
             });
             let values = values.collect::<Result<Texts>>()?;
@@ -131,7 +142,7 @@ pub(crate) fn mysql_name(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// A name in PostgreSQL's quotes.
+/// A name in PostgreSQL's quotes, which are SQLite's as well.
 pub(crate) fn postgres_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::{MYSQL_PASSWORD, PARTITIONS, POSTGRES_PASSWORD, Scene};
+use super::{MYSQL_PASSWORD, PARTITIONS, POSTGRES_PASSWORD, Scene, TargetKind, sql};
 
 impl Scene {
-    /// A configuration that captures every table of the scene's database into the schema of the same name. A section of
+    /// A configuration that captures every table of the scene's database under its own name. A section of
     /// the caller's own can be appended.
     pub(crate) fn config(&self) -> String {
         self.config_for(&self.addresses())
@@ -17,7 +17,8 @@ impl Scene {
     /// The same with other addresses, for instance those of a proxy.
     pub(crate) fn config_for(&self, addresses: &Addresses) -> String {
         let (database, prefix, server_id) = (&self.database, &self.prefix, self.server_id);
-        let Addresses { mysql, kafka, postgres } = addresses;
+        let Addresses { mysql, kafka, .. } = addresses;
+        let target = self.target_section(addresses);
         let ca = self.servers.mysql.ca_file();
         let (ca, capture, apply) = (ca.display(), self.capture_port, self.apply_port);
         format!(
@@ -35,11 +36,7 @@ prefix = "{prefix}"
 partitions = {PARTITIONS}
 replication = 1
 
-[target]
-url = "postgres://tailrace@{postgres}/{database}"
-password = {{ env = "{POSTGRES_PASSWORD}" }}
-tls = {{ mode = "disabled" }}
-
+{target}
 [http]
 capture = "127.0.0.1:{capture}"
 apply = "127.0.0.1:{apply}"
@@ -56,6 +53,21 @@ source = "{database}.*"
         let (before, rest) = text.split_once("[log]").expect("the configuration has a log");
         let (_, after) = rest.split_once("[target]").expect("the target comes after the log");
         format!("{before}[target]{after}")
+    }
+
+    fn target_section(&self, addresses: &Addresses) -> String {
+        let (database, postgres) = (&self.database, &addresses.postgres);
+        match self.target_kind {
+            TargetKind::Postgres => format!(
+                r#"[target]
+url = "postgres://tailrace@{postgres}/{database}"
+password = {{ env = "{POSTGRES_PASSWORD}" }}
+tls = {{ mode = "disabled" }}
+"#
+            ),
+            // Relative to the configuration, which lies in the same folder.
+            TargetKind::Sqlite => format!("[target]\nurl = \"sqlite://{}\"\n", sql::FILE),
+        }
     }
 
     /// Replaces the scene's configuration.

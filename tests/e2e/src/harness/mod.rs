@@ -1,6 +1,6 @@
 //! What every end-to-end test begins with: a [`Scene`] that belongs to it alone.
 //!
-//! A scene has one database of the same name on MySQL and on PostgreSQL, a prefix for topics, free ports, a folder for
+//! A scene has one database of the same name on MySQL and on PostgreSQL (or a file of SQLite), a prefix for topics, free ports, a folder for
 //! configuration and logs (below the target folder; it stays for a look after a failure), and runs the real binary there.
 //! All of it is blocking: tests are plain functions that return `Result`. Nothing here judges; a test does.
 
@@ -56,9 +56,19 @@ impl Servers {
     }
 }
 
+/// What a scene's target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TargetKind {
+    /// A database of PostgreSQL, with a schema of the same name.
+    Postgres,
+    /// A file of SQLite in the scene's folder.
+    Sqlite,
+}
+
 /// Everything that one test has for itself.
 pub(crate) struct Scene {
     pub(crate) servers: Servers,
+    pub(crate) target_kind: TargetKind,
     /// Name of the test's database on MySQL and on PostgreSQL, and of its schema there.
     pub(crate) database: String,
     /// First part of the names of its topics.
@@ -83,24 +93,29 @@ enum Quiet {
 impl Scene {
     /// A scene on the shared servers. `name` is the test's: small letters, digits and `_`.
     pub(crate) fn new(name: &str) -> Result<Scene> {
+        Scene::to(TargetKind::Postgres, name)
+    }
+
+    /// The same with a target of that kind.
+    pub(crate) fn to(target_kind: TargetKind, name: &str) -> Result<Scene> {
         let quiet = Quiet::Shared(QUIET.read().unwrap_or_else(PoisonError::into_inner));
-        Scene::begin(name, Servers::shared()?, quiet)
+        Scene::begin(name, Servers::shared()?, quiet, target_kind)
     }
 
     /// A scene on servers of the test's own, for a test that needs both processors: no other test of this binary runs
     /// meanwhile.
     pub(crate) fn alone_on(name: &str, servers: Servers) -> Result<Scene> {
         let quiet = Quiet::Alone(QUIET.write().unwrap_or_else(PoisonError::into_inner));
-        Scene::begin(name, servers, quiet)
+        Scene::begin(name, servers, quiet, TargetKind::Postgres)
     }
 
     /// A scene on servers of the test's own, where some may be killed.
     pub(crate) fn on(name: &str, servers: Servers) -> Result<Scene> {
         let quiet = Quiet::Shared(QUIET.read().unwrap_or_else(PoisonError::into_inner));
-        Scene::begin(name, servers, quiet)
+        Scene::begin(name, servers, quiet, TargetKind::Postgres)
     }
 
-    fn begin(name: &str, servers: Servers, quiet: Quiet) -> Result<Scene> {
+    fn begin(name: &str, servers: Servers, quiet: Quiet, target_kind: TargetKind) -> Result<Scene> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // The same test in another process at the same time waits: it has the same databases.
@@ -111,9 +126,10 @@ impl Scene {
             prefix: format!("e2e-{name}-{}-{number}", std::process::id()),
             capture_port: free_port()?,
             apply_port: free_port()?,
+            sql: sql::Sql::connect(&servers, target_kind, &folder)?,
             folder,
+            target_kind,
             server_id: 100_000 + std::process::id() % 1_000_000 * 100 + number,
-            sql: sql::Sql::connect(&servers)?,
             servers,
             _name: name_lock,
             _quiet: quiet,
@@ -139,7 +155,7 @@ impl Scene {
         self.sql.source_rows(&self.database, query)
     }
 
-    /// Runs statements on PostgreSQL as the user that applies, with the scene's schema first in the search path.
+    /// Runs statements on the target: on PostgreSQL as the user that applies, with the scene's schema first in the search path.
     pub(crate) fn target(&self, statements: &str) -> Result<()> {
         self.sql.target(&self.database, statements)
     }
@@ -149,7 +165,7 @@ impl Scene {
         self.sql.administrate_target(&self.servers.postgres.admin_url(&self.database)?, statements)
     }
 
-    /// Rows as PostgreSQL prints them; `None` is NULL.
+    /// Rows as the target prints them; `None` is NULL.
     pub(crate) fn target_rows(&self, query: &str) -> Result<Vec<Texts>> {
         self.sql.target_rows(&self.database, query)
     }

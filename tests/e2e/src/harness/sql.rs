@@ -1,14 +1,21 @@
 //! SQL for tests: statements and rows as text, from blocking code, each call on a connection of its own (a killed server
 //! leaves no dead connection behind).
 //!
-//! Text is what the databases print themselves: no driver decodes a value.
+//! Text is what the databases print themselves: no driver decodes a value. SQLite prints nothing by itself: its values come in
+//! the type in which they are stored, and floats as the shortest text that means the same bits.
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use mysql_async::prelude::Queryable;
-use sqlx::{Connection, PgConnection, Row, ValueRef};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection, PgConnection, Row, TypeInfo as _, ValueRef};
 use tokio::runtime::Runtime;
 
-use super::Servers;
+use super::{Servers, TargetKind};
+
+/// The file of a scene whose target is one.
+pub(super) const FILE: &str = "target.db";
 
 /// A row as a database prints it; `None` is NULL.
 pub(crate) type Texts = Vec<Option<String>>;
@@ -16,34 +23,50 @@ pub(crate) type Texts = Vec<Option<String>>;
 pub(crate) struct Sql {
     runtime: Runtime,
     mysql: String,
-    postgres: (String, String),
+    target: Target,
+}
+
+enum Target {
+    /// Everything of the URL before and behind the name of the database, which differs by call.
+    Postgres(String, String),
+    Sqlite(PathBuf),
 }
 
 impl Sql {
-    pub(super) fn connect(servers: &Servers) -> Result<Sql> {
+    pub(super) fn connect(servers: &Servers, target_kind: TargetKind, folder: &Path) -> Result<Sql> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Ok(Sql {
             runtime: runtime.context("starting the thread for SQL")?,
             mysql: servers.mysql.admin_url()?,
-            postgres: {
-                // Everything but the name of the database, which differs by call.
-                let url = servers.postgres.owner_url("DATABASE")?;
-                let (front, back) = url.split_once("DATABASE").context("the URL names the database")?;
-                (front.to_owned(), back.to_owned())
+            target: match target_kind {
+                TargetKind::Postgres => {
+                    let url = servers.postgres.owner_url("DATABASE")?;
+                    let (front, back) = url.split_once("DATABASE").context("the URL names the database")?;
+                    Target::Postgres(front.to_owned(), back.to_owned())
+                }
+                TargetKind::Sqlite => Target::Sqlite(folder.join(FILE)),
             },
         })
     }
 
-    /// Empty databases, whatever an earlier run left.
+    /// Empty databases, whatever an earlier run left. A file lies in the scene's folder, which is empty.
     pub(super) fn make_databases(&self, name: &str) -> Result<()> {
         self.drop_databases(name)?;
         self.source("", &format!("CREATE DATABASE `{name}`"))?;
-        self.target("postgres", &format!("CREATE DATABASE \"{name}\""))
+        match &self.target {
+            Target::Postgres(..) => self.target("postgres", &format!("CREATE DATABASE \"{name}\"")),
+            Target::Sqlite(_) => Ok(()),
+        }
     }
 
     pub(super) fn drop_databases(&self, name: &str) -> Result<()> {
         self.source("", &format!("DROP DATABASE IF EXISTS `{name}`"))?;
-        self.target("postgres", &format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))
+        match &self.target {
+            Target::Postgres(..) => {
+                self.target("postgres", &format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))
+            }
+            Target::Sqlite(_) => Ok(()),
+        }
     }
 
     pub(super) fn source(&self, database: &str, statements: &str) -> Result<()> {
@@ -98,13 +121,23 @@ impl Sql {
     }
 
     pub(super) fn target(&self, database: &str, statements: &str) -> Result<()> {
+        let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(statements));
         let run = async {
-            let mut connection = self.postgres_connection(database).await?;
-            sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut connection).await?;
-            connection.close().await?;
+            match &self.target {
+                Target::Postgres(..) => {
+                    let mut connection = self.postgres_connection(database).await?;
+                    sql.execute(&mut connection).await?;
+                    connection.close().await?;
+                }
+                Target::Sqlite(file) => {
+                    let mut connection = sqlite_connection(file).await?;
+                    sql.execute(&mut connection).await?;
+                    connection.close().await?;
+                }
+            }
             anyhow::Ok(())
         };
-        self.runtime.block_on(run).with_context(|| format!("on PostgreSQL: {statements}"))
+        self.runtime.block_on(run).with_context(|| format!("on the target: {statements}"))
     }
 
     pub(super) fn administrate_target(&self, url: &str, statements: &str) -> Result<()> {
@@ -118,22 +151,37 @@ impl Sql {
     }
 
     pub(super) fn target_rows(&self, database: &str, query: &str) -> Result<Vec<Texts>> {
+        let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(query));
         let run = async {
-            let mut connection = self.postgres_connection(database).await?;
-            let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await?;
-            connection.close().await?;
-            rows.iter().map(postgres_texts).collect::<Result<Vec<Texts>>>()
+            match &self.target {
+                Target::Postgres(..) => {
+                    let mut connection = self.postgres_connection(database).await?;
+                    let rows = sql.fetch_all(&mut connection).await?;
+                    connection.close().await?;
+                    rows.iter().map(postgres_texts).collect::<Result<Vec<Texts>>>()
+                }
+                Target::Sqlite(file) => {
+                    let mut connection = sqlite_connection(file).await?;
+                    let rows = sql.fetch_all(&mut connection).await?;
+                    connection.close().await?;
+                    rows.iter().map(sqlite_texts).collect()
+                }
+            }
         };
-        self.runtime.block_on(run).with_context(|| format!("on PostgreSQL: {query}"))
+        self.runtime.block_on(run).with_context(|| format!("on the target: {query}"))
     }
 
     async fn postgres_connection(&self, database: &str) -> Result<PgConnection> {
-        let (front, back) = &self.postgres;
+        let Target::Postgres(front, back) = &self.target else { anyhow::bail!("the scene's target is a file") };
         let mut connection = PgConnection::connect(&format!("{front}{database}{back}")).await?;
         let path = format!("SET search_path TO \"{database}\", public");
         sqlx::raw_sql(sqlx::AssertSqlSafe(path)).execute(&mut connection).await?;
         Ok(connection)
     }
+}
+
+async fn sqlite_connection(file: &Path) -> Result<SqliteConnection> {
+    Ok(SqliteConnectOptions::new().filename(file).connect().await?)
 }
 
 fn mysql_texts(row: mysql_async::Row) -> Result<Texts> {
@@ -156,6 +204,22 @@ fn postgres_texts(row: &sqlx::postgres::PgRow) -> Result<Texts> {
         }
         let text = value.as_str().map_err(|error| anyhow::anyhow!("a column is no text: {error}"))?;
         Ok(Some(text.to_owned()))
+    };
+    (0..row.len()).map(text).collect()
+}
+
+fn sqlite_texts(row: &sqlx::sqlite::SqliteRow) -> Result<Texts> {
+    let text = |index| {
+        let value = row.try_get_raw(index)?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        match value.type_info().name() {
+            "INTEGER" => Ok(Some(row.try_get::<i64, _>(index)?.to_string())),
+            "REAL" => Ok(Some(format!("{:?}", row.try_get::<f64, _>(index)?))),
+            "TEXT" => Ok(Some(row.try_get(index)?)),
+            other => anyhow::bail!("a column is {other}: ask for its hex()"),
+        }
     };
     (0..row.len()).map(text).collect()
 }

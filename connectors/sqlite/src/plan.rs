@@ -1,0 +1,220 @@
+//! How the rows of one source schema get into one target table: columns, codecs and statements, made once per shape.
+//!
+//! Statements rely on this: a row is found by its key's bytes. The unique index on the key is BINARY (else `judge` refuses the
+//! table), and deletes ask for that collation by name, since the column's own may be another; no key column holds values
+//! that SQLite takes for equal though they differ (`target_type`).
+//!
+//! Constraints of the table may be declared to drop or to replace rows in silence (`ON CONFLICT IGNORE`, `REPLACE`):
+//! `OR ABORT` overrules them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use sqlx::sqlite::SqliteArguments;
+use tailrace_contract::{Error, Result, TableMapping};
+use tailrace_row::{RowImage, TableSchema};
+
+use crate::{
+    catalog::TableShape,
+    check,
+    encode::{Codec, Refusal},
+    identifier::{is_same, quote, quote_table},
+};
+
+/// Rows that one statement takes: as many as there are, of these. More cost more memory and win nothing (`cargo bench`).
+const RUNGS: [usize; 4] = [ROWS_MAX, 16, 4, 1];
+
+/// The most rows that one statement takes.
+pub(crate) const ROWS_MAX: usize = 64;
+
+/// SQLite's limit of parameters in one statement.
+const PARAMETERS_MAX: usize = 32_766;
+
+/// A compiled table.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) columns: Vec<PlanColumn>,
+    /// Places in `columns`, in key order.
+    pub(crate) key: Vec<usize>,
+    /// By rows.
+    upserts: BTreeMap<usize, Arc<str>>,
+    /// By rows.
+    deletes: BTreeMap<usize, Arc<str>>,
+    /// Whether every row of an upsert counts as written: not where an existing row is left alone.
+    pub(crate) counts_all: bool,
+    /// Whether a row may be deleted and written again in one transaction.
+    pub(crate) may_clear: bool,
+}
+
+/// A column that is written; the same number of the source's columns.
+#[derive(Debug)]
+pub(crate) struct PlanColumn {
+    pub(crate) name: Box<str>,
+    pub(crate) codec: Codec,
+}
+
+impl Plan {
+    /// Compiles the statements, or says what keeps the table from taking the rows.
+    pub(crate) fn new(schema: &TableSchema, mapping: &TableMapping, shape: &TableShape) -> Result<Self> {
+        if let Some(problem) = check::judge(schema, mapping, shape).into_iter().find(check::is_error) {
+            let error = Error::table_failed(schema.name().clone(), format!("{}: {}", problem.object, problem.found));
+            return Err(error.hint(problem.mend.unwrap_or_else(|| format!("needed: {}", problem.needed))));
+        }
+        let mut columns = Vec::with_capacity(schema.columns().len());
+        for (place, source) in schema.columns().iter().enumerate() {
+            let target = shape.column(&source.name).expect("invariant: the judge finds every column");
+            let target_type = target.target_type.expect("invariant: the judge knows every type");
+            let is_key = schema.key().contains(&place);
+            let codec = Codec::new(&source.column_type, target_type, target.is_nullable && !is_key, is_key);
+            columns.push(PlanColumn { name: source.name.clone(), codec });
+        }
+        let key = schema.key().to_vec();
+        let table = quote_table(&mapping.target).map_err(|error| error.on_table(schema.name().clone()))?;
+        let statements = Statements::new(&columns, &key, table)?;
+        let rungs = |width: usize| RUNGS.into_iter().filter(move |rung| rung * width <= PARAMETERS_MAX);
+        let upserts: BTreeMap<_, _> = rungs(columns.len()).map(|rows| (rows, statements.upsert(rows))).collect();
+        let deletes = rungs(key.len()).map(|rows| (rows, statements.delete(rows))).collect();
+        if upserts.is_empty() {
+            let message = format!("a row of {} columns has more than SQLite takes at once", columns.len());
+            return Err(Error::table_failed(schema.name().clone(), message));
+        }
+        Ok(Self {
+            upserts,
+            deletes,
+            may_clear: may_clear(schema, shape),
+            counts_all: columns.len() > key.len(),
+            columns,
+            key,
+        })
+    }
+
+    /// The statement that upserts up to so many rows, and how many it takes.
+    pub(crate) fn upsert(&self, rows_max: usize) -> (usize, Arc<str>) {
+        widest(&self.upserts, rows_max)
+    }
+
+    /// The statement that deletes up to so many rows, and how many it takes.
+    pub(crate) fn delete(&self, rows_max: usize) -> (usize, Arc<str>) {
+        widest(&self.deletes, rows_max)
+    }
+
+    /// The first column of the row that can't be written, if there is one.
+    pub(crate) fn find_refusal(
+        &self,
+        image: RowImage<'_>,
+        places: &[usize],
+        scratch: &mut String,
+    ) -> Option<(usize, Refusal)> {
+        places.iter().find_map(|place| {
+            let written =
+                self.columns[*place].codec.write(image.field(*place), scratch, &mut SqliteArguments::default());
+            written.err().map(|refusal| (*place, refusal))
+        })
+    }
+}
+
+fn widest(statements: &BTreeMap<usize, Arc<str>>, rows_max: usize) -> (usize, Arc<str>) {
+    let (rows, sql) = statements.range(..=rows_max).next_back().expect("invariant: there is a statement for one row");
+    (*rows, Arc::clone(sql))
+}
+
+/// Nothing hangs on the delete, and the row has nothing that we don't write. Foreign keys are not enforced.
+fn may_clear(schema: &TableSchema, shape: &TableShape) -> bool {
+    let is_ours = |name: &str| schema.columns().iter().any(|source| is_same(&source.name, name));
+    shape.triggers.is_empty() && shape.columns.iter().all(|target| target.is_generated || is_ours(&target.name))
+}
+
+/// The parts of all statements.
+struct Statements<'p> {
+    key: &'p [usize],
+    /// Quoted.
+    names: Vec<String>,
+    table: String,
+}
+
+impl<'p> Statements<'p> {
+    fn new(columns: &'p [PlanColumn], key: &'p [usize], table: String) -> Result<Self> {
+        let names = columns.iter().map(|column| quote(&column.name)).collect::<Result<_>>()?;
+        Ok(Self { key, names, table })
+    }
+
+    fn upsert(&self, rows: usize) -> Arc<str> {
+        let updates: Vec<String> = (0..self.names.len())
+            .filter(|place| !self.key.contains(place))
+            .map(|place| format!("{0} = excluded.{0}", self.names[place]))
+            .collect();
+        let action = match updates.as_slice() {
+            [] => "DO NOTHING".to_owned(),
+            updates => format!("DO UPDATE SET {}", updates.join(", ")),
+        };
+        let key: Vec<&str> = self.key.iter().map(|place| self.names[*place].as_str()).collect();
+        // The alias is for a table named `excluded`.
+        let sql = format!(
+            "INSERT OR ABORT INTO {} AS t ({}) VALUES {} ON CONFLICT ({}) {action}",
+            self.table,
+            self.names.join(", "),
+            parameters(rows, self.names.len()),
+            key.join(", ")
+        );
+        sql.into()
+    }
+
+    /// SQLite looks a list of values up in the index, but not a list of rows: those it would compare with every row of the
+    /// table. A chain of conditions it looks up one by one.
+    fn delete(&self, rows: usize) -> Arc<str> {
+        let key: Vec<String> = self.key.iter().map(|place| format!("{} COLLATE BINARY", self.names[*place])).collect();
+        let condition = match key.as_slice() {
+            [column] => format!("{column} IN (VALUES {})", parameters(rows, 1)),
+            columns => {
+                let row = columns.iter().map(|column| format!("{column} = ?")).collect::<Vec<_>>().join(" AND ");
+                vec![format!("({row})"); rows].join(" OR ")
+            }
+        };
+        format!("DELETE FROM {} WHERE {condition}", self.table).into()
+    }
+}
+
+/// `(?, ?), (?, ?)`.
+fn parameters(rows: usize, width: usize) -> String {
+    let row = format!("({})", vec!["?"; width].join(", "));
+    vec![row; rows].join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _, SqliteConnection};
+
+    use super::*;
+
+    /// A delete that looked at every row would make a big table stand still.
+    async fn check(definition: &str, names: &[&str], key: &[usize]) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let statements = Statements { key, names, table: "main.t".into() };
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(definition))).await.unwrap();
+        for rows in [1, ROWS_MAX] {
+            let sql = format!("EXPLAIN QUERY PLAN {}", statements.delete(rows));
+            let found = connection.fetch_all(sqlx::query(AssertSqlSafe(sql))).await.unwrap();
+            let steps: Vec<String> = found.iter().map(|row| row.get("detail")).collect();
+            assert!(steps.iter().any(|step| step.starts_with("SEARCH main.t USING")), "{definition}: {steps:?}");
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN main.t")), "{definition}: {steps:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn deletes_find_their_rows_by_the_index() {
+        for definition in [
+            "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT) STRICT",
+            "CREATE TABLE t (a TEXT PRIMARY KEY, b TEXT) STRICT, WITHOUT ROWID",
+            "CREATE TABLE t (a ANY PRIMARY KEY, b TEXT) STRICT, WITHOUT ROWID",
+            "CREATE TABLE t (a TEXT COLLATE NOCASE, b TEXT); CREATE UNIQUE INDEX i ON t (a COLLATE BINARY)",
+        ] {
+            check(definition, &["a", "b"], &[0]).await;
+        }
+        for definition in [
+            "CREATE TABLE t (a INTEGER, b TEXT, PRIMARY KEY (b, a)) STRICT, WITHOUT ROWID",
+            "CREATE TABLE t (a INTEGER, b TEXT COLLATE NOCASE); CREATE UNIQUE INDEX i ON t (a, b COLLATE BINARY)",
+        ] {
+            check(definition, &["a", "b"], &[1, 0]).await;
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The checkpoint of a stream that comes without a log, as the target holds it: one row a stream, saved with the rows.
+
+use std::sync::Arc;
+
+use sqlx::{
+    AssertSqlSafe,
+    sqlite::{SqliteArguments, SqliteRow},
+};
+use tailrace_contract::{Checkpoint, Error, Owner, Result, StreamProgress, StreamStep};
+
+use crate::{
+    progress::OwnTables,
+    session::{Session, add, get},
+};
+
+/// The statements on the table of streams.
+#[derive(Debug)]
+pub(crate) struct StreamStatements {
+    claim: Arc<str>,
+    read: Arc<str>,
+    save: Arc<str>,
+}
+
+impl StreamStatements {
+    /// Builds the statements.
+    pub(crate) fn new(build: impl Fn(&str) -> Arc<str>) -> Self {
+        Self { claim: build(CLAIM), read: build(READ), save: build(SAVE) }
+    }
+}
+
+impl OwnTables {
+    /// Becomes the owner of the stream's checkpoint.
+    pub(crate) async fn claim_stream(&self, session: &mut Session, stream: &str) -> Result<StreamProgress> {
+        let sql = AssertSqlSafe(Arc::clone(&self.streams.claim));
+        session.begin().await?;
+        let rows = session.read(sql, named(stream), "claiming a stream").await?;
+        let row = rows.first().ok_or_else(|| Error::refused("claiming a stream: the target returned nothing"))?;
+        let claimed = read_stream(row, stream)?;
+        session.commit(|| ()).await?;
+        Ok(claimed)
+    }
+
+    /// Reads the stream's checkpoint; none if it, or the table, is not there.
+    pub(crate) async fn read_stream(&self, session: &mut Session, stream: &str) -> Result<Option<StreamProgress>> {
+        if self.read_format(session).await?.is_none() {
+            return Ok(None);
+        }
+        self.find_stream(session, stream).await
+    }
+
+    /// Saves the next checkpoint, if everything is as it was; else the transaction may not be committed.
+    pub(crate) async fn save_stream(&self, session: &mut Session, step: StreamStep<'_>) -> Result<()> {
+        let what = match self.find_stream(session, step.stream).await? {
+            None => "has no checkpoint in the target any more",
+            Some(now) if now.owner != step.owner => "was claimed by another process",
+            Some(now) if now.saves != step.saves => "had its checkpoint saved by somebody else",
+            Some(_) => return self.write_stream(session, step).await,
+        };
+        Err(Error::fenced(format!("the stream {} {what}", step.stream))
+            .hint("only one process may move a stream; see who else runs, then start this one again"))
+    }
+
+    async fn find_stream(&self, session: &mut Session, stream: &str) -> Result<Option<StreamProgress>> {
+        let sql = AssertSqlSafe(Arc::clone(&self.streams.read));
+        let rows = session.read(sql, named(stream), "reading a stream's checkpoint").await?;
+        rows.first().map(|row| read_stream(row, stream)).transpose()
+    }
+
+    async fn write_stream(&self, session: &mut Session, step: StreamStep<'_>) -> Result<()> {
+        const DOING: &str = "saving the checkpoint";
+        let text = serde_json::to_string(step.checkpoint)
+            .map_err(|error| Error::corrupt("a checkpoint can't be written as JSON").caused_by(error))?;
+        let mut arguments = named(step.stream);
+        add(&mut arguments, step.saves);
+        add(&mut arguments, step.owner.0);
+        add(&mut arguments, text);
+        match session.write(AssertSqlSafe(Arc::clone(&self.streams.save)), arguments, DOING).await? {
+            1 => Ok(()),
+            saved => Err(Error::refused(format!("{DOING}: {saved} rows were written for {}", step.stream))),
+        }
+    }
+}
+
+fn named(stream: &str) -> SqliteArguments {
+    let mut arguments = SqliteArguments::default();
+    add(&mut arguments, stream);
+    arguments
+}
+
+fn read_stream(row: &SqliteRow, stream: &str) -> Result<StreamProgress> {
+    let text: Option<String> = get(row, "checkpoint")?;
+    let read = |text: String| -> Result<Checkpoint> {
+        serde_json::from_str(&text).map_err(|error| {
+            Error::corrupt(format!("the stored checkpoint of {stream} can't be read")).caused_by(error)
+        })
+    };
+    Ok(StreamProgress {
+        checkpoint: text.map(read).transpose()?,
+        saves: get(row, "saves")?,
+        owner: Owner(get(row, "owner")?),
+    })
+}
+
+const CLAIM: &str = "
+INSERT INTO $streams AS s (stream, saves, owner, updated_at) VALUES (?1, 0, 1, strftime('%Y-%m-%dT%H:%M:%fZ'))
+ON CONFLICT (stream) DO UPDATE SET owner = s.owner + 1, updated_at = excluded.updated_at
+RETURNING checkpoint, saves, owner";
+
+const READ: &str = "SELECT checkpoint, saves, owner FROM $streams WHERE stream = ?1";
+
+const SAVE: &str = "
+UPDATE $streams SET checkpoint = ?4, saves = saves + 1, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ')
+WHERE stream = ?1 AND saves = ?2 AND owner = ?3";

@@ -1,0 +1,33 @@
+//! The kit's tests of a target.
+
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use tailrace_contract::{BoxFuture, Sink, TargetTable};
+use tailrace_kit::{Row, SinkHarness};
+
+use crate::bench::Bench;
+
+struct Harness(Bench);
+
+impl SinkHarness for Harness {
+    fn sink(&self) -> &dyn Sink {
+        &self.0.sink
+    }
+
+    fn target(&self, table: &str) -> TargetTable {
+        TargetTable { schema: "main".into(), table: format!("{table} \"kit\"").into() }
+    }
+
+    fn rows<'a>(&'a self, table: &'a TargetTable) -> BoxFuture<'a, Vec<Row>> {
+        Box::pin(async {
+            let sql = format!(r#"SELECT id, name FROM "{}" ORDER BY id"#, table.table.replace('"', "\"\""));
+            let rows = self.0.sql().await.fetch_all(sqlx::query(AssertSqlSafe(sql))).await.unwrap();
+            rows.iter().map(|row| Row { id: row.get(0), name: row.get(1) }).collect()
+        })
+    }
+}
+
+async fn harness(_: &str) -> Harness {
+    Harness(Bench::new())
+}
+
+tailrace_kit::sink_tests!(harness);
