@@ -344,9 +344,10 @@ COMMENT ON TABLE $schema.streams IS
   'Where the source is read on, for each stream that comes without a log. To apply again from an earlier point: stop tailrace, put an earlier checkpoint back.';
 INSERT INTO $schema.format (version) VALUES (2) ON CONFLICT (is_only_row) DO UPDATE SET version = 2 WHERE format.version < 2"#;
 
+/// A row that was deleted begins with an owner that nobody ever was.
 const CLAIM: &str = r#"
 INSERT INTO $schema.offsets AS o (log, database, "table", partition, owner)
-SELECT $1, c.database, c."table", c.partition, 1
+SELECT $1, c.database, c."table", c.partition, (extract(epoch FROM clock_timestamp()) * 1000)::int8
 FROM unnest($2::text[], $3::text[], $4::int8[]) AS c (database, "table", partition)
 ORDER BY c.database, c."table", c.partition
 ON CONFLICT (log, database, "table", partition) DO UPDATE SET owner = o.owner + 1, updated_at = clock_timestamp()

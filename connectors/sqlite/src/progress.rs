@@ -304,9 +304,10 @@ CREATE TABLE IF NOT EXISTS $format (
 ) STRICT;
 INSERT INTO $format (is_only_row, version) VALUES (1, 1) ON CONFLICT DO NOTHING"#;
 
+/// A row that was deleted begins with an owner that nobody ever was.
 const CLAIM: &str = r#"
 INSERT INTO $offsets AS o (log, database, "table", partition, owner, updated_at)
-VALUES (?1, ?2, ?3, ?4, 1, strftime('%Y-%m-%dT%H:%M:%fZ'))
+VALUES (?1, ?2, ?3, ?4, CAST(unixepoch('subsec') * 1000 AS INTEGER), strftime('%Y-%m-%dT%H:%M:%fZ'))
 ON CONFLICT (log, database, "table", partition) DO UPDATE SET owner = o.owner + 1, updated_at = excluded.updated_at
 RETURNING next_offset, sequence, highest, owner"#;
 

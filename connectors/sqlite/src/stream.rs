@@ -6,7 +6,7 @@ use sqlx::{
     AssertSqlSafe,
     sqlite::{SqliteArguments, SqliteRow},
 };
-use tailrace_contract::{Checkpoint, Error, Owner, Result, StreamProgress, StreamStep};
+use tailrace_contract::{Error, Owner, Result, StreamCheckpoint, StreamProgress, StreamStep};
 
 use crate::{
     progress::OwnTables,
@@ -89,7 +89,7 @@ fn named(stream: &str) -> SqliteArguments {
 
 fn read_stream(row: &SqliteRow, stream: &str) -> Result<StreamProgress> {
     let text: Option<String> = get(row, "checkpoint")?;
-    let read = |text: String| -> Result<Checkpoint> {
+    let read = |text: String| -> Result<StreamCheckpoint> {
         serde_json::from_str(&text).map_err(|error| {
             Error::corrupt(format!("the stored checkpoint of {stream} can't be read")).caused_by(error)
         })
@@ -101,8 +101,10 @@ fn read_stream(row: &SqliteRow, stream: &str) -> Result<StreamProgress> {
     })
 }
 
+/// A row that was deleted by hand begins with an owner that nobody ever was.
 const CLAIM: &str = "
-INSERT INTO $streams AS s (stream, saves, owner, updated_at) VALUES (?1, 0, 1, strftime('%Y-%m-%dT%H:%M:%fZ'))
+INSERT INTO $streams AS s (stream, saves, owner, updated_at)
+VALUES (?1, 0, CAST(unixepoch('subsec') * 1000 AS INTEGER), strftime('%Y-%m-%dT%H:%M:%fZ'))
 ON CONFLICT (stream) DO UPDATE SET owner = s.owner + 1, updated_at = excluded.updated_at
 RETURNING checkpoint, saves, owner";
 

@@ -85,7 +85,7 @@ fn files_that_are_no_configuration_are_refused() -> Result<()> {
     let right = scene.config();
     for (text, words) in [
         ("[source\nurl = 1".to_owned(), vec!["tailrace.toml:1:"]),
-        (String::new(), vec!["[source]", "[log]", "[target]", "[[table]]"]),
+        (String::new(), vec!["[source]", "[target]", "[[table]]"]),
         (right.replace("[[table]]", "[[tabel]]"), vec!["tabel", "table"]),
         (right.replace("server_id", "server_id = 1\nserver_id"), vec!["server_id", "second time"]),
         (right.replace("mysql://", "mariadb://"), vec!["MariaDB"]),
