@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tailrace_contract::{Error, Log, LogSettings, Result, Sink, Source, SourceSettings, TargetSettings};
 
 /// Schemes of sources.
-pub const SOURCE_SCHEMES: &[&str] = &["mysql"];
+pub const SOURCE_SCHEMES: &[&str] = &["mysql", "mariadb"];
 /// Schemes of logs.
 pub const LOG_SCHEMES: &[&str] = &["kafka"];
 /// Schemes of targets.
@@ -14,7 +14,7 @@ pub const TARGET_SCHEMES: &[&str] = &["postgres", "postgresql", "sqlite"];
 /// The source that the URL names.
 pub fn source(settings: SourceSettings) -> Result<Arc<dyn Source>> {
     match settings.endpoint.scheme.as_str() {
-        "mysql" => Ok(Arc::new(tailrace_mysql::MysqlSource::new(settings)?)),
+        "mysql" | "mariadb" => Ok(Arc::new(tailrace_mysql::MysqlSource::new(settings)?)),
         scheme => Err(unknown("source", scheme, SOURCE_SCHEMES)),
     }
 }

@@ -52,6 +52,7 @@ enum Address {
 
 const SCHEMES: &[Scheme] = &[
     Scheme { typed: "mysql", name: "mysql", role: Role::Source, address: Address::Server { port: 3306 } },
+    Scheme { typed: "mariadb", name: "mariadb", role: Role::Source, address: Address::Server { port: 3306 } },
     Scheme { typed: "kafka", name: "kafka", role: Role::Log, address: Address::Server { port: 9092 } },
     Scheme { typed: "postgres", name: "postgres", role: Role::Target, address: Address::Server { port: 5432 } },
     Scheme { typed: "postgresql", name: "postgres", role: Role::Target, address: Address::Server { port: 5432 } },
@@ -158,14 +159,6 @@ fn check_scheme(typed: &str, role: Role, place: &Place, problems: &mut Problems)
         return Some(scheme);
     }
     let noun = role.noun();
-    if role == Role::Source && typed == "mariadb" {
-        problems.add(
-            place,
-            "MariaDB as the source comes in a later version",
-            "this version follows MySQL servers: mysql://",
-        );
-        return None;
-    }
     let remedy = match nearest(typed, known.iter().map(|scheme| scheme.typed)) {
         Some(word) => format!("did you mean {word}://?"),
         None => format!(

@@ -1,5 +1,6 @@
 //! The preflight of a source: every problem at once, each with the statement that mends it. It changes nothing.
 
+mod mariadb;
 mod privileges;
 mod retention;
 mod unlogged;
@@ -23,7 +24,8 @@ pub(crate) async fn check(settings: &SourceSettings, filter: &TableFilter) -> Re
         Err(error) => return Ok(vec![from_error(connection_code(&error), settings.endpoint.to_string(), &error)]),
     };
     let mut problems = Vec::new();
-    check_variables(&mut server.connection, &mut problems).await?;
+    let wanted = if server.facts.is_mariadb() { &mariadb::WANTED[..] } else { &WANTED[..] };
+    check_variables(&mut server.connection, wanted, &mut problems).await?;
     check_identity(&mut server, settings, &mut problems).await?;
     check_binlog(&mut server, filter, &mut problems).await?;
     unlogged::check(&mut server, filter, &mut problems).await?;
@@ -124,8 +126,8 @@ const WANTED: [Wanted; 11] = [
     },
 ];
 
-async fn check_variables(connection: &mut Connection, problems: &mut Vec<Problem>) -> Result<()> {
-    for wanted in &WANTED {
+async fn check_variables(connection: &mut Connection, wanted: &[Wanted], problems: &mut Vec<Problem>) -> Result<()> {
+    for wanted in wanted {
         // Some variables go away in later versions, when only the good value is left.
         let rows = match connection.query(&format!("SELECT @@GLOBAL.{}", wanted.variable)).await {
             Ok(rows) => rows,
@@ -154,19 +156,10 @@ async fn check_identity(server: &mut Server, settings: &SourceSettings, problems
     if server.facts.server_id == ours {
         holders.push("the server itself".to_owned());
     }
-    // The old name lasts until 8.3, the new one came within 8.0.
-    let statement = if server.facts.version >= (8, 4) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
-    match server.connection.query(statement).await {
-        Ok(replicas) => {
-            let own_uuid = replica_uuid(ours);
-            let others = replicas.iter().filter(|row| row.text(0) == ours.to_string() && row.text(4) != own_uuid);
-            holders.extend(others.map(|row| format!("replica {} ({})", row.text(4), row.text(1))));
-        }
-        Err(error) if error.kind() == ErrorKind::Refused => {
-            let account = account(&mut server.connection).await?;
-            problems.push(Problem { found: error.to_string(), ..privilege("REPLICATION SLAVE", "*.*", &account) });
-        }
-        Err(error) => return Err(error),
+    if server.facts.is_mariadb() {
+        holders.extend(mariadb::holders(server, settings, problems).await?);
+    } else {
+        holders.extend(replicas_with_our_id(server, ours, problems).await?);
     }
     for holder in holders {
         problems.push(Problem {
@@ -181,6 +174,24 @@ async fn check_identity(server: &mut Server, settings: &SourceSettings, problems
     Ok(())
 }
 
+async fn replicas_with_our_id(server: &mut Server, ours: u32, problems: &mut Vec<Problem>) -> Result<Vec<String>> {
+    // The old name lasts until 8.3, the new one came within 8.0.
+    let statement = if server.facts.version.is_mysql_since(8, 4) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
+    match server.connection.query(statement).await {
+        Ok(replicas) => {
+            let own_uuid = replica_uuid(ours);
+            let others = replicas.iter().filter(|row| row.text(0) == ours.to_string() && row.text(4) != own_uuid);
+            Ok(others.map(|row| format!("replica {} ({})", row.text(4), row.text(1))).collect())
+        }
+        Err(error) if error.kind() == ErrorKind::Refused => {
+            let account = account(&mut server.connection).await?;
+            problems.push(Problem { found: error.to_string(), ..privilege("REPLICATION SLAVE", "*.*", &account) });
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether we may ask for the binlog, and whether the server keeps captured databases out of it.
 async fn check_binlog(server: &mut Server, filter: &TableFilter, problems: &mut Vec<Problem>) -> Result<()> {
     if !server.facts.has_binlog {
@@ -193,7 +204,8 @@ async fn check_binlog(server: &mut Server, filter: &TableFilter, problems: &mut 
         }
         Err(error) if error.kind() == ErrorKind::Refused => {
             let account = account(&mut server.connection).await?;
-            problems.push(Problem { found: error.to_string(), ..privilege("REPLICATION CLIENT", "*.*", &account) });
+            let name = if server.facts.is_mariadb() { "BINLOG MONITOR" } else { "REPLICATION CLIENT" };
+            problems.push(Problem { found: error.to_string(), ..privilege(name, "*.*", &account) });
             Ok(())
         }
         Err(error) => Err(error),

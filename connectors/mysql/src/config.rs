@@ -12,8 +12,8 @@ const HEARTBEAT_MAX: Duration = Duration::from_secs(4_294_967);
 /// Refuses what can't work.
 pub(crate) fn check(settings: &SourceSettings) -> Result<()> {
     let endpoint = &settings.endpoint;
-    if endpoint.scheme != "mysql" {
-        return Err(Error::refused(format!("a MySQL source can't be reached by {}://", endpoint.scheme)));
+    if !["mysql", "mariadb"].contains(&endpoint.scheme.as_str()) {
+        return Err(Error::refused(format!("a MySQL or MariaDB source can't be reached by {}://", endpoint.scheme)));
     }
     if settings.server_id == 0 {
         return Err(

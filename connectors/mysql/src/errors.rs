@@ -27,12 +27,17 @@ impl std::error::Error for ServerError {}
 
 /// `ER_SOURCE_FATAL_ERROR_READING_BINLOG`: everything that ends a binlog dump comes under this number.
 const DUMP_ENDED: u16 = 1236;
+/// `ER_SLAVE_SAME_ID`: MariaDB's number for what MySQL says under the one above.
+const SAME_SERVER_ID: u16 = 4052;
 
 /// The error of a server's answer.
 pub(crate) fn server_error(error: ServerError) -> Error {
     let number = error.number;
     if number == DUMP_ENDED {
         return dump_ended(error);
+    }
+    if number == SAME_SERVER_ID {
+        return fenced(error);
     }
     let (kind, message) = match number {
         1040 | 1203 | 1226 => (ErrorKind::Transient, "the server takes no more connections"),
@@ -75,14 +80,18 @@ fn number(error: &Error) -> Option<u16> {
     error.cause()?.downcast_ref::<ServerError>().map(|answer| answer.number)
 }
 
+fn fenced(error: ServerError) -> Error {
+    Error::fenced("another replica connected to the server under our server_id")
+        .caused_by(error)
+        .hint("no two captures may share [source] server_id; end the other one or choose another number")
+}
+
 /// The one number of many meanings: only the text tells them apart.
 fn dump_ended(error: ServerError) -> Error {
     let text = error.text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if has(&["same server_uuid/server_id", "same server_uuid", "same server_id"]) {
-        return Error::fenced("another replica connected to the server under our server_id")
-            .caused_by(error)
-            .hint("no two captures may share [source] server_id; end the other one or choose another number");
+        return fenced(error);
     }
     if has(&[
         "purged",
@@ -91,6 +100,9 @@ fn dump_ended(error: ServerError) -> Error {
         "impossible position",
         "position > file size",
         "not found in binary log index",
+        "could not find gtid state",
+        "not in the master's binlog",
+        "missing the gtid",
     ]) {
         return Error::position_lost("the server no longer has the binlog from our position on")
             .caused_by(error)

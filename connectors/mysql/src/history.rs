@@ -4,6 +4,8 @@
 //! matters after a restore or a failover: a server that never had our last transactions would give the same numbers to
 //! others, and we would take them for ours.
 
+pub(crate) mod domains;
+
 use tailrace_contract::{Error, Result, SourceSettings, StartAt};
 
 use crate::{
@@ -19,6 +21,9 @@ use crate::{
 pub(crate) async fn start(server: &mut Server, settings: &SourceSettings, start: &StartAt) -> Result<BinlogPosition> {
     if !server.facts.has_binlog {
         return Err(crate::server::no_binlog());
+    }
+    if server.facts.is_mariadb() {
+        return domains::start(server, start).await;
     }
     match start {
         StartAt::Now if server.facts.gives_gtids() => Ok(by_gtid(gtid_variable(server, "gtid_executed").await?)),
@@ -36,6 +41,7 @@ pub(crate) async fn start(server: &mut Server, settings: &SourceSettings, start:
             BinlogPosition::File { at, .. } if server.facts.gives_gtids() => {
                 Ok(by_gtid(gtids_before(server, settings, &at).await?))
             }
+            BinlogPosition::Domains { .. } => Err(other_kind("MariaDB", "MySQL")),
             position @ (BinlogPosition::File { .. } | BinlogPosition::Gtids { .. }) => Ok(position),
         },
     }
@@ -43,10 +49,19 @@ pub(crate) async fn start(server: &mut Server, settings: &SourceSettings, start:
 
 /// Whether the server can go on from the position.
 pub(crate) async fn check(server: &mut Server, position: &BinlogPosition) -> Result<()> {
-    match position {
-        BinlogPosition::Gtids { set, .. } => check_gtids(server, set).await,
-        BinlogPosition::File { at, .. } => check_file(server, at).await,
+    match (position, server.facts.is_mariadb()) {
+        (BinlogPosition::Gtids { set, .. }, false) => check_gtids(server, set).await,
+        (BinlogPosition::File { at, .. }, false) => check_file(server, at).await,
+        (BinlogPosition::Domains { list, .. }, true) => domains::check(server, list).await,
+        (BinlogPosition::Domains { .. }, false) => Err(other_kind("MariaDB", "MySQL")),
+        (BinlogPosition::Gtids { .. } | BinlogPosition::File { .. }, true) => Err(other_kind("MySQL", "MariaDB")),
     }
+}
+
+/// GTIDs of one kind of server mean nothing to the other.
+fn other_kind(position: &str, server: &str) -> Error {
+    Error::refused(format!("the position is one of {position}, and the server is {server}"))
+        .hint("go back to the server that was captured, or start anew and copy the tables again")
 }
 
 async fn check_gtids(server: &mut Server, set: &GtidSet) -> Result<()> {

@@ -22,6 +22,9 @@ pub(crate) async fn state(server: &mut Server, from: Option<&Position>) -> Resul
     if let Some(from) = &from {
         history::check(server, from).await.map_err(|error| error.at(from.to_position()))?;
     }
+    if server.facts.is_mariadb() {
+        return state_of_mariadb(server, from).await;
+    }
     let executed = match server.facts.gives_gtids() {
         true => Some(history::gtid_variable(server, "gtid_executed").await?),
         false => None,
@@ -29,7 +32,7 @@ pub(crate) async fn state(server: &mut Server, from: Option<&Position>) -> Resul
     let status = server.binlog_end().await?;
     let end = FileOffset { file: status.text(0).into(), offset: status.number(1)? };
     let (transactions_behind, bytes_behind) = match (&from, &executed) {
-        (None, _) => (None, None),
+        (None | Some(BinlogPosition::Domains { .. }), _) => (None, None),
         (Some(BinlogPosition::File { at, .. }), _) => (None, bytes_behind(server, at).await?),
         (Some(BinlogPosition::Gtids { set, seen_at }), executed) => {
             let transactions = executed.as_ref().map(|executed| executed.without(set).count());
@@ -46,8 +49,29 @@ pub(crate) async fn state(server: &mut Server, from: Option<&Position>) -> Resul
         Some(set) => BinlogPosition::Gtids { set, seen_at: Some(end) },
         None => BinlogPosition::File { at: end, begun: None },
     };
-    let server = format!("MySQL {}", server.connection.version());
+    let server = server.connection.version().to_string();
     Ok(SourceState { server, end: end.to_position(), bytes_behind, transactions_behind })
+}
+
+/// The same of MariaDB: what was logged before a place its server tells exactly. Its numbers count transactions as long as nobody
+/// sets them by hand.
+async fn state_of_mariadb(server: &mut Server, from: Option<BinlogPosition>) -> Result<SourceState> {
+    let logged = history::domains::logged(server).await?;
+    let status = server.binlog_end().await?;
+    let end = FileOffset { file: status.text(0).into(), offset: status.number(1)? };
+    let (transactions_behind, bytes_behind) = match from {
+        Some(BinlogPosition::Domains { list, .. }) if list == logged => (Some(0), Some(0)),
+        Some(BinlogPosition::Domains { list, seen_at }) => {
+            let bytes = match seen_at {
+                Some(at) if history::domains::encloses(server, &at, &list).await? => bytes_behind(server, &at).await?,
+                Some(_) | None => None,
+            };
+            (Some(logged.count_since(&list)), bytes)
+        }
+        Some(BinlogPosition::Gtids { .. } | BinlogPosition::File { .. }) | None => (None, None),
+    };
+    let end = BinlogPosition::Domains { list: logged, seen_at: Some(end) }.to_position();
+    Ok(SourceState { server: server.connection.version().to_string(), end, bytes_behind, transactions_behind })
 }
 
 /// From a place to the end of the newest file; none if the server has no such file.

@@ -1,4 +1,4 @@
-//! MySQL as a source: our own replication connection, binlog reader, row decoder, and the checks before all of it.
+//! MySQL or MariaDB as a source: our own replication connection, binlog reader, row decoder, and the checks before all of it.
 //!
 //! [`MysqlSource`] answers questions about the server and opens change streams. A stream is three layers: `protocol` (bytes
 //! to packets), `binlog` (events to transactions and records), `row_decoder` (row images to fields). Only the first knows a

@@ -1,7 +1,8 @@
 //! Positions: where in the server's binlog to resume, always behind a complete transaction.
 //!
-//! The text form is ours and can grow: `gtid:<set>` (with the file and offset of that boundary behind an `@`, for people), or
-//! `file:<name>:<offset>` where the server gives no GTIDs (with the second in which the file was begun behind an `@`, so that
+//! The text form is ours and can grow: `gtid:<set>` (with the file and offset of that boundary behind an `@`, for people),
+//! `mariadb:<list>` in the same way for MariaDB's GTIDs, which mean nothing to MySQL, or `file:<name>:<offset>` where the
+//! server gives no GTIDs (with the second in which the file was begun behind an `@`, so that
 //! a file that was deleted and has grown anew under the same name is told apart). Offsets have 64 bits: a transaction beyond
 //! 4 GiB makes a file longer than `end_log_pos` can say.
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use tailrace_contract::{Error, Position, Result};
 
-use crate::gtid::GtidSet;
+use crate::gtid::{GtidList, GtidSet};
 
 /// A file of the binlog and a place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,12 @@ pub(crate) enum BinlogPosition {
         /// Where the boundary was seen; for people only.
         seen_at: Option<FileOffset>,
     },
+    /// Of MariaDB: everything up to the last transaction of each domain.
+    Domains {
+        list: GtidList,
+        /// Where the boundary was seen; for people only.
+        seen_at: Option<FileOffset>,
+    },
     /// Everything before this place.
     File {
         at: FileOffset,
@@ -52,6 +59,7 @@ pub(crate) enum BinlogPosition {
 }
 
 const GTIDS: &str = "gtid:";
+const DOMAINS: &str = "mariadb:";
 const FILE: &str = "file:";
 
 impl BinlogPosition {
@@ -60,6 +68,8 @@ impl BinlogPosition {
         let text = position.as_str();
         let parsed = if let Some(text) = text.strip_prefix(GTIDS) {
             Self::parse_gtids(text)
+        } else if let Some(text) = text.strip_prefix(DOMAINS) {
+            Self::parse_domains(text)
         } else {
             text.strip_prefix(FILE).and_then(Self::parse_file)
         };
@@ -74,17 +84,21 @@ impl BinlogPosition {
         Position::new(&match self {
             Self::Gtids { set, seen_at: None } => format!("{GTIDS}{set}"),
             Self::Gtids { set, seen_at: Some(at) } => format!("{GTIDS}{set}@{at}"),
+            Self::Domains { list, seen_at: None } => format!("{DOMAINS}{list}"),
+            Self::Domains { list, seen_at: Some(at) } => format!("{DOMAINS}{list}@{at}"),
             Self::File { at, begun: None } => format!("{FILE}{at}"),
             Self::File { at, begun: Some(begun) } => format!("{FILE}{at}@{begun}"),
         })
     }
 
     fn parse_gtids(text: &str) -> Option<Self> {
-        let (set, seen_at) = match text.split_once('@') {
-            Some((set, at)) => (set, Some(FileOffset::parse(at)?)),
-            None => (text, None),
-        };
+        let (set, seen_at) = parse_seen_at(text)?;
         Some(Self::Gtids { set: set.parse().ok()?, seen_at })
+    }
+
+    fn parse_domains(text: &str) -> Option<Self> {
+        let (list, seen_at) = parse_seen_at(text)?;
+        Some(Self::Domains { list: list.parse().ok()?, seen_at })
     }
 
     fn parse_file(text: &str) -> Option<Self> {
@@ -97,11 +111,24 @@ impl BinlogPosition {
     }
 }
 
-/// A place as the user writes it: a GTID set or `file:offset`, also in the form that positions are printed in.
+/// What stands before the `@`, and the place behind it.
+fn parse_seen_at(text: &str) -> Option<(&str, Option<FileOffset>)> {
+    match text.split_once('@') {
+        Some((front, at)) => Some((front, Some(FileOffset::parse(at)?))),
+        None => Some((text, None)),
+    }
+}
+
+/// A place as the user writes it: a GTID set or list, or `file:offset`, also in the form that positions are printed in.
 pub(crate) fn parse_start(text: &str) -> Result<BinlogPosition> {
     let text = text.trim();
     if let Ok(position) = BinlogPosition::parse(&Position::new(text)) {
         return Ok(position);
+    }
+    if let Ok(list) = text.parse::<GtidList>()
+        && !list.is_empty()
+    {
+        return Ok(BinlogPosition::Domains { list, seen_at: None });
     }
     match (text.parse::<GtidSet>(), FileOffset::parse(text)) {
         (Ok(set), _) if !set.is_empty() => Ok(BinlogPosition::Gtids { set, seen_at: None }),
@@ -111,7 +138,8 @@ pub(crate) fn parse_start(text: &str) -> Result<BinlogPosition> {
     }
 }
 
-const FORMS: &str = "write now, earliest, a GTID set (uuid:1-5), or file:offset (binlog.000003:157)";
+const FORMS: &str =
+    "write now, earliest, a GTID set (uuid:1-5; of MariaDB 0-1-100), or file:offset (binlog.000003:157)";
 
 #[cfg(test)]
 mod tests {
@@ -125,13 +153,17 @@ mod tests {
             "gtid:".to_owned(),
             format!("gtid:{UUID}:1-5:tag:7"),
             format!("gtid:{UUID}:1@binlog.000003:1234"),
+            "mariadb:".to_owned(),
+            "mariadb:0-1-5,7-2-9@binlog.000003:1234".to_owned(),
             "file:binlog.000003:4".to_owned(),
             "file:bin:log@x.000003:5000000000@1700000000".to_owned(),
         ] {
             let parsed = BinlogPosition::parse(&Position::new(&text)).unwrap();
             assert_eq!(parsed.to_position().as_str(), text);
         }
-        for bad in ["", "lsn:1", "file:x", "file:x:1", "file:../x:4", "gtid:x", "file:x:4@y"] {
+        for bad in
+            ["", "lsn:1", "file:x", "file:x:1", "file:../x:4", "gtid:x", "gtid:0-1-5", "mariadb:0-1", "file:x:4@y"]
+        {
             assert!(BinlogPosition::parse(&Position::new(bad)).is_err(), "{bad}");
         }
     }
@@ -142,6 +174,8 @@ mod tests {
         let set = format!("{UUID}:1-5");
         assert_eq!(parse_start(&set).unwrap(), gtids(&set));
         assert_eq!(parse_start(&format!("gtid:{set}")).unwrap(), gtids(&set));
+        let list = BinlogPosition::Domains { list: "0-1-5,2-1-7".parse().unwrap(), seen_at: None };
+        assert_eq!(parse_start("2-1-7, 0-1-5").unwrap(), list);
         let file = BinlogPosition::File { at: FileOffset { file: "binlog.000003".into(), offset: 157 }, begun: None };
         assert_eq!(parse_start(" binlog.000003:157 ").unwrap(), file);
         assert_eq!(parse_start("file:binlog.000003:157").unwrap(), file);

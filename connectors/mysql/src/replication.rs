@@ -12,6 +12,8 @@ const COM_BINLOG_DUMP_GTID: u8 = 0x1e;
 const NON_BLOCK: u16 = 1;
 /// Tell positions beyond 4 GiB in heartbeats.
 const HEARTBEAT_V2: u16 = 2;
+/// The same number means to MariaDB: send statements' texts with their rows.
+const STATEMENTS_OF_MARIADB: u16 = 2;
 
 /// The first event of a file.
 const FILE_HEAD: u64 = 4;
@@ -28,9 +30,9 @@ pub(crate) async fn request(
     settings: &SourceSettings,
     position: &BinlogPosition,
 ) -> Result<DumpStart> {
-    prepare(connection, settings).await?;
+    prepare(connection, settings, position).await?;
     register(connection, settings.server_id).await?;
-    let (command, has_lead_in) = dump(settings.server_id, position, HEARTBEAT_V2);
+    let (command, has_lead_in) = dump(settings.server_id, position, flags(connection));
     connection.begin_dump(&command).await?;
     Ok(DumpStart { has_lead_in })
 }
@@ -41,14 +43,28 @@ pub(crate) async fn request_present(
     settings: &SourceSettings,
     position: &BinlogPosition,
 ) -> Result<()> {
-    prepare(connection, settings).await?;
-    connection.begin_dump(&dump(settings.server_id, position, NON_BLOCK | HEARTBEAT_V2).0).await
+    prepare(connection, settings, position).await?;
+    let flags = flags(connection) | NON_BLOCK;
+    connection.begin_dump(&dump(settings.server_id, position, flags).0).await
+}
+
+/// What each server is to send. Of MariaDB from 11 on also the statements' texts, which nobody reads: there only the sum of
+/// everything sent tells where an event inside of a transaction lies.
+fn flags(connection: &Connection) -> u16 {
+    let version = connection.version();
+    match version.is_mariadb {
+        false => HEARTBEAT_V2,
+        true if version.is_mariadb_since(11, 0) => STATEMENTS_OF_MARIADB,
+        true => 0,
+    }
 }
 
 /// The request, and whether the stream begins before the position.
 fn dump(server_id: u32, position: &BinlogPosition, flags: u16) -> (Vec<u8>, bool) {
     match position {
         BinlogPosition::Gtids { set, .. } => (dump_by_gtid(server_id, &set.encode(), flags), false),
+        // The list was told before.
+        BinlogPosition::Domains { .. } => (dump_by_file(server_id, "", 4, flags), false),
         BinlogPosition::File { at, .. } => match u32::try_from(at.offset) {
             Ok(offset) => (dump_by_file(server_id, &at.file, offset, flags), false),
             Err(_) => (dump_by_file(server_id, &at.file, 4, flags), true),
@@ -62,8 +78,8 @@ pub(crate) async fn request_to_end(connection: &mut Connection, settings: &Sourc
     connection.begin_dump(&dump_by_file(settings.server_id, file, 4, NON_BLOCK | HEARTBEAT_V2)).await
 }
 
-/// Servers before 8.0.26 know the second name of each variable only.
-async fn prepare(connection: &mut Connection, settings: &SourceSettings) -> Result<()> {
+/// Servers before 8.0.26, and MariaDB, know the second name of each variable only.
+async fn prepare(connection: &mut Connection, settings: &SourceSettings, position: &BinlogPosition) -> Result<()> {
     let period = settings.heartbeat.as_nanos();
     let uuid = server::replica_uuid(settings.server_id);
     // A reader that waits for its target may read nothing for long; the server's default gives it up after a minute.
@@ -73,16 +89,27 @@ async fn prepare(connection: &mut Connection, settings: &SourceSettings) -> Resu
              @source_heartbeat_period = {period}, @master_heartbeat_period = {period}, \
              @replica_uuid = '{uuid}', @slave_uuid = '{uuid}', SESSION net_write_timeout = 3600"
         ))
+        .await?;
+    let BinlogPosition::Domains { list, .. } = position else { return Ok(()) };
+    // 4: we know GTID events, which stand for BEGIN, and those that list them. Strict: a place that is not in the binlog, though
+    // higher numbers are, is an error.
+    connection
+        .execute(&format!(
+            "SET @mariadb_slave_capability = 4, @slave_connect_state = '{list}', @slave_gtid_strict_mode = 1, \
+             @slave_gtid_ignore_duplicates = 0"
+        ))
         .await
 }
 
+/// The name under which a server lists us.
+pub(crate) const HOST: &str = "tailrace";
+
 /// Lets the server list us in SHOW REPLICAS.
-async fn register(connection: &mut Connection, server_id: u32) -> Result<()> {
-    const HOST: &[u8] = b"tailrace";
+pub(crate) async fn register(connection: &mut Connection, server_id: u32) -> Result<()> {
     let mut command = vec![COM_REGISTER_REPLICA];
     command.extend_from_slice(&server_id.to_le_bytes());
     command.push(8);
-    command.extend_from_slice(HOST);
+    command.extend_from_slice(HOST.as_bytes());
     // User, password, port, rank, and the id of the server we replicate from: nobody reads them.
     command.extend_from_slice(&[0; 2 + 2 + 4 + 4]);
     connection.acknowledge(&command).await

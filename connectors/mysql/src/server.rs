@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tailrace_contract::{Endpoint, Error, Result};
 
-use crate::protocol::{Connection, Row};
+use crate::protocol::{Connection, Row, ServerVersion};
 
 /// A connection and the facts that decide how to use it.
 pub(crate) struct Server {
@@ -15,29 +15,29 @@ pub(crate) struct Server {
 /// Settings that can't differ between two questions of one task.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
-    pub(crate) uuid: String,
+    /// Tells this server from all others, also from the one that it is compared with.
+    pub(crate) identity: String,
+    /// Whose numbering of a transaction's events a checkpoint holds; the same for the life of the server's data.
+    pub(crate) name: String,
     pub(crate) server_id: u32,
     pub(crate) has_binlog: bool,
     pub(crate) gtid_mode: String,
     /// `lower_case_table_names` is not 0.
     pub(crate) ignores_case: bool,
-    /// Major and minor number of the server's version.
-    pub(crate) version: (u32, u32),
+    pub(crate) version: ServerVersion,
 }
 
 impl Server {
     pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Self> {
         let mut connection = Connection::open(endpoint).await?;
-        if connection.version().contains("MariaDB") {
-            return Err(Error::refused(format!("the server is {}, which is not supported yet", connection.version())));
-        }
         let facts = Facts::read(&mut connection).await?;
         Ok(Self { connection, facts })
     }
 
     /// Where the binlog ends: file and offset.
     pub(crate) async fn binlog_end(&mut self) -> Result<Row> {
-        let status = if self.facts.version >= (8, 2) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+        let status =
+            if self.facts.version.is_mysql_since(8, 2) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
         let rows = self.connection.query(status).await?;
         rows.into_iter().next().ok_or_else(no_binlog)
     }
@@ -48,8 +48,20 @@ impl Facts {
         self.gtid_mode == "ON"
     }
 
+    pub(crate) fn is_mariadb(&self) -> bool {
+        self.version.is_mariadb
+    }
+
     async fn read(connection: &mut Connection) -> Result<Self> {
-        let version = parse_version(connection.version());
+        let version = connection.version();
+        if version.is_mariadb {
+            Self::read_mariadb(connection, version).await
+        } else {
+            Self::read_mysql(connection, version).await
+        }
+    }
+
+    async fn read_mysql(connection: &mut Connection, version: ServerVersion) -> Result<Self> {
         let row = connection
             .query_row(
                 "SELECT @@GLOBAL.server_uuid, @@GLOBAL.server_id, @@GLOBAL.log_bin, @@GLOBAL.gtid_mode, \
@@ -57,7 +69,8 @@ impl Facts {
             )
             .await?;
         Ok(Self {
-            uuid: row.text(0).to_owned(),
+            identity: format!("mysql:{}", row.text(0)),
+            name: row.text(0).to_owned(),
             server_id: row.number(1)?,
             has_binlog: row.text(2) == "1",
             gtid_mode: row.text(3).to_owned(),
@@ -65,15 +78,30 @@ impl Facts {
             version,
         })
     }
+
+    /// MariaDB keeps no UUID with its data. Its server id is unique among the servers that can have the same transactions; host
+    /// and port tell it from all others.
+    async fn read_mariadb(connection: &mut Connection, version: ServerVersion) -> Result<Self> {
+        let row = connection
+            .query_row(
+                "SELECT @@GLOBAL.server_id, @@GLOBAL.log_bin, @@GLOBAL.lower_case_table_names, \
+                 CONCAT_WS(':', @@GLOBAL.hostname, @@GLOBAL.port)",
+            )
+            .await?;
+        Ok(Self {
+            identity: format!("mariadb:{}:{}", row.text(3), row.text(0)),
+            name: format!("server {}", row.text(0)),
+            server_id: row.number(0)?,
+            has_binlog: row.text(1) == "1",
+            gtid_mode: "ON".to_owned(),
+            ignores_case: row.text(2) != "0",
+            version,
+        })
+    }
 }
 
 pub(crate) fn no_binlog() -> Error {
     Error::refused("the server writes no binlog").hint("start the server with --log-bin")
-}
-
-fn parse_version(text: &str) -> (u32, u32) {
-    let mut numbers = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// The UUID under which we are a replica. It follows from the server id, so that a new connection ends the old one of the
@@ -89,10 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_and_uuids() {
-        assert_eq!(parse_version("9.7.4-2"), (9, 7));
-        assert_eq!(parse_version("8.0.36"), (8, 0));
-        assert_eq!(parse_version("x"), (0, 0));
+    fn uuids() {
         assert!(uuid::Uuid::try_parse(&replica_uuid(u32::MAX)).is_ok());
         assert_eq!(replica_uuid(5501), "7461696c-7261-6365-0000-00000000157d");
     }

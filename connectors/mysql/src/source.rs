@@ -12,7 +12,7 @@ use tailrace_contract::{
 use tailrace_row::{TableName, TableSchema};
 
 use crate::{
-    binlog::{BinlogReader, ReaderSettings},
+    binlog::{BinlogReader, Dictionary, ReaderSettings},
     check, grants, history, lag,
     position::BinlogPosition,
     protocol::quote_table,
@@ -26,7 +26,7 @@ use crate::{
 /// Three missed heartbeats are no accident.
 const HEARTBEATS_MISSED_MAX: u32 = 3;
 
-/// A MySQL server whose changes we follow.
+/// A MySQL or MariaDB server whose changes we follow; which of them it is, the server says.
 pub struct MysqlSource {
     settings: SourceSettings,
 }
@@ -55,13 +55,18 @@ impl MysqlSource {
         history::check(&mut server, &position).await.map_err(|error| error.at(&from.mark.position))?;
         let Server { mut connection, facts } = server;
         let collations = Arc::new(Collations::load(&mut connection).await?);
+        let dictionary = match facts.is_mariadb() {
+            true => Some(Dictionary::load(&mut connection, &filter).await?),
+            false => None,
+        };
         let start = replication::request(&mut connection, &self.settings, &position).await?;
         let settings = ReaderSettings {
             filter,
             collations,
             ignores_case: facts.ignores_case,
             has_lead_in: start.has_lead_in,
-            server: facts.uuid.into(),
+            server: facts.name.into(),
+            dictionary,
         };
         let reader = BinlogReader::new(from, position, settings);
         let silence_max = self.settings.heartbeat * HEARTBEATS_MISSED_MAX;
@@ -128,7 +133,7 @@ impl Source for MysqlSource {
     }
 
     fn identity(&self) -> BoxFuture<'_, Result<String>> {
-        Box::pin(async { Ok(format!("mysql:{}", self.connect().await?.facts.uuid)) })
+        Box::pin(async { Ok(self.connect().await?.facts.identity) })
     }
 
     fn position<'a>(&'a self, start: &'a StartAt) -> BoxFuture<'a, Result<Position>> {

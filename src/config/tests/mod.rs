@@ -252,12 +252,9 @@ fn source_is_checked() {
 fn urls_are_checked() {
     source_url("mysql://tailrace@db:3306", "ok");
     source_url("mysql://tailrace@db/", "ok");
-    source_url(
-        "mariadb://tailrace@db",
-        "2:7: source.url: MariaDB as the source comes in a later version; this version follows MySQL servers: mysql://",
-    );
+    source_url("mariadb://tailrace@db", "ok");
     source_url("mysq://tailrace@db", "2:7: source.url: mysq:// is no source; did you mean mysql://?");
-    source_url("kafka://tailrace@db", "2:7: source.url: kafka:// is no source; write mysql://");
+    source_url("kafka://tailrace@db", "2:7: source.url: kafka:// is no source; write mysql:// or mariadb://");
     source_url("db:3306", "2:7: source.url: no scheme stands before the address; write SCHEME://ACCOUNT@HOST:PORT");
     source_url("mysql://db", "2:7: source.url: the URL names no account; write mysql://ACCOUNT@HOST:PORT");
     source_url(

@@ -27,7 +27,15 @@ UPDATE orders SET id = 30, state = 'moved' WHERE id = 3;";
 
 #[test]
 fn changes_of_each_kind_arrive() -> Result<()> {
-    let scene = Scene::new("flow")?;
+    check_changes(Scene::new("flow")?)
+}
+
+#[test]
+fn mariadbs_changes_of_each_kind_arrive() -> Result<()> {
+    check_changes(Scene::on("flow_mariadb", Servers::shared_mariadb()?)?)
+}
+
+fn check_changes(scene: Scene) -> Result<()> {
     scene.source(TABLES)?;
     scene.make_target()?;
     let start = scene.history_start()?;

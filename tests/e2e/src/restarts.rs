@@ -1,4 +1,4 @@
-//! SIGKILL and restart of MySQL, of Kafka, of PostgreSQL in the middle of a load: Tailrace waits, says so in health, metrics
+//! SIGKILL and restart of MySQL or MariaDB, of Kafka, of PostgreSQL in the middle of a load: Tailrace waits, says so in health, metrics
 //! and log, goes on by itself, and nothing is lost or doubled.
 //!
 //! Each test has the server that it kills for itself.
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::process::Tailrace;
-use lab::{Kafka, Mysql, Postgres, Server, say};
+use lab::{Kafka, Mariadb, Mysql, Postgres, Server, say};
 
 use crate::harness::{Ledger, Scene, Servers, seed, wait_until};
 
@@ -23,6 +23,15 @@ fn mysql_restarts() -> Result<()> {
     let mysql = Mysql::fresh("e2e-restarts", &[])?;
     let server = Server::clone(&mysql);
     let scene = Scene::on("mysql_restarts", Servers { mysql, ..shared })?;
+    check(scene, &server, Stage::Capture)
+}
+
+#[test]
+fn mariadb_restarts() -> Result<()> {
+    let shared = Servers::shared()?;
+    let mysql = Mariadb::fresh("e2e-restarts", &[])?;
+    let server = Server::clone(&mysql);
+    let scene = Scene::on("mariadb_restarts", Servers { mysql, ..shared })?;
     check(scene, &server, Stage::Capture)
 }
 

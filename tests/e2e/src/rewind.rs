@@ -9,7 +9,7 @@ use lab::process::Tailrace;
 use lab::say;
 use lab::writer::Dice;
 
-use crate::harness::{KEYS, LEDGER, Scene, seed, wait_until};
+use crate::harness::{KEYS, LEDGER, Scene, Servers, seed, wait_until};
 
 const SNAPSHOTS: u64 = 6;
 const REWINDS: usize = 4;
@@ -19,9 +19,17 @@ const EXIT_LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn progress_set_back_by_hand_is_applied_again() -> Result<()> {
-    let seed = seed("rewind");
+    check_rewinds(Scene::new("rewind")?)
+}
+
+#[test]
+fn progress_of_mariadbs_changes_is_applied_again() -> Result<()> {
+    check_rewinds(Scene::on("rewind_mariadb", Servers::shared_mariadb()?)?)
+}
+
+fn check_rewinds(scene: Scene) -> Result<()> {
+    let seed = seed(&scene.database);
     let mut dice = Dice::new(seed);
-    let scene = Scene::new("rewind")?;
     scene.make_ledger()?;
     scene.make_target()?;
     let (_capture, mut apply) = (scene.capture()?, scene.apply()?);

@@ -169,6 +169,12 @@ mod tests {
         for setting in mysql {
             assert!(text.contains(&format!(" {setting}\n")), "{setting} is missing");
         }
+        let only_native = ["--bind-address", "--socket", "--pid-file", "--plugin-maturity"];
+        let mariadb =
+            crate::mariadb::SETTINGS.iter().filter(|setting| !only_native.iter().any(|name| setting.starts_with(name)));
+        for setting in mariadb {
+            assert!(text.contains(&format!(" {setting}\n")), "{setting} is missing");
+        }
         let only_native = ["listen_addresses", "unix_socket_directories"];
         let postgres = crate::postgres::SETTINGS
             .iter()

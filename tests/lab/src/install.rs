@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::compose::Engine;
 use crate::home::{Home, is_root};
-use crate::{postgres as postgres_server, say};
+use crate::{mariadb as mariadb_server, postgres as postgres_server, say};
 
 const MIRROR: &str = "http://deb.debian.org/debian";
 const MYSQL_PACKAGE: &str = "mysql-server-core";
@@ -55,6 +55,41 @@ pub fn mysql_programs() -> Result<()> {
     packages("MySQL's folder is made with debootstrap", &["debootstrap"])?;
     remove_folder(&begun)?;
     run("MySQL from Debian sid, into a folder of its own (0.6 GB)", &words, None)?;
+    fs::rename(&begun, &folder).with_context(|| format!("renaming {}", begun.display()))
+}
+
+/// MariaDB's server, unless it runs in a container. The package with the program has no service that would be started; the
+/// plugin for logins by ed25519 lies in the package that has one, so that is only unpacked.
+pub fn mariadb() -> Result<()> {
+    if Engine::choose() == Engine::Native { mariadb_programs() } else { Ok(()) }
+}
+
+/// MariaDB's programs, wherever the server runs: `mariadb-binlog` is among them.
+pub fn mariadb_programs() -> Result<()> {
+    let home = Home::find()?;
+    let folder = home.install("mariadb");
+    if mariadb_server::program().is_ok() && folder.exists() {
+        return Ok(());
+    }
+    let _lock = home.lock("install-mariadb")?;
+    if mariadb_server::program().is_err() {
+        packages("MariaDB's server (without a service of its own)", &["mariadb-server-core"])?;
+    }
+    if folder.exists() {
+        return Ok(());
+    }
+    let begun = home.install("mariadb.begun");
+    remove_folder(&begun)?;
+    fs::create_dir_all(&begun).with_context(|| format!("creating {}", begun.display()))?;
+    let download = ["apt-get", "download", "-qq", "mariadb-server", "mariadb-client"].map(str::to_owned);
+    run("MariaDB's plugins and client programs, only unpacked (10 MB)", &download, Some(&begun))?;
+    let archives: Vec<_> =
+        fs::read_dir(&begun).context("looking for the packages")?.flatten().map(|entry| entry.path()).collect();
+    for archive in archives {
+        let words = ["dpkg-deb", "-x", &archive.display().to_string(), &begun.display().to_string()].map(str::to_owned);
+        run("unpacking one", &words, None)?;
+        fs::remove_file(&archive).with_context(|| format!("deleting {}", archive.display()))?;
+    }
     fs::rename(&begun, &folder).with_context(|| format!("renaming {}", begun.display()))
 }
 

@@ -9,6 +9,7 @@ pub mod home;
 pub mod http;
 pub mod install;
 pub mod kafka;
+pub mod mariadb;
 pub mod mysql;
 pub mod ports;
 pub mod postgres;
@@ -34,7 +35,8 @@ mod template;
 
 pub use kafka::Kafka;
 pub use kafka_wire::KafkaTransaction;
-pub use mysql::Mysql;
+pub use mariadb::Mariadb;
+pub use mysql::{Flavor, Mysql};
 pub use postgres::Postgres;
 pub use server::Server;
 

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::home::{Home, server_user};
 use crate::server::{self, Server};
-use crate::{ADMIN_PASSWORD, TAILRACE_PASSWORD, install, ports, template};
+use crate::{ADMIN_PASSWORD, TAILRACE_PASSWORD, install, mariadb, ports, template};
 
 const ACCOUNTS: &str = include_str!("../server/mysql.sql");
 
@@ -43,10 +43,30 @@ pub(crate) const SETTINGS: [&str; 17] = [
     "--max-allowed-packet=64M",
 ];
 
-/// A MySQL server; see [`Server`] for kill, start and remove.
+/// Whose server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavor {
+    /// Oracle's.
+    Mysql,
+    /// MariaDB's; started through [`crate::Mariadb`].
+    Mariadb,
+}
+
+impl Flavor {
+    /// The scheme of its URLs.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Flavor::Mysql => "mysql",
+            Flavor::Mariadb => "mariadb",
+        }
+    }
+}
+
+/// A MySQL or MariaDB server; see [`Server`] for kill, start and remove.
 #[derive(Clone)]
 pub struct Mysql {
     server: Server,
+    flavor: Flavor,
 }
 
 impl Mysql {
@@ -58,35 +78,55 @@ impl Mysql {
     /// The same with options of mysqld, such as `--sync-binlog=0`.
     pub fn up_with(name: &str, options: &[&str]) -> Result<Mysql> {
         install::mysql()?;
-        Ok(Mysql { server: Server::up(Arc::new(Program), name, options)? })
+        Ok(Mysql::of(Flavor::Mysql, Server::up(Arc::new(Program), name, options)?))
     }
 
     /// A new, empty instance, whatever was left under this name.
     pub fn fresh(name: &str, options: &[&str]) -> Result<Mysql> {
         install::mysql()?;
-        Ok(Mysql { server: Server::fresh(Arc::new(Program), name, options)? })
+        Ok(Mysql::of(Flavor::Mysql, Server::fresh(Arc::new(Program), name, options)?))
     }
 
-    /// URL of the administrator, for drivers.
+    pub(crate) fn of(flavor: Flavor, server: Server) -> Mysql {
+        Mysql { server, flavor }
+    }
+
+    /// Whose server it is.
+    pub fn flavor(&self) -> Flavor {
+        self.flavor
+    }
+
+    /// URL of the administrator, for drivers: they know one scheme for both.
     pub fn admin_url(&self) -> Result<String> {
         Ok(format!("mysql://root:{ADMIN_PASSWORD}@{}", self.address()?))
     }
 
     /// URL of the user that captures, without its password: [`TAILRACE_PASSWORD`].
     pub fn capture_url(&self) -> Result<String> {
-        Ok(format!("mysql://tailrace@{}", self.address()?))
+        Ok(format!("{}://tailrace@{}", self.flavor.scheme(), self.address()?))
     }
 
-    /// The authority that signed the server's certificate. The certificate names no host.
+    /// The authority that signed the server's certificate. MySQL's own certificate names no host, MariaDB's 127.0.0.1.
     pub fn ca_file(&self) -> PathBuf {
-        self.data().join("ca.pem")
+        match self.flavor {
+            Flavor::Mysql => self.data().join("ca.pem"),
+            Flavor::Mariadb => mariadb::certificates().join("authority.pem"),
+        }
     }
 
     /// `mysqlbinlog` of the same version, reading this server's binlog over the network as the capturing user; the caller
     /// adds options and file names. An oracle that shares no code with ours.
     pub fn mysqlbinlog(&self) -> Result<Command> {
-        install::mysql_programs()?;
-        let mut command = program(&Home::find()?, "usr/bin/mysqlbinlog")?;
+        let mut command = match self.flavor {
+            Flavor::Mysql => {
+                install::mysql_programs()?;
+                program(&Home::find()?, "usr/bin/mysqlbinlog")?
+            }
+            Flavor::Mariadb => {
+                install::mariadb_programs()?;
+                Command::new(Home::find()?.install("mariadb/usr/bin/mariadb-binlog"))
+            }
+        };
         command.args(["--no-defaults", "--read-from-remote-server", "--host=127.0.0.1", "--user=tailrace"]);
         command.arg(format!("--port={}", self.port()?)).env("MYSQL_PWD", TAILRACE_PASSWORD);
         Ok(command)
@@ -135,19 +175,23 @@ impl server::Program for Program {
         Ok(command)
     }
 
-    /// The greeting of a server that takes logins: protocol version 10. An error packet says "not yet".
     fn answers(&self, port: u16) -> bool {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return false };
-        let mut greeting = [0u8; 5];
-        stream.set_read_timeout(Some(Duration::from_secs(2))).is_ok()
-            && stream.read_exact(&mut greeting).is_ok()
-            && greeting[4] == 10
+        greets(port)
     }
 
     fn stop_signal(&self) -> &'static str {
         "TERM"
     }
+}
+
+/// Whether a server greets that takes logins: protocol version 10. An error packet says "not yet".
+pub(crate) fn greets(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return false };
+    let mut greeting = [0u8; 5];
+    stream.set_read_timeout(Some(Duration::from_secs(2))).is_ok()
+        && stream.read_exact(&mut greeting).is_ok()
+        && greeting[4] == 10
 }
 
 /// A program of the MySQL folder, started through that folder's own loader and libraries.

@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 
 /// MySQL of `cargo x up`.
 pub const MYSQL_MAIN: u16 = 13306;
+/// MariaDB of `cargo x up`.
+pub const MARIADB_MAIN: u16 = 13307;
 /// Kafka of `cargo x up`; its controller listens on the next one.
 pub const KAFKA_MAIN: u16 = 19092;
 /// PostgreSQL of `cargo x up`.

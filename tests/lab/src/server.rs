@@ -1,5 +1,5 @@
 //! One running server: found or started, killed, started again on the same port and data, removed. What differs between
-//! MySQL, Kafka and PostgreSQL is behind `Program`.
+//! MySQL, MariaDB, Kafka and PostgreSQL is behind `Program`.
 //!
 //! A server outlives the process that started it. What is known about it lies in a small file of its folder; whoever
 //! changes that takes the instance's lock, so two test binaries never start the same instance twice. Nothing here acts
@@ -325,7 +325,11 @@ pub fn remove_all() -> Result<Vec<String>> {
 }
 
 fn program_of(kind: &str) -> Option<Arc<dyn Program>> {
-    let known: [Arc<dyn Program>; 3] =
-        [Arc::new(crate::mysql::Program), Arc::new(crate::kafka::Program), Arc::new(crate::postgres::Program)];
+    let known: [Arc<dyn Program>; 4] = [
+        Arc::new(crate::mysql::Program),
+        Arc::new(crate::mariadb::Program),
+        Arc::new(crate::kafka::Program),
+        Arc::new(crate::postgres::Program),
+    ];
     known.into_iter().find(|program| program.kind() == kind)
 }

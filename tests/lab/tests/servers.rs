@@ -2,7 +2,7 @@
 //! leaves nothing. With real servers; a server that can't be had fails the test.
 
 use anyhow::{Context, Result};
-use lab::{Kafka, Mysql, Postgres, Server};
+use lab::{Kafka, Mariadb, Mysql, Postgres, Server};
 
 /// The life of any server. `up` is asked for the same name twice.
 fn check_life(up: impl Fn() -> Result<Server>) -> Result<()> {
@@ -45,6 +45,12 @@ fn whoever_comes_at_the_same_time_gets_the_same_server() {
 fn mysql_survives_kills() {
     Mysql::fresh("lab-life", &["--sync-binlog=0"]).unwrap();
     check_life(|| Ok(Server::clone(&*Mysql::up_with("lab-life", &["--sync-binlog=0"])?))).unwrap();
+}
+
+#[test]
+fn mariadb_survives_kills() {
+    Mariadb::fresh("lab-life", &[]).unwrap();
+    check_life(|| Ok(Server::clone(&*Mariadb::up("lab-life")?))).unwrap();
 }
 
 #[test]

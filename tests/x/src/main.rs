@@ -23,7 +23,7 @@ struct Command {
 const COMMANDS: [Command; 6] = [
     Command {
         name: "up",
-        summary: "start MySQL, Kafka and PostgreSQL and print how to reach them",
+        summary: "start MySQL, MariaDB, Kafka and PostgreSQL and print how to reach them",
         help: "Finds or starts one server of each kind: in containers where `docker info` reaches an engine, else natively from\n\
                Debian packages (installed as root; otherwise the commands are printed). A second `up` finds them running.\n\n\
                TAILRACE_LAB_HOME    folder of programs and data (default: a cache folder outside the repository)\n\

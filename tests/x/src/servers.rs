@@ -4,16 +4,19 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use lab::{ADMIN_PASSWORD, Kafka, Mysql, Postgres, Server, TAILRACE_PASSWORD, say};
+use lab::{ADMIN_PASSWORD, Kafka, Mariadb, Mysql, Postgres, Server, TAILRACE_PASSWORD, say};
 
 pub(crate) fn up(arguments: &[String]) -> Result<ExitCode> {
     refuse(arguments)?;
     let (mysql, kafka, postgres) = start()?;
-    let (mysql_port, postgres_port) = (mysql.port()?, postgres.port()?);
+    let mariadb = timed(|| Mariadb::up("main"))?;
+    let (mysql_port, mariadb_port, postgres_port) = (mysql.port()?, mariadb.port()?, postgres.port()?);
     say(&format!(
         "
 MySQL       {}   users root, tailrace
             mariadb -h127.0.0.1 -P{mysql_port} -uroot -p{ADMIN_PASSWORD}
+MariaDB     {}   users root, tailrace
+            mariadb -h127.0.0.1 -P{mariadb_port} -uroot -p{ADMIN_PASSWORD}
 Kafka       {}
             {}
 PostgreSQL  {}   users postgres, tailrace; database shop
@@ -22,6 +25,7 @@ PostgreSQL  {}   users postgres, tailrace; database shop
 passwords: {ADMIN_PASSWORD} (root, postgres), {TAILRACE_PASSWORD} (tailrace)
 `cargo x down` removes them.",
         mysql.address()?,
+        mariadb.address()?,
         kafka.address()?,
         kafka.console_consumer("TOPIC")?,
         postgres.address()?
@@ -39,7 +43,7 @@ pub(crate) fn down(arguments: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The servers named `main`, each reported with the time that it took.
+/// The servers that everything needs, named `main`, each reported with the time that it took.
 pub(crate) fn start() -> Result<(Mysql, Kafka, Postgres)> {
     let mysql = timed(|| Mysql::up("main"))?;
     let kafka = timed(|| Kafka::up("main"))?;

@@ -24,7 +24,7 @@ use super::{
     field::{Misfit, write_field},
     form::TableForm,
     inline_schema,
-    source_block::{Snapshot, SourceBlock, TableSource},
+    source_block::{Connector, Snapshot, SourceBlock, TableSource},
     truth::{Side, TruthWriter},
 };
 
@@ -34,7 +34,8 @@ pub(crate) struct RecordForm {
     source: TableSource,
     /// `{"schema":…,"payload":`, if records carry their schema.
     key_opening: Vec<u8>,
-    value_opening: Vec<u8>,
+    /// Of each connector.
+    value_openings: [Vec<u8>; 2],
     schema_text: String,
     /// In a compacted topic two keys must never look alike.
     is_compacted: bool,
@@ -52,13 +53,14 @@ pub(crate) struct RecordStyle {
 impl RecordForm {
     pub(crate) fn new(style: &RecordStyle, topic: &str, table: TableForm, is_compacted: bool) -> Self {
         let schema = table.schema();
-        let (key_opening, value_opening) = if style.has_inline_schemas {
-            (inline_schema::key_opening(topic, &table), inline_schema::value_opening(topic, &table))
+        let (key_opening, value_openings) = if style.has_inline_schemas {
+            let value_opening = |connector| inline_schema::value_opening(topic, &table, connector);
+            (inline_schema::key_opening(topic, &table), Connector::ALL.map(value_opening))
         } else {
             Default::default()
         };
         let source = TableSource::new(&style.prefix, schema.name());
-        Self { source, key_opening, value_opening, schema_text: schema.id().to_string(), is_compacted, table }
+        Self { source, key_opening, value_openings, schema_text: schema.id().to_string(), is_compacted, table }
     }
 
     /// The name of the schema as the header carries it.
@@ -74,8 +76,8 @@ impl RecordForm {
 
     /// What stands before a value's payload.
     #[cfg(test)]
-    pub(super) fn value_opening_text(&self) -> String {
-        String::from_utf8(self.value_opening.clone()).expect("JSON is UTF-8")
+    pub(super) fn value_opening_text(&self, connector: Connector) -> String {
+        String::from_utf8(self.value_openings[connector as usize].clone()).expect("JSON is UTF-8")
     }
 
     /// The table.
@@ -285,7 +287,8 @@ impl Encoder {
     ) -> Result<()> {
         self.truths.clear();
         self.value.clear();
-        self.value.extend_from_slice(&change.form.value_opening);
+        let connector = Connector::of(change.batch.origin(change.record));
+        self.value.extend_from_slice(&change.form.value_openings[connector as usize]);
         self.value.extend_from_slice(b"{\"before\":");
         self.write_image(change, before, Side::Before)?;
         self.value.extend_from_slice(b",\"after\":");

@@ -16,6 +16,7 @@ use tailrace_row::{
 use super::{
     RawRecord, RecordForm, RecordStyle, Scratch, TableForm,
     sample::{self, Owned, Written},
+    source_block::Connector,
 };
 
 const ROWS: &str = include_str!("../../testdata/debezium_rows.tsv");
@@ -574,7 +575,13 @@ fn inline_schemas_are_debeziums() {
     let golden: serde_json::Value =
         serde_json::from_str(include_str!("../../testdata/debezium_schemas.json")).expect("test data");
     for table in ["t_pk_types", "t_bit", "t_datetime", "t_enum_set", "t_float", "t_decimal"] {
-        for (opening, part) in [(form(table).key_opening_text(), "key"), (form(table).value_opening_text(), "value")] {
+        let form = form(table);
+        let of_mysql = form.value_opening_text(Connector::Mysql);
+        // MariaDB's differ in this name only.
+        let of_mariadb = form.value_opening_text(Connector::Mariadb);
+        assert_eq!(of_mariadb.replace(".connector.mariadb.Source", ".connector.mysql.Source"), of_mysql);
+        assert_ne!(of_mariadb, of_mysql);
+        for (opening, part) in [(form.key_opening_text(), "key"), (of_mysql, "value")] {
             let ours = opening.strip_suffix(",\"payload\":").expect("the payload follows").to_owned() + "}";
             assert_eq!(ours, golden[table][part].as_str().expect("a text"), "{table} {part}");
         }

@@ -5,7 +5,7 @@
 
 use tailrace_row::{Column, ColumnType};
 
-use super::{form::TableForm, json_text::write_string};
+use super::{form::TableForm, json_text::write_string, source_block::Connector};
 
 const SOURCE_FIELDS: &str = concat!(
     r#"{"type":"struct","fields":["#,
@@ -28,8 +28,10 @@ const SOURCE_FIELDS: &str = concat!(
     r#"{"type":"int32","optional":false,"field":"row"},"#,
     r#"{"type":"int64","optional":true,"field":"thread"},"#,
     r#"{"type":"string","optional":true,"field":"query"}"#,
-    r#"],"optional":false,"name":"io.debezium.connector.mysql.Source","version":1,"field":"source"}"#,
+    r#"],"optional":false,"name":"io.debezium.connector."#,
 );
+
+const SOURCE_END: &str = r#".Source","version":1,"field":"source"}"#;
 
 const FIELDS_BEHIND_SOURCE: &str = concat!(
     r#"{"type":"struct","fields":[{"type":"string","optional":false,"field":"id"},"#,
@@ -54,7 +56,7 @@ pub(super) fn key_opening(topic: &str, table: &TableForm) -> Vec<u8> {
 }
 
 /// `{"schema":…,"payload":` of a value.
-pub(super) fn value_opening(topic: &str, table: &TableForm) -> Vec<u8> {
+pub(super) fn value_opening(topic: &str, table: &TableForm, connector: Connector) -> Vec<u8> {
     let mut out = br#"{"schema":{"type":"struct","fields":["#.to_vec();
     for side in ["before", "after"] {
         out.extend_from_slice(br#"{"type":"struct","fields":["#);
@@ -63,7 +65,9 @@ pub(super) fn value_opening(topic: &str, table: &TableForm) -> Vec<u8> {
         write_string(&mut out, &format!("{topic}.Value"));
         out.extend_from_slice(format!(r#","field":"{side}"}},"#).as_bytes());
     }
-    out.extend_from_slice(SOURCE_FIELDS.as_bytes());
+    for part in [SOURCE_FIELDS, connector.name(), SOURCE_END] {
+        out.extend_from_slice(part.as_bytes());
+    }
     out.push(b',');
     out.extend_from_slice(FIELDS_BEHIND_SOURCE.as_bytes());
     out.extend_from_slice(br#"],"optional":false,"name":"#);

@@ -9,6 +9,33 @@ use tailrace_row::{Origin, TableName};
 
 use super::json_text::write_string;
 
+/// Which of Debezium's connectors writes such a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connector {
+    Mysql,
+    Mariadb,
+}
+
+impl Connector {
+    pub(super) const ALL: [Self; 2] = [Self::Mysql, Self::Mariadb];
+
+    /// MariaDB names every transaction, and never with the colon that all of MySQL's names have.
+    #[inline]
+    pub(super) fn of(origin: &Origin) -> Self {
+        match &origin.transaction_name {
+            Some(name) if !name.contains(':') => Self::Mariadb,
+            Some(_) | None => Self::Mysql,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Mysql => "mysql",
+            Self::Mariadb => "mariadb",
+        }
+    }
+}
+
 /// What the block says of `snapshot`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Snapshot {
@@ -20,8 +47,8 @@ pub(super) enum Snapshot {
 
 /// The parts that all records of a table share.
 pub(super) struct TableSource {
-    /// From the opening brace up to `ts_ms`.
-    opening: Box<[u8]>,
+    /// From the opening brace up to `ts_ms`, of each connector.
+    openings: [Box<[u8]>; 2],
     /// `"db":…,"sequence":null,`
     database: Box<[u8]>,
     /// `"table":…,"server_id":`
@@ -36,9 +63,13 @@ impl TableSource {
             out.extend_from_slice(after.as_bytes());
             out.into_boxed_slice()
         };
-        let version = format!("{{\"version\":\"{}\",\"connector\":\"mysql\",\"name\":", env!("CARGO_PKG_VERSION"));
+        let opening = |connector: Connector| {
+            let (version, connector) = (env!("CARGO_PKG_VERSION"), connector.name());
+            let before = format!("{{\"version\":\"{version}\",\"connector\":\"{connector}\",\"name\":");
+            named(&before, prefix, ",\"ts_ms\":")
+        };
         Self {
-            opening: named(&version, prefix, ",\"ts_ms\":"),
+            openings: Connector::ALL.map(opening),
             database: named("\"db\":", &table.database, ",\"sequence\":null,\"ts_us\":"),
             table: named(",\"table\":", &table.table, ",\"server_id\":"),
         }
@@ -61,7 +92,7 @@ impl SourceBlock {
         let micros = origin.committed_at_micros;
         let head = &mut self.head;
         head.clear();
-        head.extend_from_slice(&table.opening);
+        head.extend_from_slice(&table.openings[Connector::of(origin) as usize]);
         head.extend_from_slice(number.format(micros.div_euclid(1000)).as_bytes());
         head.extend_from_slice(match snapshot {
             Snapshot::No => b",\"snapshot\":\"false\",",
@@ -115,4 +146,26 @@ pub(super) struct ReadSource {
     pub(super) file: String,
     pub(super) pos: u64,
     pub(super) thread: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::debezium::sample;
+
+    #[test]
+    fn the_connector_follows_from_the_transactions_name() {
+        let check = |name: Option<&str>, expect: &str| {
+            let origin = Origin { transaction_name: name.map(Into::into), ..sample::origin(1) };
+            let mut block = SourceBlock::default();
+            block.render(&TableSource::new("shop", &TableName::new("a", "b")), &origin, Snapshot::No);
+            let mut out = Vec::new();
+            block.write(&mut out, 0);
+            let text = String::from_utf8(out).expect("JSON is UTF-8");
+            assert!(text.contains(&format!("\"connector\":\"{expect}\",\"name\":\"shop\"")), "{text}");
+        };
+        check(None, "mysql");
+        check(Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:7"), "mysql");
+        check(Some("0-1-100"), "mariadb");
+    }
 }

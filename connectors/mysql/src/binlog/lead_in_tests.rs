@@ -47,6 +47,7 @@ fn reader(read: u64) -> BinlogReader {
         ignores_case: false,
         has_lead_in: true,
         server: "server".into(),
+        dictionary: None,
     };
     let mut reader = BinlogReader::new(&from, position, settings);
     reader.event(&rotation("binlog.000001")).unwrap();

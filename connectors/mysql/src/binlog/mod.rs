@@ -11,6 +11,8 @@
 //!
 //! Events that concern no captured table cost a header, a checksum and a look at the table's id.
 
+mod dictionary;
+mod domains;
 mod place;
 mod refusals;
 mod rows;
@@ -28,13 +30,15 @@ use crate::{
         CHECKSUM_BYTES, FLAG_IGNORABLE, Format, GtidEvent, HEADER_BYTES, Header, Heartbeat, QueryEvent, Rotate,
         RowsHeader, RowsKind, XaPrepare, has_valid_checksum, kind, parse_load_query,
     },
+    gtid::TransactionId,
     position::BinlogPosition,
     protocol::Malformed,
     row_decoder::charset::Collations,
 };
+pub(crate) use dictionary::Dictionary;
 use place::{Place, Span};
 use rows::OpenRows;
-use tables::{BadMap, Tables};
+use tables::{BadMap, TableNames, Tables};
 pub(crate) use tables::{check_key, no_decoder};
 use transaction::{Phase, Resumption, Transaction};
 
@@ -78,6 +82,8 @@ pub(crate) struct BinlogReader {
     lead_in: Option<u64>,
     /// Where rows go that the log has already.
     discarded: RecordBatch,
+    /// The rows of a compressed event.
+    unpacked: Vec<u8>,
     /// Whose binlog it is.
     server: Arc<str>,
 }
@@ -89,22 +95,25 @@ pub(crate) struct ReaderSettings {
     pub(crate) ignores_case: bool,
     /// The stream begins at the begin of the position's file, although the position is further on.
     pub(crate) has_lead_in: bool,
-    /// The server's UUID.
+    /// The name of the server under which its numbers of events are known.
     pub(crate) server: Arc<str>,
+    /// Of MariaDB: what table maps do not tell of columns' types.
+    pub(crate) dictionary: Option<Dictionary>,
 }
 
 impl BinlogReader {
     pub(crate) fn new(from: &Checkpoint, position: BinlogPosition, settings: ReaderSettings) -> Self {
         let lead_in = match &position {
             BinlogPosition::File { at, .. } if settings.has_lead_in => Some(at.offset),
-            BinlogPosition::File { .. } | BinlogPosition::Gtids { .. } => None,
+            BinlogPosition::File { .. } | BinlogPosition::Gtids { .. } | BinlogPosition::Domains { .. } => None,
         };
+        let names = TableNames { filter: settings.filter, ignores_case: settings.ignores_case };
         Self {
             epoch: from.epoch,
             transactions: from.mark.transactions,
             place: Place::new(position),
             format: None,
-            tables: Tables::new(settings.filter, settings.collations, settings.ignores_case),
+            tables: Tables::new(names, settings.collations, settings.dictionary),
             phase: Phase::Between,
             resumption: from.split.clone().map(Resumption::new),
             rows: None,
@@ -112,6 +121,7 @@ impl BinlogReader {
             counts: Counts::default(),
             lead_in,
             discarded: RecordBatch::new(),
+            unpacked: Vec::new(),
             server: settings.server,
         }
     }
@@ -124,7 +134,7 @@ impl BinlogReader {
             return self.format_description(header, event);
         }
         let body = self.checked_body(&header, event)?;
-        let span = self.place.span(&header).map_err(|malformed| self.corrupt(malformed))?;
+        let span = self.place.span(&header, !self.is_between()).map_err(|malformed| self.corrupt(malformed))?;
         let step = if self.is_in_lead_in(span)? { Step::Continue } else { self.dispatch(header, body, span)? };
         if let Some(span) = span
             && header.kind != kind::ROTATE
@@ -188,6 +198,8 @@ impl BinlogReader {
                 let query = QueryEvent::parse(body).map_err(|malformed| self.corrupt(malformed))?;
                 self.statement(&query, span)
             }
+            kind::DOMAIN_GTID => self.begin_domain_gtid(header, body, span),
+            kind::QUERY_COMPRESSED => self.compressed_statement(body, span),
             kind::TABLE_MAP => self.table_map(body),
             code if RowsKind::of(code).is_some() => self.begin_rows(header, body, span),
             kind::PARTIAL_UPDATE_ROWS => self.partial_update(header, body),
@@ -212,6 +224,11 @@ impl BinlogReader {
             | kind::PREVIOUS_GTIDS
             | kind::TRANSACTION_CONTEXT
             | kind::VIEW_CHANGE
+            | kind::ANNOTATE_ROWS
+            | kind::BINLOG_CHECKPOINT
+            | kind::GTID_LIST
+            // The file is encrypted, what the server sends of it is not.
+            | kind::START_ENCRYPTION
             | kind::STOP => Ok(Step::Continue),
             _ if header.flags & FLAG_IGNORABLE != 0 => {
                 self.counts.ignorable_events += 1;
@@ -245,7 +262,7 @@ impl BinlogReader {
             return Err(self.corrupt(Malformed::new("event: its checksum is wrong")));
         }
         self.abandon_transaction()?;
-        if let Some(span) = self.place.span(&header).map_err(|malformed| self.corrupt(malformed))? {
+        if let Some(span) = self.place.span(&header, false).map_err(|malformed| self.corrupt(malformed))? {
             self.place.offset = span.end;
         }
         self.check_file(header.timestamp)?;
@@ -273,32 +290,45 @@ impl BinlogReader {
 
     fn begin(&mut self, header: Header, body: &[u8], span: Option<Span>) -> Result<Step> {
         let event = GtidEvent::parse(header.kind, body).map_err(|malformed| self.corrupt(malformed))?;
-        if !self.is_between() {
-            return Err(self.corrupt(Malformed::new("stream: a transaction begins inside another")));
-        }
         if event.gtid.is_none() && self.place.is_by_gtid() {
             return Err(self.refuse_anonymous());
         }
-        if event.gtid.is_some_and(|gtid| self.place.has_passed(&gtid)) {
+        let id = event.gtid.map(TransactionId::Mysql);
+        if id.is_some_and(|id| self.place.has_passed(&id)) {
             return Err(self.corrupt(Malformed::new("stream: a transaction comes again")));
         }
-        self.tables.begin_transaction();
-        let mut started_at = self.place.here();
-        started_at.offset = span.map_or(started_at.offset, |span| span.start);
-        let mut transaction = Transaction::new(&event, self.transactions + 1, started_at, header.timestamp);
-        if let Some(resumption) = &self.resumption {
-            resumption.begin(&mut transaction, &self.server)?;
-        }
+        let transaction = self.name_transaction(id, event.committed_at_micros, header.timestamp, span)?;
         self.phase = Phase::Named(transaction);
         Ok(Step::Continue)
     }
 
+    /// What every transaction begins with, whoever names it.
+    fn name_transaction(
+        &mut self,
+        id: Option<TransactionId>,
+        committed_at_micros: Option<i64>,
+        timestamp: u32,
+        span: Option<Span>,
+    ) -> Result<Transaction> {
+        if !self.is_between() {
+            return Err(self.corrupt(Malformed::new("stream: a transaction begins inside another")));
+        }
+        self.tables.begin_transaction();
+        let mut started_at = self.place.here();
+        started_at.offset = span.map_or(started_at.offset, |span| span.start);
+        let committed_at_micros = committed_at_micros.unwrap_or(i64::from(timestamp) * 1_000_000);
+        let mut transaction = Transaction::new(id, self.transactions + 1, started_at, committed_at_micros);
+        if let Some(resumption) = &self.resumption {
+            resumption.begin(&mut transaction, &self.server)?;
+        }
+        Ok(transaction)
+    }
+
     fn table_map(&mut self, body: &[u8]) -> Result<Step> {
-        let learned = self.tables.learn(body);
         let Phase::Open(transaction) = &self.phase else {
             return Err(self.corrupt(Malformed::new("stream: a table map outside of a transaction")));
         };
-        match learned {
+        match self.tables.learn(body, transaction.id.as_ref()) {
             Ok(Some(decoder)) if transaction.xid.is_some() => Err(self.refuse_xa(decoder.schema().name())),
             Ok(_) => Ok(Step::Continue),
             Err(BadMap::Malformed(malformed)) => Err(self.corrupt(malformed)),
@@ -376,7 +406,7 @@ impl BinlogReader {
         let (Phase::Open(transaction) | Phase::Named(transaction)) = phase else {
             unreachable!("only a transaction in progress ends")
         };
-        self.place.pass(transaction.gtid.as_ref());
+        self.place.pass(transaction.id);
         self.transactions += 1;
         Ok(Step::TransactionEnd)
     }
@@ -396,12 +426,12 @@ impl BinlogReader {
 
     /// The transaction and the place, for errors.
     fn here(&self) -> String {
-        let (Phase::Open(Transaction { gtid: Some(gtid), .. }) | Phase::Named(Transaction { gtid: Some(gtid), .. })) =
+        let (Phase::Open(Transaction { id: Some(id), .. }) | Phase::Named(Transaction { id: Some(id), .. })) =
             &self.phase
         else {
             return self.place.here().to_string();
         };
-        format!("{gtid} ({})", self.place.here())
+        format!("{id} ({})", self.place.here())
     }
 
     fn corrupt(&self, malformed: Malformed) -> Error {
@@ -422,3 +452,5 @@ fn without_in_use_flag(event: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod lead_in_tests;
+#[cfg(test)]
+mod mariadb_tests;

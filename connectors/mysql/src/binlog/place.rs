@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::{
     events::{FLAG_ARTIFICIAL, Header, kind},
-    gtid::Gtid,
+    gtid::TransactionId,
     position::{BinlogPosition, FileOffset},
     protocol::Malformed,
 };
@@ -44,27 +44,31 @@ impl Place {
     }
 
     /// Whether the server has already given this transaction, or should not have because we asked for what is behind it.
-    pub(super) fn has_passed(&self, gtid: &Gtid) -> bool {
-        match &self.boundary {
-            BinlogPosition::Gtids { set, .. } => set.contains(gtid),
-            BinlogPosition::File { .. } => false,
+    pub(super) fn has_passed(&self, id: &TransactionId) -> bool {
+        match (&self.boundary, id) {
+            (BinlogPosition::Gtids { set, .. }, TransactionId::Mysql(gtid)) => set.contains(gtid),
+            (BinlogPosition::Domains { list, .. }, TransactionId::Mariadb(gtid)) => list.has_passed(gtid),
+            (_, TransactionId::Mysql(_) | TransactionId::Mariadb(_)) => false,
         }
     }
 
     /// Whether the boundary is told by transactions' names.
     pub(super) fn is_by_gtid(&self) -> bool {
-        matches!(self.boundary, BinlogPosition::Gtids { .. })
+        matches!(self.boundary, BinlogPosition::Gtids { .. } | BinlogPosition::Domains { .. })
     }
 
     /// Where the event lies; `None` if it is in no file.
     #[inline]
-    pub(super) fn span(&self, header: &Header) -> Result<Option<Span>, Malformed> {
+    pub(super) fn span(&self, header: &Header, is_inside: bool) -> Result<Option<Span>, Malformed> {
         // A heartbeat is no event of the file: it names the place behind which the next one will be.
         let is_heartbeat = matches!(header.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2);
-        if header.end == 0 || header.flags & FLAG_ARTIFICIAL != 0 || is_heartbeat {
-            return Ok(None);
-        }
         let size = u64::from(header.size);
+        if header.end == 0 || header.flags & FLAG_ARTIFICIAL != 0 || is_heartbeat {
+            // Later versions of MariaDB say no place inside of a transaction; there they leave nothing out.
+            let is_next = is_inside && !is_heartbeat && header.flags & FLAG_ARTIFICIAL == 0;
+            let is_mariadb = matches!(self.boundary, BinlogPosition::Domains { .. });
+            return Ok((is_next && is_mariadb).then(|| Span { start: self.offset, end: self.offset + size }));
+        }
         let end = extended(header.end, self.offset + size);
         let span = Span { start: end - size, end };
         if span.start != self.offset && !self.is_by_gtid() {
@@ -96,14 +100,14 @@ impl Place {
 
     /// A transaction is complete, and the next event is behind it.
     #[inline]
-    pub(super) fn pass(&mut self, gtid: Option<&Gtid>) {
-        self.boundary = Self::passed(std::mem::replace(&mut self.boundary, UNSET), gtid, self.here(), self.begun);
+    pub(super) fn pass(&mut self, id: Option<TransactionId>) {
+        self.boundary = Self::passed(std::mem::replace(&mut self.boundary, UNSET), id, self.here(), self.begun);
     }
 
     /// What the boundary becomes with the transaction in progress, if it ends at `end`.
-    pub(super) fn boundary_behind(&self, gtid: Option<&Gtid>, end: u64) -> BinlogPosition {
+    pub(super) fn boundary_behind(&self, id: Option<TransactionId>, end: u64) -> BinlogPosition {
         let here = FileOffset { offset: end, ..self.here() };
-        Self::passed(self.boundary.clone(), gtid, here, self.begun)
+        Self::passed(self.boundary.clone(), id, here, self.begun)
     }
 
     /// Between two files no transaction is open: the boundary moves on, so that the file behind it may be purged.
@@ -113,13 +117,24 @@ impl Place {
         }
     }
 
-    fn passed(boundary: BinlogPosition, gtid: Option<&Gtid>, here: FileOffset, begun: Option<u32>) -> BinlogPosition {
+    fn passed(
+        boundary: BinlogPosition,
+        id: Option<TransactionId>,
+        here: FileOffset,
+        begun: Option<u32>,
+    ) -> BinlogPosition {
         match boundary {
             BinlogPosition::Gtids { mut set, .. } => {
-                if let Some(gtid) = gtid {
-                    set.add(*gtid);
+                if let Some(TransactionId::Mysql(gtid)) = id {
+                    set.add(gtid);
                 }
                 BinlogPosition::Gtids { set, seen_at: Some(here) }
+            }
+            BinlogPosition::Domains { mut list, .. } => {
+                if let Some(TransactionId::Mariadb(gtid)) = id {
+                    list.pass(gtid);
+                }
+                BinlogPosition::Domains { list, seen_at: Some(here) }
             }
             BinlogPosition::File { .. } => BinlogPosition::File { at: here, begun },
         }
@@ -140,6 +155,7 @@ fn extended(low: u32, least: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gtid::GtidList;
 
     #[test]
     fn offsets_grow_past_4_gib() {
@@ -158,7 +174,7 @@ mod tests {
             for boundary in [UNSET, BinlogPosition::File { at: file.clone(), begun: None }] {
                 let mut place = Place::new(boundary);
                 place.rotate("b.1", 100);
-                assert_eq!(place.span(&header), Ok(None));
+                assert_eq!(place.span(&header, true), Ok(None));
             }
         }
     }
@@ -169,11 +185,21 @@ mod tests {
         let file = FileOffset { file: "b.1".into(), offset: 100 };
         let mut place = Place::new(BinlogPosition::File { at: file, begun: None });
         place.rotate("b.1", 100);
-        assert_eq!(place.span(&header(150)), Ok(Some(Span { start: 100, end: 150 })));
-        assert!(place.span(&header(151)).is_err());
-        assert_eq!(place.span(&header(0)), Ok(None));
+        assert_eq!(place.span(&header(150), false), Ok(Some(Span { start: 100, end: 150 })));
+        assert!(place.span(&header(151), false).is_err());
+        assert_eq!(place.span(&header(0), true), Ok(None));
         let mut place = Place::new(UNSET);
         place.rotate("b.1", 100);
-        assert_eq!(place.span(&header(250)), Ok(Some(Span { start: 200, end: 250 })));
+        assert_eq!(place.span(&header(250), false), Ok(Some(Span { start: 200, end: 250 })));
+    }
+
+    #[test]
+    fn an_event_without_place_inside_of_a_transaction_is_the_next() {
+        let header = |end| Header { timestamp: 0, kind: 2, server_id: 1, size: 50, end, flags: 0 };
+        let mut place = Place::new(BinlogPosition::Domains { list: GtidList::default(), seen_at: None });
+        place.rotate("b.1", 100);
+        assert_eq!(place.span(&header(0), true), Ok(Some(Span { start: 100, end: 150 })));
+        assert_eq!(place.span(&header(0), false), Ok(None), "a format description that is sent once more");
+        assert_eq!(place.span(&header(250), true), Ok(Some(Span { start: 200, end: 250 })));
     }
 }

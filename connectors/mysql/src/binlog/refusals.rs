@@ -6,6 +6,7 @@ use tailrace_row::TableName;
 use super::{BinlogReader, Phase, Span, Transaction};
 use crate::{
     events::QueryEvent,
+    gtid::DomainGtid,
     position::{BinlogPosition, FileOffset},
     statement::Verdict,
 };
@@ -37,13 +38,34 @@ impl BinlogReader {
     pub(super) fn refuse_partial_rows(&self, table: &TableName) -> Error {
         Error::table_failed(table.clone(), "its rows are logged without all columns, which is not supported yet")
             .at(self.here())
-            .hint("SET PERSIST binlog_row_image = 'FULL', also in sessions that set it; then start anew behind this transaction")
+            .hint(self.image_hint())
+    }
+
+    fn image_hint(&self) -> &'static str {
+        match self.place.boundary() {
+            BinlogPosition::Domains { .. } => {
+                "SET GLOBAL binlog_row_image = 'FULL', also in sessions that set it; MariaDB 11 leaves generated columns out all the \
+                 same, so leave a table with such a column out; then start anew behind this transaction"
+            }
+            BinlogPosition::Gtids { .. } | BinlogPosition::File { .. } => {
+                "SET PERSIST binlog_row_image = 'FULL', also in sessions that set it; then start anew behind this transaction"
+            }
+        }
     }
 
     pub(super) fn refuse_payload(&self) -> Error {
         Error::refused("a compressed transaction came, which is not supported yet").at(self.here()).hint(
             "SET PERSIST binlog_transaction_compression = OFF, also in sessions that set it; then start anew behind it",
         )
+    }
+
+    pub(super) fn refuse_backward(&self, gtid: DomainGtid) -> Error {
+        Error::refused(format!("transaction {gtid} comes behind one with a higher number of the same server and domain"))
+            .at(self.here())
+            .hint(
+                "numbers that go back name no place to resume from: SET GLOBAL gtid_strict_mode = ON, find who sets gtid_seq_no, \
+                 then start anew behind it and copy the tables again",
+            )
     }
 
     pub(super) fn refuse_incident(&self) -> Error {
@@ -106,13 +128,14 @@ impl BinlogReader {
 
     /// What to do, and where to start anew: behind the statement that makes up the transaction in progress.
     fn way_on(&self, span: Option<Span>, act: &str) -> String {
-        let (Phase::Named(Transaction { gtid, .. }) | Phase::Open(Transaction { gtid, .. })) = &self.phase else {
+        let (Phase::Named(Transaction { id, .. }) | Phase::Open(Transaction { id, .. })) = &self.phase else {
             return act.to_owned();
         };
         let Some(span) = span else { return act.to_owned() };
-        let behind = self.place.boundary_behind(gtid.as_ref(), span.end);
+        let behind = self.place.boundary_behind(*id, span.end);
         let text = match &behind {
             BinlogPosition::Gtids { set, .. } => set.to_string(),
+            BinlogPosition::Domains { list, .. } => list.to_string(),
             BinlogPosition::File { at, .. } => at.to_string(),
         };
         let end = FileOffset { offset: span.end, ..self.place.here() };

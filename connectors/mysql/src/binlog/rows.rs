@@ -7,7 +7,7 @@ use tailrace_row::{ImageSpan, Operation, Origin, Record, RecordBatch, Sequence};
 
 use super::{BinlogReader, Header, Phase, Span, Step, transaction::Skip};
 use crate::{
-    events::{HEADER_BYTES, RowsBody, RowsHeader, RowsKind},
+    events::{HEADER_BYTES, RowsBody, RowsHeader, RowsKind, unpack_event},
     protocol::{Cursor, Malformed},
     row_decoder::{BadRow, RowDecoder},
 };
@@ -16,7 +16,9 @@ use crate::{
 pub(super) struct OpenRows {
     decoder: Arc<RowDecoder>,
     kind: RowsKind,
-    /// Where in the event the next row begins.
+    /// The rows were compressed: they lie in the reader and no longer in the event.
+    is_unpacked: bool,
+    /// Where in the event, or in what was unpacked, the next row begins.
     at: usize,
     /// Where its rows end.
     end: usize,
@@ -27,6 +29,9 @@ pub(super) struct OpenRows {
     server_id: u32,
     skip: Skip,
 }
+
+/// Room for unpacked rows that is kept from one event to the next.
+const UNPACKED_KEPT: usize = 1 << 20;
 
 /// The table id of an event without rows that only ends a statement.
 const NO_TABLE: u64 = 0xff_ffff;
@@ -62,11 +67,19 @@ impl BinlogReader {
         if skip == Skip::All {
             return Ok(Step::Continue);
         }
+        let is_unpacked = RowsKind::is_compressed(header.kind);
+        let (at, end) = if is_unpacked {
+            unpack_event(&body[rows.rows_at..], &mut self.unpacked).map_err(|malformed| self.corrupt(malformed))?;
+            (0, self.unpacked.len())
+        } else {
+            (HEADER_BYTES + rows.rows_at, HEADER_BYTES + body.len())
+        };
         self.rows = Some(OpenRows {
             decoder,
             kind,
-            at: HEADER_BYTES + rows.rows_at,
-            end: HEADER_BYTES + body.len(),
+            is_unpacked,
+            at,
+            end,
             row: 0,
             event,
             start: span.map_or(self.place.offset, |span| span.start),
@@ -79,8 +92,28 @@ impl BinlogReader {
     /// Decodes rows of the event that was opened last, whose bytes are given again. Tells whether it is done; if not, a limit
     /// was reached.
     pub(crate) fn rows(&mut self, event: &[u8], out: &mut RecordBatch, limits: &BatchLimits) -> Result<bool> {
-        let Some(mut rows) = self.rows.take() else { return Ok(true) };
-        let mut cursor = Cursor::new(event.get(rows.at..rows.end).expect("invariant: the same event"));
+        let Some(rows) = self.rows.take() else { return Ok(true) };
+        if !rows.is_unpacked {
+            return self.decode_rows(rows, event, out, limits);
+        }
+        let unpacked = std::mem::take(&mut self.unpacked);
+        let done = self.decode_rows(rows, &unpacked, out, limits);
+        self.unpacked = unpacked;
+        if let Ok(true) = done {
+            self.unpacked.clear();
+            self.unpacked.shrink_to(UNPACKED_KEPT);
+        }
+        done
+    }
+
+    fn decode_rows(
+        &mut self,
+        mut rows: OpenRows,
+        bytes: &[u8],
+        out: &mut RecordBatch,
+        limits: &BatchLimits,
+    ) -> Result<bool> {
+        let mut cursor = Cursor::new(bytes.get(rows.at..rows.end).expect("invariant: the same event"));
         if rows.skip != Skip::Nothing {
             self.skip_rows(&mut rows, &mut cursor)?;
         }

@@ -24,7 +24,12 @@ impl BinlogReader {
             Control::Begin | Control::CreateWithRows => self.open(query, None),
             Control::XaStart => self.open(query, Some(statement::xid(query.text))),
             Control::XaFinish => {
-                if self.prepared.remove(&statement::xid(query.text)) {
+                let Phase::Named(transaction) = &mut self.phase else {
+                    unreachable!("called for the first statement only")
+                };
+                // MariaDB says the name with the transaction's own.
+                let xid = transaction.xid.take().unwrap_or_else(|| statement::xid(query.text));
+                if self.prepared.remove(&xid) {
                     return Ok(Step::TransactionEnd);
                 }
                 Err(self.refuse_unknown_xa(span))

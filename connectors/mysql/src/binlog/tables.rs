@@ -8,8 +8,10 @@ use std::{collections::HashMap, sync::Arc};
 use tailrace_contract::{Error, Result, TableFilter};
 use tailrace_row::TableName;
 
+use super::Dictionary;
 use crate::{
     events::TableMap,
+    gtid::TransactionId,
     protocol::Malformed,
     row_decoder::{NoDecoder, RowDecoder, charset::Collations},
     statement::Captured,
@@ -19,10 +21,17 @@ use crate::{
 const KEPT_MAX: usize = 4096;
 
 pub(super) struct Tables {
-    filter: Arc<TableFilter>,
+    names: TableNames,
     collations: Arc<Collations>,
-    ignores_case: bool,
+    /// Present if the server is MariaDB.
+    dictionary: Option<Dictionary>,
     by_id: HashMap<u64, Known>,
+}
+
+/// Which tables are captured, and how the server compares names.
+pub(super) struct TableNames {
+    pub(super) filter: Arc<TableFilter>,
+    pub(super) ignores_case: bool,
 }
 
 struct Known {
@@ -44,13 +53,13 @@ impl From<Malformed> for BadMap {
 }
 
 impl Tables {
-    pub(super) fn new(filter: Arc<TableFilter>, collations: Arc<Collations>, ignores_case: bool) -> Self {
-        Self { filter, collations, ignores_case, by_id: HashMap::new() }
+    pub(super) fn new(names: TableNames, collations: Arc<Collations>, dictionary: Option<Dictionary>) -> Self {
+        Self { names, collations, dictionary, by_id: HashMap::new() }
     }
 
     /// The captured tables, as statements name them.
     pub(super) fn captured(&self) -> Captured<'_> {
-        Captured { filter: &self.filter, collations: &self.collations, ignores_case: self.ignores_case }
+        Captured { filter: &self.names.filter, collations: &self.collations, ignores_case: self.names.ignores_case }
     }
 
     /// A new file begins.
@@ -66,16 +75,20 @@ impl Tables {
         }
     }
 
-    /// Takes a table map; gives the decoder of a captured table.
-    pub(super) fn learn(&mut self, body: &[u8]) -> std::result::Result<Option<Arc<RowDecoder>>, BadMap> {
+    /// Takes a table map of the transaction; gives the decoder of a captured table.
+    pub(super) fn learn(
+        &mut self,
+        body: &[u8],
+        transaction: Option<&TransactionId>,
+    ) -> std::result::Result<Option<Arc<RowDecoder>>, BadMap> {
         let map = TableMap::parse(body)?;
         if let Some(known) = self.by_id.get(&map.table_id)
             && *known.map == *body
         {
             return Ok(known.decoder.clone());
         }
-        let is_captured = self.filter.matches(map.database, map.table);
-        let decoder = if is_captured { Some(Arc::new(self.compile(&map)?)) } else { None };
+        let is_captured = self.names.filter.matches(map.database, map.table);
+        let decoder = if is_captured { Some(Arc::new(self.compile(&map, transaction)?)) } else { None };
         self.by_id.insert(map.table_id, Known { map: body.into(), decoder: decoder.clone() });
         Ok(decoder)
     }
@@ -86,14 +99,22 @@ impl Tables {
         self.by_id.get(&table_id).map(|known| known.decoder.as_ref())
     }
 
-    fn compile(&self, map: &TableMap<'_>) -> std::result::Result<RowDecoder, BadMap> {
+    fn compile(
+        &self,
+        map: &TableMap<'_>,
+        transaction: Option<&TransactionId>,
+    ) -> std::result::Result<RowDecoder, BadMap> {
         let name = TableName::new(map.database, map.table);
-        let Some(shape) = map.shape()? else {
+        let Some(shape) = map.shape(self.dictionary.is_some())? else {
+            let set = if self.dictionary.is_some() { "SET GLOBAL" } else { "SET PERSIST" };
             return Err(BadMap::Refused(
                 Error::table_failed(name, "its rows are logged without the columns' names (binlog_row_metadata=MINIMAL)")
-                    .hint("SET PERSIST binlog_row_metadata = 'FULL'; what is logged already stays unreadable, so start anew behind it"),
+                    .hint(format!("{set} binlog_row_metadata = 'FULL'; what is logged already stays unreadable, so start anew behind it")),
             ));
         };
+        if let Some(dictionary) = &self.dictionary {
+            dictionary.check(&name, &shape, transaction).map_err(BadMap::Refused)?;
+        }
         let decoder = RowDecoder::compile(name.clone(), &shape, &self.collations);
         let decoder = decoder.map_err(|none| BadMap::Refused(no_decoder(name.clone(), none)))?;
         check_key(name, decoder.schema().key()).map_err(BadMap::Refused)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tailrace_contract::{Error, Result, SplitTransaction};
 use tailrace_row::{Sequence, TableSchema};
 
-use crate::{events::GtidEvent, gtid::Gtid, position::FileOffset};
+use crate::{gtid::TransactionId, position::FileOffset};
 
 /// How far the stream is in its transactions.
 pub(super) enum Phase {
@@ -19,7 +19,8 @@ pub(super) enum Phase {
 
 /// What is remembered of a transaction until it ends.
 pub(super) struct Transaction {
-    pub(super) gtid: Option<Gtid>,
+    /// None where the server gives no GTIDs.
+    pub(super) id: Option<TransactionId>,
     started_at: FileOffset,
     /// Its number in the epoch.
     pub(super) number: u64,
@@ -38,12 +39,17 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn new(event: &GtidEvent, number: u64, started_at: FileOffset, timestamp: u32) -> Self {
+    pub(super) fn new(
+        id: Option<TransactionId>,
+        number: u64,
+        started_at: FileOffset,
+        committed_at_micros: i64,
+    ) -> Self {
         Self {
-            gtid: event.gtid,
+            id,
             started_at,
             number,
-            committed_at_micros: event.committed_at_micros.unwrap_or(i64::from(timestamp) * 1_000_000),
+            committed_at_micros,
             thread: None,
             next_event: 0,
             name: None,
@@ -55,15 +61,15 @@ impl Transaction {
 
     /// The GTID's text, for records; none if the server gives no GTIDs.
     pub(super) fn gtid_text(&mut self) -> Option<Arc<str>> {
-        let gtid = self.gtid?;
-        Some(Arc::clone(self.name.get_or_insert_with(|| gtid.to_string().into())))
+        let id = self.id?;
+        Some(Arc::clone(self.name.get_or_insert_with(|| id.to_string().into())))
     }
 
     /// The name that proves which transaction it is, and in whose words: another server that has it too may have put its rows
     /// into other events, where event and row numbers mean other rows.
     pub(super) fn name(&self, server: &str) -> Arc<str> {
-        match &self.gtid {
-            Some(gtid) => format!("{gtid} on {server}").into(),
+        match &self.id {
+            Some(id) => format!("{id} on {server}").into(),
             None => format!("{} on {server}", self.started_at).into(),
         }
     }
@@ -140,9 +146,9 @@ mod tests {
     fn transaction() -> Transaction {
         let (uuid, number) = GTID.split_once(':').unwrap();
         let origin = crate::gtid::Origin { uuid: uuid.parse().unwrap(), tag: crate::gtid::Tag::default() };
-        let gtid = Gtid { origin, number: number.parse().unwrap() };
-        let event = GtidEvent { gtid: Some(gtid), committed_at_micros: None };
-        Transaction::new(&event, 3, FileOffset { file: "b.1".into(), offset: 200 }, 0)
+        let gtid = crate::gtid::Gtid { origin, number: number.parse().unwrap() };
+        let id = Some(TransactionId::Mysql(gtid));
+        Transaction::new(id, 3, FileOffset { file: "b.1".into(), offset: 200 }, 0)
     }
 
     /// A replica logs the same transaction in events of its own size: the numbers of the part that is in the log would skip

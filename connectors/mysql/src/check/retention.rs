@@ -19,7 +19,11 @@ pub(super) async fn check(server: &mut Server, expected_outage: Duration, proble
         Err(error) if error.kind() == ErrorKind::Refused => return Ok(()),
         Err(error) => return Err(error),
     };
-    problems.extend(too_short(row.number(0)?, expected_outage));
+    let found = too_short(row.number(0)?, expected_outage);
+    problems.extend(found.map(|problem| match server.facts.is_mariadb() {
+        true => Problem { mend: problem.mend.map(|mend| mend.replace("SET PERSIST", "SET GLOBAL")), ..problem },
+        false => problem,
+    }));
     Ok(())
 }
 

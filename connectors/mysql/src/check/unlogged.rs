@@ -6,6 +6,7 @@
 
 use tailrace_contract::{ErrorKind, Problem, Result, Severity, TableFilter, TablePattern};
 
+use super::mariadb;
 use crate::{
     protocol::{quote_name, quote_table},
     server::Server,
@@ -18,7 +19,10 @@ pub(super) async fn check(server: &mut Server, filter: &TableFilter, problems: &
 
 /// A replica logs what it replicates only if it is told to.
 async fn check_replica(server: &mut Server, problems: &mut Vec<Problem>) -> Result<()> {
-    let (status, variable) = match server.facts.version >= (8, 4) {
+    if server.facts.is_mariadb() {
+        return mariadb::check_replica(server, problems).await;
+    }
+    let (status, variable) = match server.facts.version.is_mysql_since(8, 4) {
         true => ("SHOW REPLICA STATUS", "log_replica_updates"),
         false => ("SHOW SLAVE STATUS", "log_slave_updates"),
     };
@@ -100,8 +104,7 @@ async fn check_cascades(server: &mut Server, filter: &TableFilter, problems: &mu
 
 /// From 9.6 on the server carries cascades out itself, and logs them, unless it is told to leave them to the engine.
 async fn are_cascades_logged(server: &mut Server) -> Result<bool> {
-    const FIRST: (u32, u32) = (9, 6);
-    if server.facts.version < FIRST {
+    if !server.facts.version.is_mysql_since(9, 6) {
         return Ok(false);
     }
     match server.connection.query("SELECT @@GLOBAL.innodb_native_foreign_keys").await {

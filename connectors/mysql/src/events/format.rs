@@ -34,10 +34,17 @@ impl Format {
             (kind::WRITE_ROWS, 10),
             (kind::UPDATE_ROWS, 10),
             (kind::DELETE_ROWS, 10),
+            (kind::DOMAIN_GTID, 19),
+            (kind::WRITE_ROWS_COMPRESSED_V1, 8),
+            (kind::UPDATE_ROWS_COMPRESSED_V1, 8),
+            (kind::DELETE_ROWS_COMPRESSED_V1, 8),
+            (kind::WRITE_ROWS_COMPRESSED, 10),
+            (kind::UPDATE_ROWS_COMPRESSED, 10),
+            (kind::DELETE_ROWS_COMPRESSED, 10),
         ] {
             // Servers say 0 for events that they do not write.
             if lengths.get(usize::from(kind) - 1).is_some_and(|length| *length != expected && *length != 0) {
-                return Err(Malformed::new("format description: rows events have unknown fields"));
+                return Err(Malformed::new("format description: its events have unknown fields"));
             }
         }
         let has_checksums = match cursor.u8()? {

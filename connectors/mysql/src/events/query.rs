@@ -70,7 +70,7 @@ impl<'a> QueryEvent<'a> {
                     status.take(2)?;
                 };
             }
-            variable::TABLE_MAP_FOR_UPDATE | variable::DDL_XID => {
+            variable::TABLE_MAP_FOR_UPDATE | variable::DDL_XID | variable::XID_OF_MARIADB => {
                 status.take(8)?;
             }
             variable::INVOKER => {
@@ -79,7 +79,7 @@ impl<'a> QueryEvent<'a> {
                     status.take(length)?;
                 }
             }
-            variable::MICROSECONDS => {
+            variable::MICROSECONDS | variable::MICROSECONDS_OF_MARIADB => {
                 status.take(3)?;
             }
             variable::EXPLICIT_DEFAULTS | variable::REQUIRE_PRIMARY_KEY | variable::TABLE_ENCRYPTION => {
@@ -121,6 +121,8 @@ mod variable {
     pub(super) const DEFAULT_COLLATION_FOR_UTF8MB4: u8 = 18;
     pub(super) const REQUIRE_PRIMARY_KEY: u8 = 19;
     pub(super) const TABLE_ENCRYPTION: u8 = 20;
+    pub(super) const MICROSECONDS_OF_MARIADB: u8 = 128;
+    pub(super) const XID_OF_MARIADB: u8 = 129;
 }
 
 /// Reads EXECUTE_LOAD_QUERY: LOAD DATA in statement format, a query with the place of a file name before its variables.

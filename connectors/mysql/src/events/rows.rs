@@ -14,11 +14,24 @@ pub(crate) enum RowsKind {
 impl RowsKind {
     pub(crate) fn of(kind: u8) -> Option<Self> {
         match kind {
-            kind::WRITE_ROWS | kind::WRITE_ROWS_V1 => Some(Self::Insert),
-            kind::UPDATE_ROWS | kind::UPDATE_ROWS_V1 => Some(Self::Update),
-            kind::DELETE_ROWS | kind::DELETE_ROWS_V1 => Some(Self::Delete),
+            kind::WRITE_ROWS | kind::WRITE_ROWS_V1 | kind::WRITE_ROWS_COMPRESSED_V1 | kind::WRITE_ROWS_COMPRESSED => {
+                Some(Self::Insert)
+            }
+            kind::UPDATE_ROWS
+            | kind::UPDATE_ROWS_V1
+            | kind::UPDATE_ROWS_COMPRESSED_V1
+            | kind::UPDATE_ROWS_COMPRESSED => Some(Self::Update),
+            kind::DELETE_ROWS
+            | kind::DELETE_ROWS_V1
+            | kind::DELETE_ROWS_COMPRESSED_V1
+            | kind::DELETE_ROWS_COMPRESSED => Some(Self::Delete),
             _ => None,
         }
+    }
+
+    /// Whether the rows of such an event are compressed, its head not.
+    pub(crate) fn is_compressed(kind: u8) -> bool {
+        (kind::WRITE_ROWS_COMPRESSED_V1..=kind::DELETE_ROWS_COMPRESSED).contains(&kind)
     }
 }
 
@@ -36,7 +49,11 @@ impl RowsHeader {
         let mut cursor = Cursor::new(body);
         let table_id = cursor.u48()?;
         cursor.u16()?;
-        let is_v1 = matches!(kind, kind::WRITE_ROWS_V1 | kind::UPDATE_ROWS_V1 | kind::DELETE_ROWS_V1);
+        let is_v1 = matches!(
+            kind,
+            kind::WRITE_ROWS_V1..=kind::DELETE_ROWS_V1
+                | kind::WRITE_ROWS_COMPRESSED_V1..=kind::DELETE_ROWS_COMPRESSED_V1
+        );
         if !is_v1 {
             let extra = usize::from(cursor.u16()?);
             cursor.take(extra.checked_sub(2).ok_or(Malformed::new("rows event: length of its extra data"))?)?;

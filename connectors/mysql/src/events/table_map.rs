@@ -26,6 +26,9 @@ pub(crate) mod column_type {
     pub(crate) const TIMESTAMP2: u8 = 17;
     pub(crate) const DATETIME2: u8 = 18;
     pub(crate) const TIME2: u8 = 19;
+    /// MariaDB's COMPRESSED columns.
+    pub(crate) const BLOB_COMPRESSED: u8 = 140;
+    pub(crate) const VARCHAR_COMPRESSED: u8 = 141;
     pub(crate) const VECTOR: u8 = 242;
     pub(crate) const JSON: u8 = 245;
     pub(crate) const NEWDECIMAL: u8 = 246;
@@ -57,7 +60,8 @@ impl<'a> TableMap<'a> {
     }
 
     /// The columns; `None` if the server does not send their names (`binlog_row_metadata=MINIMAL`).
-    pub(crate) fn shape(&self) -> Result<Option<TableShape<'a>>, Malformed> {
+    /// MariaDB counts more columns among those with a collation than MySQL.
+    pub(crate) fn shape(&self, is_mariadb: bool) -> Result<Option<TableShape<'a>>, Malformed> {
         let mut cursor = Cursor::new(self.shape);
         let count = cursor.packed_len()?;
         let types = cursor.take(count)?;
@@ -79,10 +83,11 @@ impl<'a> TableMap<'a> {
             let nullable = nulls[at / 8] >> (at % 8) & 1 == 1;
             columns.push(ColumnShape { name, code, detail, nullable, ..ColumnShape::default() });
         }
+        let is_text = if is_mariadb { is_text_of_mariadb } else { is_text };
         let mut shape = TableShape { columns, primary_key: Vec::new() };
         while !cursor.is_empty() {
             let number = cursor.u8()?;
-            shape.read_field(number, Cursor::new(cursor.packed_bytes()?))?;
+            shape.read_field(number, Cursor::new(cursor.packed_bytes()?), is_text)?;
         }
         Ok(Some(shape))
     }
@@ -112,7 +117,7 @@ pub(crate) struct TableShape<'a> {
 }
 
 impl<'a> TableShape<'a> {
-    fn read_field(&mut self, number: u8, mut value: Cursor<'a>) -> Result<(), Malformed> {
+    fn read_field(&mut self, number: u8, mut value: Cursor<'a>, is_text: fn(u8) -> bool) -> Result<(), Malformed> {
         match number {
             field::SIGNS => self.read_signs(value.rest()),
             field::DEFAULT_COLLATION => self.read_default_collation(is_text, value),
@@ -212,6 +217,12 @@ fn is_text(code: u8) -> bool {
     matches!(code, t::STRING | t::VAR_STRING | t::VARCHAR | t::BLOB)
 }
 
+/// The same for MariaDB's table maps.
+fn is_text_of_mariadb(code: u8) -> bool {
+    use column_type as t;
+    is_text(code) || matches!(code, t::GEOMETRY | t::BLOB_COMPRESSED | t::VARCHAR_COMPRESSED)
+}
+
 fn has_members(code: u8) -> bool {
     matches!(code, column_type::ENUM | column_type::SET)
 }
@@ -240,9 +251,11 @@ fn name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Malformed> {
 fn detail(code: u8, details: &mut Cursor<'_>) -> Result<Option<(u8, u16)>, Malformed> {
     use column_type as t;
     let (code, detail) = match code {
-        t::FLOAT | t::DOUBLE | t::BLOB | t::JSON | t::GEOMETRY | t::VECTOR => (code, u16::from(details.u8()?)),
+        t::FLOAT | t::DOUBLE | t::BLOB | t::JSON | t::GEOMETRY | t::VECTOR | t::BLOB_COMPRESSED => {
+            (code, u16::from(details.u8()?))
+        }
         t::TIMESTAMP2 | t::DATETIME2 | t::TIME2 => (code, u16::from(details.u8()?)),
-        t::VARCHAR | t::BIT | t::NEWDECIMAL | t::VAR_STRING => (code, details.u16()?),
+        t::VARCHAR | t::VARCHAR_COMPRESSED | t::BIT | t::NEWDECIMAL | t::VAR_STRING => (code, details.u16()?),
         t::STRING | t::ENUM | t::SET => {
             let [first, second] = details.array()?;
             let high = u16::from(first & 0x30 ^ 0x30) << 4;

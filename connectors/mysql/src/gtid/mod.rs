@@ -1,9 +1,11 @@
-//! Global transaction identifiers and sets of them: `uuid:n` and, since MySQL 8.3, `uuid:tag:n`.
+//! Global transaction identifiers and sets of them: `uuid:n` and, since MySQL 8.3, `uuid:tag:n`. MariaDB's, which are another
+//! thing under the same name, are in `domains`.
 //!
 //! A set is what a server has executed, and what our position is made of. It holds intervals per server and tag, merged and
 //! ordered, so adding the next transaction in line costs one look-up and no allocation. Text form and wire form have files
 //! of their own.
 
+mod domains;
 mod text;
 mod wire;
 
@@ -11,6 +13,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+pub(crate) use domains::{DomainGtid, GtidList};
 pub(crate) use wire::{read_serialized_number, read_tag};
 
 /// The largest transaction number; the server refuses to go beyond it.
@@ -59,6 +62,22 @@ pub(crate) struct Origin {
 pub(crate) struct Gtid {
     pub(crate) origin: Origin,
     pub(crate) number: u64,
+}
+
+/// The name of one transaction on either kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum TransactionId {
+    Mysql(Gtid),
+    Mariadb(DomainGtid),
+}
+
+impl std::fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mysql(gtid) => gtid.fmt(f),
+            Self::Mariadb(gtid) => gtid.fmt(f),
+        }
+    }
 }
 
 /// Transaction numbers as ordered intervals `[start, end)` that neither touch nor overlap.

@@ -1,4 +1,4 @@
-//! Proving the password: `caching_sha2_password` and `mysql_native_password`.
+//! Proving the password: `caching_sha2_password`, `mysql_native_password` and MariaDB's `client_ed25519`.
 //!
 //! The password itself leaves this process only under TLS, or under the server's public key to this very machine. Without
 //! TLS a foreign network could hand us a key of its own, so there the full exchange is refused.
@@ -11,6 +11,7 @@ use crate::errors;
 
 const CACHING_SHA2: &str = "caching_sha2_password";
 const NATIVE: &str = "mysql_native_password";
+const ED25519: &str = "client_ed25519";
 
 const REQUEST_PUBLIC_KEY: u8 = 2;
 const FAST_PROOF_TAKEN: u8 = 3;
@@ -21,9 +22,11 @@ pub(super) fn first_proof(plugin: &str, nonce: &[u8], password: &str) -> Result<
     let proof = match plugin {
         CACHING_SHA2 => scramble::scramble_sha256(nonce, password.as_bytes()).map(|proof| proof.to_vec()),
         NATIVE => scramble::scramble_native(nonce, password.as_bytes()).map(|proof| proof.to_vec()),
+        // A signature of the nonce.
+        ED25519 => Some(scramble::create_response_for_ed25519(password.as_bytes(), nonce).to_vec()),
         _ => {
             return Err(Error::refused(format!("the account's login method {} is not supported", printable(plugin)))
-                .hint("ALTER USER … IDENTIFIED WITH caching_sha2_password"));
+                .hint("ALTER USER … IDENTIFIED WITH caching_sha2_password (MySQL), IDENTIFIED VIA ed25519 (MariaDB)"));
         }
     };
     Ok(proof.unwrap_or_default())
@@ -82,7 +85,9 @@ fn parse_switch(packet: &[u8]) -> std::result::Result<(String, Vec<u8>), super::
     let mut cursor = Cursor::new(&packet[1..]);
     let plugin = String::from_utf8_lossy(cursor.until_zero()?).into_owned();
     let nonce = cursor.rest();
-    Ok((plugin, nonce.strip_suffix(&[0]).unwrap_or(nonce).to_vec()))
+    // The older methods end it with a zero byte; the 32 bytes of this one are all of it, whatever the last one is.
+    let nonce = if plugin == ED25519 { nonce } else { nonce.strip_suffix(&[0]).unwrap_or(nonce) };
+    Ok((plugin, nonce.to_vec()))
 }
 
 fn with_zero(password: &str) -> Vec<u8> {

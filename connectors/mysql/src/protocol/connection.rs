@@ -7,7 +7,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
 use super::{
     auth,
-    greeting::{self, Greeting, capability},
+    greeting::{self, Greeting, ServerVersion, capability},
     packets::PacketReader,
     query::{self, Answer, Row},
     tls,
@@ -24,7 +24,7 @@ const COM_QUERY: u8 = 3;
 pub(crate) struct Connection {
     transport: Transport,
     packets: PacketReader,
-    version: String,
+    version: ServerVersion,
 }
 
 impl Connection {
@@ -47,8 +47,8 @@ impl Connection {
     }
 
     /// The server's version as it greets.
-    pub(crate) fn version(&self) -> &str {
-        &self.version
+    pub(crate) fn version(&self) -> ServerVersion {
+        self.version
     }
 
     /// Runs a statement and gathers its rows.
@@ -179,7 +179,7 @@ impl Connection {
 
     async fn log_in(tcp: TcpStream, endpoint: &Endpoint) -> Result<Self> {
         let mut connection =
-            Self { transport: Transport::Plain(tcp), packets: PacketReader::new(), version: String::new() };
+            Self { transport: Transport::Plain(tcp), packets: PacketReader::new(), version: ServerVersion::default() };
         let packet = connection.receive_owned().await?;
         if packet.first() == Some(&0xff) {
             return Err(Self::error_of(&packet));

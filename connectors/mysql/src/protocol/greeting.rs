@@ -28,10 +28,45 @@ const OURS: u32 = capability::LONG_PASSWORD
 const COLLATION: u8 = 45;
 const PACKET_BYTES_MAX: u32 = 1 << 30;
 
+/// Who the server is, as far as its version tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct ServerVersion {
+    pub(crate) is_mariadb: bool,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+}
+
+impl ServerVersion {
+    /// Reads `9.7.4-2` or `10.11.19-MariaDB-…`. Before version 11 MariaDB greets with `5.5.5-` before its own.
+    pub(crate) fn parse(text: &str) -> Self {
+        let is_mariadb = text.contains("MariaDB");
+        let text = if is_mariadb { text.strip_prefix("5.5.5-").unwrap_or(text) } else { text };
+        let mut numbers = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+        Self { is_mariadb, major: numbers.next().unwrap_or(0), minor: numbers.next().unwrap_or(0) }
+    }
+
+    /// Whether it is MySQL of this version or a later one.
+    pub(crate) fn is_mysql_since(self, major: u32, minor: u32) -> bool {
+        !self.is_mariadb && (self.major, self.minor) >= (major, minor)
+    }
+
+    /// Whether it is MariaDB of this version or a later one.
+    pub(crate) fn is_mariadb_since(self, major: u32, minor: u32) -> bool {
+        self.is_mariadb && (self.major, self.minor) >= (major, minor)
+    }
+}
+
+impl std::fmt::Display for ServerVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { is_mariadb, major, minor } = self;
+        write!(f, "{} {major}.{minor}", if *is_mariadb { "MariaDB" } else { "MySQL" })
+    }
+}
+
 /// What the server says of itself.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Greeting {
-    pub(super) version: String,
+    pub(super) version: ServerVersion,
     pub(super) capabilities: u32,
     pub(super) plugin: String,
     pub(super) nonce: Vec<u8>,
@@ -44,7 +79,7 @@ impl Greeting {
         if cursor.u8()? != 10 {
             return Ok(None);
         }
-        let version = String::from_utf8_lossy(cursor.until_zero()?).into_owned();
+        let version = ServerVersion::parse(&String::from_utf8_lossy(cursor.until_zero()?));
         cursor.u32()?;
         let mut nonce = cursor.take(8)?.to_vec();
         cursor.u8()?;
@@ -115,9 +150,25 @@ mod tests {
     #[test]
     fn a_greeting_is_read() {
         let greeting = Greeting::parse(&greeting()).unwrap().unwrap();
-        assert_eq!((&*greeting.version, &*greeting.plugin), ("9.7.4", "caching_sha2_password"));
+        assert_eq!((greeting.version, &*greeting.plugin), (ServerVersion::parse("9.7.4"), "caching_sha2_password"));
         assert_eq!(greeting.nonce, b"abcdefghijklmnopqrst");
         assert!(greeting.offers(capability::TLS) && greeting.offers(capability::PLUGIN_AUTH));
+    }
+
+    #[test]
+    fn versions_are_told_apart() {
+        let version = |is_mariadb, major, minor| ServerVersion { is_mariadb, major, minor };
+        for (text, expect) in [
+            ("9.7.4-2", version(false, 9, 7)),
+            ("8.0.36", version(false, 8, 0)),
+            ("5.5.5-10.11.19-MariaDB-0+deb12u1-log", version(true, 10, 11)),
+            ("11.8.2-MariaDB-log", version(true, 11, 8)),
+            ("x", version(false, 0, 0)),
+        ] {
+            assert_eq!(ServerVersion::parse(text), expect, "{text}");
+        }
+        assert!(version(false, 9, 7).is_mysql_since(8, 4) && !version(true, 11, 8).is_mysql_since(8, 4));
+        assert!(version(true, 11, 8).is_mariadb_since(10, 11) && !version(true, 10, 6).is_mariadb_since(10, 11));
     }
 
     #[test]

@@ -17,5 +17,6 @@ mod transport;
 
 pub(crate) use connection::Connection;
 pub(crate) use cursor::{Cursor, Malformed};
+pub(crate) use greeting::ServerVersion;
 pub(crate) use query::{Row, quote_name, quote_table, quote_text};
 pub(crate) use tls::check as check_tls;

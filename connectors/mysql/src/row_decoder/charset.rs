@@ -43,7 +43,12 @@ pub(crate) struct Collations {
 
 impl Collations {
     pub(crate) async fn load(connection: &mut Connection) -> Result<Self> {
-        let rows = connection.query("SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATIONS").await?;
+        // From 10.10 on MariaDB's collations are for several charsets, and the number is that of both together.
+        let table = match connection.version().is_mariadb_since(10, 10) {
+            true => "COLLATION_CHARACTER_SET_APPLICABILITY",
+            false => "COLLATIONS",
+        };
+        let rows = connection.query(&format!("SELECT ID, CHARACTER_SET_NAME FROM information_schema.{table}")).await?;
         let entry = |row: &crate::protocol::Row| Ok((row.number(0)?, Encoding::of(row.text(1))));
         let by_number: HashMap<u64, Encoding> = rows.iter().map(entry).collect::<Result<_>>()?;
         if by_number.is_empty() {

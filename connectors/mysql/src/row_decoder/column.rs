@@ -36,6 +36,14 @@ pub(super) enum Decode {
     Padded {
         length: u8,
     },
+    /// Of MariaDB's COMPRESSED columns.
+    CompressedText {
+        length_bytes: u8,
+        charset: Charset,
+    },
+    CompressedBytes {
+        length_bytes: u8,
+    },
     Date,
     Time {
         fraction: u8,
@@ -84,7 +92,9 @@ pub(super) fn compile(shape: &ColumnShape<'_>, collations: &Collations) -> Resul
             temporal(shape.code, shape.detail).ok_or_else(|| refused("an impossible fraction of seconds".to_owned()))?
         }
         t::JSON => (ColumnType::Json, Decode::Json),
-        t::VARCHAR | t::STRING | t::BLOB => text_or_bytes(shape, collations).map_err(refused)?,
+        t::VARCHAR | t::STRING | t::BLOB | t::VARCHAR_COMPRESSED | t::BLOB_COMPRESSED => {
+            text_or_bytes(shape, collations).map_err(refused)?
+        }
         t::ENUM | t::SET => members(shape, collations).map_err(refused)?,
         _ => return Err(refused(format!("type {}", type_name(shape.code)))),
     };
@@ -126,7 +136,15 @@ fn temporal(code: u8, detail: u16) -> Option<(ColumnType, Decode)> {
 
 fn text_or_bytes(shape: &ColumnShape<'_>, collations: &Collations) -> Result<(ColumnType, Decode), String> {
     let (form, length_bytes, bytes_max) = match shape.code {
-        t::BLOB => (TextForm::Large, shape.detail, large_bytes_max(shape.detail).ok_or("an impossible BLOB")?),
+        t::BLOB | t::BLOB_COMPRESSED => {
+            (TextForm::Large, shape.detail, large_bytes_max(shape.detail).ok_or("an impossible BLOB")?)
+        }
+        // One byte more is kept for how it is compressed.
+        t::VARCHAR_COMPRESSED => (
+            TextForm::Varying,
+            if shape.detail < 256 { 1 } else { 2 },
+            u32::from(shape.detail).checked_sub(1).ok_or("an impossible VARCHAR")?,
+        ),
         code => {
             let form = if code == t::STRING { TextForm::Fixed } else { TextForm::Varying };
             (form, if shape.detail < 256 { 1 } else { 2 }, u32::from(shape.detail))
@@ -134,12 +152,18 @@ fn text_or_bytes(shape: &ColumnShape<'_>, collations: &Collations) -> Result<(Co
     };
     let length_bytes = u8::try_from(length_bytes).map_err(|_| "an impossible BLOB")?;
     let collation = shape.collation.ok_or("a text without collation in the table map")?;
+    let is_compressed = matches!(shape.code, t::VARCHAR_COMPRESSED | t::BLOB_COMPRESSED);
     match collations.encoding(collation) {
         Encoding::Text(charset) => {
-            Ok((ColumnType::Text { form, bytes_max, charset }, Decode::Text { length_bytes, charset }))
+            let decode = match is_compressed {
+                true => Decode::CompressedText { length_bytes, charset },
+                false => Decode::Text { length_bytes, charset },
+            };
+            Ok((ColumnType::Text { form, bytes_max, charset }, decode))
         }
         Encoding::Binary => {
             let decode = match (form, u8::try_from(bytes_max)) {
+                _ if is_compressed => Decode::CompressedBytes { length_bytes },
                 (TextForm::Fixed, Ok(length)) => Decode::Padded { length },
                 (TextForm::Fixed, Err(_)) => return Err("an impossible BINARY".to_owned()),
                 (TextForm::Varying | TextForm::Large, _) => Decode::Bytes { length_bytes },
@@ -186,9 +210,9 @@ fn type_name(code: u8) -> String {
         t::GEOMETRY => "GEOMETRY",
         t::VECTOR => "VECTOR",
         t::VAR_STRING => "VARCHAR of MySQL 4",
-        7 => "TIMESTAMP of MySQL 5.5 (ALTER TABLE … FORCE makes it a present one)",
-        11 => "TIME of MySQL 5.5 (ALTER TABLE … FORCE makes it a present one)",
-        12 => "DATETIME of MySQL 5.5 (ALTER TABLE … FORCE makes it a present one)",
+        7 => "TIMESTAMP of MySQL 5.5 or MariaDB 5.3 (ALTER TABLE … FORCE makes it a present one)",
+        11 => "TIME of MySQL 5.5 or MariaDB 5.3 (ALTER TABLE … FORCE makes it a present one)",
+        12 => "DATETIME of MySQL 5.5 or MariaDB 5.3 (ALTER TABLE … FORCE makes it a present one)",
         20 => "TYPED_ARRAY",
         _ => return format!("number {code}"),
     };

@@ -15,12 +15,12 @@ mod double;
 mod json;
 mod temporal;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use tailrace_row::{ImageWriter, SchemaError, TableName, TableSchema, Value};
 
 use crate::{
-    events::TableShape,
+    events::{TableShape, unpack_value},
     protocol::{Cursor, Malformed},
 };
 use charset::Collations;
@@ -100,6 +100,12 @@ impl Decode {
             }
             Self::Text { length_bytes, charset } => charset::write_text(charset, sized(rows, length_bytes)?, out),
             Self::Bytes { length_bytes } => out.value(Value::Bytes(sized(rows, length_bytes)?)),
+            Self::CompressedText { length_bytes, charset } => {
+                charset::write_text(charset, &uncompressed(sized(rows, length_bytes)?)?, out);
+            }
+            Self::CompressedBytes { length_bytes } => {
+                out.value(Value::Bytes(&uncompressed(sized(rows, length_bytes)?)?));
+            }
             Self::Padded { length } => return write_padded(rows, usize::from(length), out),
             Self::Date => out.value(Value::Date(temporal::date(rows)?)),
             Self::Time { fraction } => out.value(Value::Time(temporal::time(rows, fraction)?)),
@@ -142,6 +148,15 @@ fn sized<'a>(rows: &mut Cursor<'a>, length_bytes: u8) -> Result<&'a [u8], Malfor
         _ => rows.u32()? as usize,
     };
     rows.take(length)
+}
+
+/// A value of a COMPRESSED column: empty, or plain behind a zero byte, or packed behind the byte that says how.
+fn uncompressed(stored: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
+    match stored {
+        [] => Ok(Cow::Borrowed(&[])),
+        [0, plain @ ..] => Ok(Cow::Borrowed(plain)),
+        [method, packed @ ..] => unpack_value(*method, packed).map(Cow::Owned),
+    }
 }
 
 /// BINARY(n): the server leaves out zero bytes at the end.

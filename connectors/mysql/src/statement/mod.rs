@@ -122,7 +122,12 @@ impl Captured<'_> {
     pub(crate) fn judge(&self, query: &QueryEvent<'_>) -> Verdict {
         let Some(charset) = self.client_charset(query) else { return self.judge_by_database(query, "statement") };
         let mut reader = Reader { tokens: Tokens::new(query.text, Quoting::of(query.sql_mode)), query, charset };
-        let Some(verb) = reader.tokens.next() else { return Verdict::Harmless };
+        let Some(mut verb) = reader.tokens.next() else { return Verdict::Harmless };
+        // MariaDB's settings for one statement stand before it.
+        if verb.is("SET") && reader.skip_if("STATEMENT") {
+            reader.tokens.by_ref().find(|token| token.is("FOR"));
+            verb = reader.tokens.next().unwrap_or(verb);
+        }
         let is = |keywords: &[&str]| keywords.iter().any(|keyword| verb.is(keyword));
         if is(&["ALTER"]) {
             self.judge_alter(&mut reader)
@@ -133,6 +138,7 @@ impl Captured<'_> {
         } else if is(&["RENAME"]) {
             match reader.tokens.next() {
                 Some(object) if object.is("TABLE") || object.is("TABLES") => {
+                    reader.skip_if_exists();
                     self.judge_list(&mut reader, "RENAME TABLE")
                 }
                 _ => Verdict::Harmless,
@@ -140,6 +146,9 @@ impl Captured<'_> {
         } else if is(&["TRUNCATE"]) {
             reader.skip_if("TABLE");
             self.judge_list(&mut reader, "TRUNCATE")
+        } else if is(&["ANALYZE"]) && !ANALYZED.iter().any(|keyword| reader.next_is(keyword)) {
+            // MariaDB carries a statement out to analyze it.
+            self.judge_by_database(query, "ANALYZE")
         } else if is(&HARMLESS_VERBS) {
             Verdict::Harmless
         } else {
@@ -149,6 +158,7 @@ impl Captured<'_> {
     }
 
     fn judge_create(&self, reader: &mut Reader<'_>) -> Verdict {
+        let replaces = reader.next_is("OR");
         if reader.find_object() != Some(Object::Table) {
             return Verdict::Harmless;
         }
@@ -156,6 +166,9 @@ impl Captured<'_> {
         let Some(table) = reader.name().and_then(|name| self.table(&name)) else { return Verdict::Harmless };
         if reader.has_query_expression() {
             return Verdict::Table { verb: "CREATE TABLE … SELECT in statement format".to_owned(), table };
+        }
+        if replaces {
+            return Verdict::Table { verb: "CREATE OR REPLACE TABLE".to_owned(), table };
         }
         Verdict::Harmless
     }
@@ -165,6 +178,7 @@ impl Captured<'_> {
             return Verdict::Harmless;
         }
         let verb = || "ALTER TABLE".to_owned();
+        reader.skip_if_exists();
         if let Some(table) = reader.name().and_then(|name| self.table(&name)) {
             return Verdict::Table { verb: verb(), table };
         }
@@ -212,6 +226,7 @@ impl Captured<'_> {
             if let Some(table) = self.table(&name) {
                 return Verdict::Table { verb: verb.to_owned(), table };
             }
+            reader.skip_wait();
             let is_followed = reader.skip_symbol(b',') || reader.skip_if("TO");
             if !is_followed {
                 return Verdict::Harmless;
@@ -285,6 +300,9 @@ impl Captured<'_> {
 const HARMLESS_VERBS: [&str; 11] =
     ["GRANT", "REVOKE", "SET", "FLUSH", "ANALYZE", "OPTIMIZE", "REPAIR", "CHECK", "INSTALL", "UNINSTALL", "PURGE"];
 
+/// What stands behind ANALYZE where it means tables.
+const ANALYZED: [&str; 4] = ["TABLE", "TABLES", "LOCAL", "NO_WRITE_TO_BINLOG"];
+
 /// Statements that change rows, or may.
 const DML_VERBS: [&str; 10] =
     ["INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "CALL", "SELECT", "DO", "WITH", "IMPORT"];
@@ -306,7 +324,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The object of CREATE, ALTER or DROP. `None` if it holds no rows, or is a temporary table.
     fn find_object(&mut self) -> Option<Object> {
-        const OTHERS: [&str; 18] = [
+        const OTHERS: [&str; 20] = [
             "VIEW",
             "PROCEDURE",
             "FUNCTION",
@@ -325,6 +343,8 @@ impl Reader<'_> {
             "TEMPORARY",
             "PREPARE",
             "MATERIALIZED",
+            "SEQUENCE",
+            "PACKAGE",
         ];
         for token in self.tokens.by_ref() {
             if token.is("TABLE") || token.is("TABLES") {
@@ -365,6 +385,14 @@ impl Reader<'_> {
             self.skip_if("NOT");
             self.skip_if("EXISTS");
         }
+    }
+
+    /// MariaDB's limit to waiting for a lock.
+    fn skip_wait(&mut self) {
+        if self.skip_if("WAIT") {
+            self.tokens.next();
+        }
+        self.skip_if("NOWAIT");
     }
 
     fn identifier(&mut self) -> Option<String> {

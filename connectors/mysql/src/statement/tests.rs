@@ -33,6 +33,32 @@ fn check(database: &str, text: &str, expect: &str) {
     assert_eq!(judge(&query(database, text)), expect, "in {database:?}: {text}");
 }
 
+/// What only MariaDB's grammar has.
+#[test]
+fn ddl_of_mariadb_is_read() {
+    check("shop", "ALTER TABLE IF EXISTS orders ADD COLUMN IF NOT EXISTS c INT", "ALTER TABLE shop.orders");
+    check("shop", "ALTER ONLINE IGNORE TABLE orders WAIT 5 FORCE", "ALTER TABLE shop.orders");
+    check("shop", "ALTER TABLE a NOWAIT RENAME TO orders", "ALTER TABLE shop.orders");
+    check("shop", "SET STATEMENT max_statement_time = 5 FOR ALTER TABLE orders FORCE", "ALTER TABLE shop.orders");
+    check("shop", "RENAME TABLE IF EXISTS a WAIT 5 TO orders", "RENAME TABLE shop.orders");
+    check("shop", "RENAME TABLE a NOWAIT TO b, orders TO c", "RENAME TABLE shop.orders");
+    check("shop", "DROP TABLE IF EXISTS a WAIT 5, orders", "DROP TABLE shop.orders");
+    check("shop", "CREATE OR REPLACE TABLE orders (id INT)", "CREATE OR REPLACE TABLE shop.orders");
+    check(
+        "shop",
+        "/*M!100401 CREATE OR REPLACE*/ TABLE IF NOT EXISTS `orders` (id INT)",
+        "CREATE OR REPLACE TABLE shop.orders",
+    );
+    check("shop", "TRUNCATE TABLE orders WAIT 5", "TRUNCATE shop.orders");
+    check("shop", "ANALYZE FORMAT=JSON UPDATE orders SET a = 1", "ANALYZE shop.orders");
+    check("shop", "ANALYZE TABLE orders PERSISTENT FOR ALL", "");
+    check("shop", "SET STATEMENT a = 1 FOR ANALYZE TABLE orders", "");
+    check("shop", "CREATE OR REPLACE TABLE other (id INT)", "");
+    check("shop", "CREATE OR REPLACE SEQUENCE orders", "");
+    check("shop", "DROP SEQUENCE orders", "");
+    check("shop", "CREATE PACKAGE p AS TYPE t IS TABLE orders; END", "");
+}
+
 #[test]
 fn ddl_of_captured_tables_stops() {
     check("shop", "ALTER TABLE orders ADD c INT", "ALTER TABLE shop.orders");

@@ -102,7 +102,7 @@ pub(crate) fn settings(server: &Mysql) -> SourceSettings {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let endpoint = Endpoint {
-        scheme: "mysql".into(),
+        scheme: server.flavor().scheme().into(),
         host: "127.0.0.1".into(),
         port: server.port().unwrap(),
         user: "tailrace".into(),

@@ -8,6 +8,7 @@ mod faults;
 mod flow;
 mod harness;
 mod json;
+mod mariadb;
 mod positions;
 mod preflight;
 mod protection;

@@ -88,7 +88,7 @@ fn files_that_are_no_configuration_are_refused() -> Result<()> {
         (String::new(), vec!["[source]", "[target]", "[[table]]"]),
         (right.replace("[[table]]", "[[tabel]]"), vec!["tabel", "table"]),
         (right.replace("server_id", "server_id = 1\nserver_id"), vec!["server_id", "second time"]),
-        (right.replace("mysql://", "mariadb://"), vec!["MariaDB"]),
+        (right.replace("mysql://", "maria://"), vec!["maria://", "mariadb://"]),
         (right.replace("start = \"now\"", "start = \"\""), vec!["source.start"]),
         (format!("{right}target = \"tailrace.*\"\n"), vec!["tailrace", "target"]),
         (format!("{right}[[table]]\nsource = \"{}.*\"\n", scene.database), vec!["already"]),

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use super::begin_apply;
 use super::rules::Rule;
 use super::tables::{Asked, Compared, mysql_name, postgres_name, wait_equal};
-use crate::harness::Scene;
+use crate::harness::{Scene, Servers};
 
 /// A column whose target type is not the one that `tailrace schema` would choose.
 struct HandRow {
@@ -194,7 +194,15 @@ fn odd_names_are_only_names() -> Result<()> {
 
 #[test]
 fn generated_and_invisible_columns_and_other_schemas_serve() -> Result<()> {
-    let scene = Scene::new("generated")?;
+    check_generated(Scene::new("generated")?)
+}
+
+#[test]
+fn generated_and_invisible_columns_of_mariadb_serve() -> Result<()> {
+    check_generated(Scene::on("generated_mariadb", Servers::shared_mariadb()?)?)
+}
+
+fn check_generated(scene: Scene) -> Result<()> {
     scene.source(
         "CREATE TABLE made (id INT PRIMARY KEY, a INT, kept INT GENERATED ALWAYS AS (a * 2) STORED,
            computed VARCHAR(20) GENERATED ALWAYS AS (CONCAT('v', a)) VIRTUAL, after_it VARCHAR(10), hidden INT INVISIBLE DEFAULT 7);

@@ -61,7 +61,7 @@ pub(crate) fn groups() -> Vec<Group> {
     ]
 }
 
-fn row(
+pub(super) fn row(
     name: &'static str,
     shape: ColumnType,
     [declared, target]: [&'static str; 2],

@@ -10,6 +10,7 @@ mod by_hand;
 mod catalog;
 mod exact;
 mod in_file;
+mod mariadb;
 mod refused;
 mod rules;
 mod tables;
@@ -18,17 +19,26 @@ use anyhow::{Context, Result, ensure};
 use lab::process::Tailrace;
 
 use self::catalog::{Group, TypeRow, groups};
+use self::mariadb::groups_of_mariadb;
 use self::rules::Rule;
 use self::tables::{Asked, Compared, mysql_name, wait_equal};
-use crate::harness::{Scene, Texts};
+use crate::harness::{Scene, Servers, Texts};
 
-/// Strict modes would refuse ENUM's index 0 and dates of the year 0.
-const LENIENT: &str = "SET sql_mode = '';";
+/// Literals of instants name their zone where the server takes that. Strict modes would refuse ENUM's index 0 and dates of the year 0.
+const LENIENT: &str = "SET sql_mode = '', time_zone = '+00:00';";
 
 #[test]
 fn every_value_of_every_type_arrives() -> Result<()> {
-    let scene = Scene::new("every_type")?;
-    let compared = check_by_log(&scene, check_target_types)?;
+    check_by_kafka(Scene::new("every_type")?, &groups())
+}
+
+#[test]
+fn every_value_of_mariadbs_types_arrives() -> Result<()> {
+    check_by_kafka(Scene::on("every_type_mariadb", Servers::shared_mariadb()?)?, &groups_of_mariadb())
+}
+
+fn check_by_kafka(scene: Scene, groups: &[Group]) -> Result<()> {
+    let compared = check_by_log(&scene, groups, check_target_types)?;
     let mut changes = 0;
     for table in &compared {
         changes += befores::check(&scene, &scene.topic(&table.name))?;
@@ -41,26 +51,26 @@ fn every_value_of_every_type_arrives() -> Result<()> {
 #[test]
 fn every_value_of_every_type_arrives_embedded() -> Result<()> {
     let scene = Scene::new("every_type_embedded")?;
-    check_embedded(&scene, check_target_types)?;
+    check_embedded(&scene, &groups(), check_target_types)?;
     scene.finish()
 }
 
 /// All groups by way of a log; returns their tables.
-fn check_by_log(scene: &Scene, check_types: CheckTypes) -> Result<Vec<Compared>> {
-    let compared = stage(scene, check_types)?;
+fn check_by_log(scene: &Scene, groups: &[Group], check_types: CheckTypes) -> Result<Vec<Compared>> {
+    let compared = stage(scene, groups, check_types)?;
     let mut capture = scene.capture()?;
     let mut apply = begin_apply(scene, &scene.config())?;
-    change_and_compare(scene, &compared)?;
+    change_and_compare(scene, groups, &compared)?;
     end(&mut capture)?;
     end(&mut apply)?;
     Ok(compared)
 }
 
 /// All groups without a log.
-fn check_embedded(scene: &Scene, check_types: CheckTypes) -> Result<()> {
-    let compared = stage(scene, check_types)?;
+fn check_embedded(scene: &Scene, groups: &[Group], check_types: CheckTypes) -> Result<()> {
+    let compared = stage(scene, groups, check_types)?;
     let mut process = scene.run_embedded()?;
-    change_and_compare(scene, &compared)?;
+    change_and_compare(scene, groups, &compared)?;
     end(&mut process)
 }
 
@@ -68,10 +78,9 @@ fn check_embedded(scene: &Scene, check_types: CheckTypes) -> Result<()> {
 type CheckTypes = fn(&Scene, &[Group]) -> Result<()>;
 
 /// Makes the tables of all groups on both sides.
-fn stage(scene: &Scene, check_types: CheckTypes) -> Result<Vec<Compared>> {
-    let groups = groups();
+fn stage(scene: &Scene, groups: &[Group], check_types: CheckTypes) -> Result<Vec<Compared>> {
     let mut compared = Vec::new();
-    for group in &groups {
+    for group in groups {
         scene.source(&format!("{LENIENT} {}", create_plain(group)))?;
         compared.push(plain(group));
         if let Some(keyed) = keyed(group) {
@@ -80,20 +89,19 @@ fn stage(scene: &Scene, check_types: CheckTypes) -> Result<Vec<Compared>> {
         }
     }
     scene.make_target()?;
-    check_types(scene, &groups)?;
+    check_types(scene, groups)?;
     Ok(compared)
 }
 
 /// Writes every value in inserts, updates, key changes and deletes, and waits for each stage to be equal on both sides.
-fn change_and_compare(scene: &Scene, compared: &[Compared]) -> Result<()> {
-    let groups = groups();
+fn change_and_compare(scene: &Scene, groups: &[Group], compared: &[Compared]) -> Result<()> {
     for (stage, statements) in [
         ("after INSERT", insert as fn(&Group) -> String),
         ("after UPDATE", update),
         ("after UPDATE of keys", move_keys),
         ("after DELETE", delete),
     ] {
-        for group in &groups {
+        for group in groups {
             scene.source(&format!("{LENIENT} BEGIN; {} COMMIT", statements(group)))?;
         }
         wait_equal(scene, stage, compared)?;

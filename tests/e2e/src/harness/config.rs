@@ -20,10 +20,11 @@ impl Scene {
         let Addresses { mysql, kafka, .. } = addresses;
         let target = self.target_section(addresses);
         let ca = self.servers.mysql.ca_file();
+        let scheme = self.servers.mysql.flavor().scheme();
         let (ca, capture, apply) = (ca.display(), self.capture_port, self.apply_port);
         format!(
             r#"[source]
-url = "mysql://tailrace@{mysql}"
+url = "{scheme}://tailrace@{mysql}"
 password = {{ env = "{MYSQL_PASSWORD}" }}
 tls = {{ mode = "verify-ca", ca = "{ca}" }}
 server_id = {server_id}

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::process::{Finished, Launch, Tailrace};
-use lab::{Kafka, Mysql, Postgres, TAILRACE_PASSWORD};
+use lab::{Kafka, Mariadb, Mysql, Postgres, TAILRACE_PASSWORD};
 
 pub(crate) use config::Addresses;
 pub(crate) use ledger::{KEYS, LEDGER, Ledger};
@@ -44,6 +44,7 @@ static QUIET: RwLock<()> = RwLock::new(());
 
 /// The servers of one test.
 pub(crate) struct Servers {
+    /// MySQL or MariaDB.
     pub(crate) mysql: Mysql,
     pub(crate) kafka: Kafka,
     pub(crate) postgres: Postgres,
@@ -53,6 +54,11 @@ impl Servers {
     /// The servers that tests share. Nobody restarts or reconfigures them.
     pub(crate) fn shared() -> Result<Servers> {
         Ok(Servers { mysql: Mysql::up("main")?, kafka: Kafka::up("main")?, postgres: Postgres::up("main")? })
+    }
+
+    /// The same with MariaDB as the source.
+    pub(crate) fn shared_mariadb() -> Result<Servers> {
+        Ok(Servers { mysql: Mariadb::up("main")?, ..Servers::shared()? })
     }
 }
 

@@ -52,7 +52,7 @@ impl Sql {
     /// Empty databases, whatever an earlier run left. A file lies in the scene's folder, which is empty.
     pub(super) fn make_databases(&self, name: &str) -> Result<()> {
         self.drop_databases(name)?;
-        self.source("", &format!("CREATE DATABASE `{name}`"))?;
+        self.source("", &format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4"))?;
         match &self.target {
             Target::Postgres(..) => self.target("postgres", &format!("CREATE DATABASE \"{name}\"")),
             Target::Sqlite(_) => Ok(()),

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
+use lab::Flavor;
 
 use super::{Operation, Statement};
 use crate::harness::Scene;
@@ -19,7 +20,10 @@ pub(crate) struct Start {
 /// The end of the binlog, in a new file: mysqlbinlog prints only the low 32 bits of positions.
 pub(super) fn end(scene: &Scene) -> Result<Start> {
     scene.source("FLUSH BINARY LOGS")?;
-    let rows = scene.source_rows("SHOW BINARY LOG STATUS")?;
+    let rows = scene.source_rows(match scene.servers.mysql.flavor() {
+        Flavor::Mysql => "SHOW BINARY LOG STATUS",
+        Flavor::Mariadb => "SHOW MASTER STATUS",
+    })?;
     let cell = |index: usize| rows.first()?.get(index)?.clone();
     let file = cell(0).context("the server has no binlog")?;
     let position = cell(1).and_then(|text| text.parse().ok()).context("the end of the binlog is a number")?;

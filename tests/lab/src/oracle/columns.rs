@@ -151,7 +151,7 @@ fn print(column: &SourceColumn, target_type: &str) -> Result<Column> {
         ),
         // Microseconds: the target may hold a time of day or an interval.
         "time" => plain(
-            format!("CAST(IF({s} < 0, -1, 1) * (ABS(TIME_TO_SEC({s})) * 1000000 + MICROSECOND({s})) AS CHAR)"),
+            format!("CAST(IF({s} < 0, -1, 1) * (FLOOR(ABS(TIME_TO_SEC({s}))) * 1000000 + MICROSECOND({s})) AS CHAR)"),
             format!("(extract(epoch FROM {t}) * 1000000)::bigint::text"),
             Form::Number,
         ),

@@ -1,0 +1,59 @@
+//! MariaDB's event that begins a transaction: it names it, says how it ends, and takes the place of BEGIN.
+
+use crate::{
+    gtid::DomainGtid,
+    protocol::{Cursor, Malformed},
+};
+
+/// The begin of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DomainGtidEvent {
+    pub(crate) gtid: DomainGtid,
+    /// One statement follows, without a commit.
+    pub(crate) is_standalone: bool,
+    /// The XA transaction whose first or second phase this is.
+    pub(crate) xa: Option<XaPhase>,
+}
+
+/// A phase of an XA transaction, with its name as the event has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum XaPhase {
+    Prepare(Vec<u8>),
+    Finish(Vec<u8>),
+}
+
+mod flag {
+    pub(super) const STANDALONE: u8 = 1;
+    pub(super) const GROUP_COMMIT: u8 = 2;
+    pub(super) const PREPARED_XA: u8 = 64;
+    pub(super) const COMPLETED_XA: u8 = 128;
+}
+
+impl DomainGtidEvent {
+    pub(crate) fn parse(server: u32, body: &[u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(body);
+        let gtid = DomainGtid { sequence: cursor.u64()?, domain: cursor.u32()?, server };
+        let flags = cursor.u8()?;
+        if flags & flag::GROUP_COMMIT != 0 {
+            cursor.u64()?;
+        }
+        let xa = match (flags & flag::PREPARED_XA != 0, flags & flag::COMPLETED_XA != 0) {
+            (false, false) => None,
+            (true, false) => Some(XaPhase::Prepare(xid(&mut cursor)?)),
+            (false, true) => Some(XaPhase::Finish(xid(&mut cursor)?)),
+            (true, true) => return Err(Malformed::new("GTID event: two phases of an XA transaction at once")),
+        };
+        if gtid.sequence == 0 {
+            return Err(Malformed::new("GTID event"));
+        }
+        Ok(Self { gtid, is_standalone: flags & flag::STANDALONE != 0, xa })
+    }
+}
+
+/// Format, lengths of both parts, and the parts: compared only, so kept as it is.
+fn xid(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Malformed> {
+    let mut xid = cursor.take(4 + 2)?.to_vec();
+    let length = usize::from(xid[4]) + usize::from(xid[5]);
+    xid.extend_from_slice(cursor.take(length)?);
+    Ok(xid)
+}

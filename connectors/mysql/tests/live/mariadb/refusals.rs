@@ -1,0 +1,121 @@
+//! What can't be followed ends the stream by name; what only looks like it does not.
+
+use tailrace_contract::{Error, ErrorKind, StartAt};
+
+use super::{alone, shared};
+use crate::harness::Database;
+
+async fn refused(db: &mut Database, statements: &[&str]) -> Error {
+    let mut stream = db.follow(&["t"]).await;
+    db.run_all(statements).await;
+    stream.error().await
+}
+
+#[tokio::test]
+async fn mariadbs_own_statements_on_captured_tables_stop() {
+    let mut db = shared("maria_statements").await;
+    db.run_all(&["CREATE TABLE t (id INT PRIMARY KEY, c INT)", "CREATE TABLE u (id INT PRIMARY KEY)"]).await;
+    for (statement, verb) in [
+        ("ALTER TABLE IF EXISTS t ADD COLUMN IF NOT EXISTS d INT", "ALTER TABLE"),
+        ("ALTER TABLE t WAIT 5 ADD COLUMN e INT", "ALTER TABLE"),
+        ("SET STATEMENT lock_wait_timeout = 5 FOR ALTER TABLE t ADD COLUMN f INT", "ALTER TABLE"),
+        ("RENAME TABLE IF EXISTS u WAIT 5 TO u2, t TO t2, t2 TO t, u2 TO u", "RENAME TABLE"),
+        ("CREATE OR REPLACE TABLE t (id INT PRIMARY KEY, c INT)", "CREATE OR REPLACE TABLE"),
+        ("CREATE OR REPLACE TABLE t (id INT PRIMARY KEY) SELECT 1 AS id, 2 AS c", "CREATE OR REPLACE TABLE"),
+        ("TRUNCATE TABLE t WAIT 5", "TRUNCATE"),
+    ] {
+        let error = refused(&mut db, &[statement]).await;
+        assert_eq!(error.kind(), ErrorKind::TableFailed, "{statement}: {error}");
+        assert!(error.to_string().contains(verb) && error.advice().is_some(), "{statement}: {error}");
+        let (_, behind) = error.advice().unwrap().rsplit_once(' ').unwrap();
+        if !statement.contains("SELECT") {
+            db.checkpoint(&StartAt::At(behind.to_owned())).await;
+        }
+    }
+    let in_statements =
+        ["SET binlog_format = 'STATEMENT'", "USE mysql", "INSERT INTO maria_statements.t VALUES (9, 4711)"];
+    let error = refused(&mut db, &in_statements).await;
+    assert!(error.to_string().contains("INSERT") && !error.to_string().contains("4711"), "{error}");
+    db.run_all(&["SET binlog_format = 'ROW'", "USE maria_statements"]).await;
+
+    let mut stream = db.follow(&["t"]).await;
+    db.run_all(&[
+        "CREATE SEQUENCE s",
+        "DO NEXTVAL(s)",
+        "DROP SEQUENCE s",
+        "CREATE TABLE copy SELECT * FROM t",
+        "CREATE OR REPLACE TABLE copy (id INT PRIMARY KEY) SELECT 5 AS id",
+        "ALTER TABLE copy WAIT 5 ADD COLUMN d INT",
+        "ANALYZE TABLE t",
+        "INSERT INTO t VALUES (77, 7)",
+    ])
+    .await;
+    stream.next().await.unwrap();
+    assert_eq!(stream.batch.len(), 1);
+}
+
+#[tokio::test]
+async fn xa_of_mariadb_stops_only_for_captured_tables() {
+    let (_guard, mut db) = alone("maria_xa").await;
+    db.run_all(&["CREATE TABLE t (id INT PRIMARY KEY)", "CREATE TABLE other (id INT PRIMARY KEY)"]).await;
+    let xa = |table: &str, id: u32| {
+        [
+            format!("XA START 'x{id}', 'b', 7"),
+            format!("INSERT INTO {table} VALUES ({id})"),
+            format!("XA END 'x{id}', 'b', 7"),
+            format!("XA PREPARE 'x{id}', 'b', 7"),
+            format!("XA COMMIT 'x{id}', 'b', 7"),
+        ]
+    };
+    let mut stream = db.follow(&["t"]).await;
+    for statement in xa("other", 1) {
+        db.run(&statement).await;
+    }
+    db.run("INSERT INTO t VALUES (50)").await;
+    stream.next().await.unwrap();
+    for statement in xa("t", 2) {
+        db.run(&statement).await;
+    }
+    let error = stream.error().await;
+    assert_eq!(error.kind(), ErrorKind::TableFailed, "{error}");
+    assert!(error.to_string().contains("XA"), "{error}");
+
+    // Prepared before the stream begins: nobody knows what it changed.
+    let [start, insert, end, prepare, commit] = xa("t", 3);
+    db.run_all(&[&*start, &*insert, &*end, &*prepare]).await;
+    let mut stream = db.follow(&["t"]).await;
+    db.run(&commit).await;
+    let error = stream.error().await;
+    assert!(error.kind() == ErrorKind::Refused && error.to_string().contains("XA"), "{error}");
+}
+
+/// BINARY(16) and UUID look alike in the binlog: only the dictionary tells, and it may be older or newer than the rows.
+#[tokio::test]
+async fn columns_that_look_alike_are_told_apart_by_the_dictionary() {
+    let mut db = shared("maria_dictionary").await;
+    db.run("CREATE TABLE t (id BINARY(16) PRIMARY KEY, c BINARY(4))").await;
+    let from = db.checkpoint(&StartAt::Now).await;
+    let mut stream = db.follow_from(&from, &["t", "later", "gone"]).await.unwrap();
+    db.run("INSERT INTO t VALUES (REPEAT('a', 16), 'b')").await;
+    stream.next().await.unwrap();
+
+    db.run_all(&["CREATE TABLE later (id BINARY(16) PRIMARY KEY)", "INSERT INTO later VALUES ('x')"]).await;
+    let error = stream.error().await;
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+    let mut stream = db.follow_from(&from, &["t", "later", "gone"]).await.unwrap();
+    let mut rows = 0;
+    while rows < 2 {
+        stream.next().await.unwrap();
+        rows += stream.batch.len();
+    }
+
+    db.run_all(&[
+        "CREATE TABLE gone (id UUID PRIMARY KEY)",
+        "INSERT INTO gone VALUES (UUID())",
+        "RENAME TABLE gone TO elsewhere",
+    ])
+    .await;
+    let error = db.follow_from(&from, &["gone"]).await.unwrap().error().await;
+    assert_eq!(error.kind(), ErrorKind::TableFailed, "{error}");
+    assert!(error.to_string().contains("no longer says which"), "{error}");
+}

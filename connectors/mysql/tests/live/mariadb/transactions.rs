@@ -1,0 +1,170 @@
+//! Transactions of several domains, plain and compressed: numbers, values, and going on from every place that may be saved.
+
+use std::time::Duration;
+
+use mysql_async::{Row, prelude::Queryable};
+use tailrace_contract::{BatchEnd, BatchLimits, Checkpoint, StartAt};
+use tailrace_row::{Epoch, Field, Operation, Sequence, Value};
+
+use super::{alone, shared};
+use crate::harness::{Database, LIMITS, Stream};
+
+/// A record's place in the order, what happened, and both columns.
+type Seen = (Sequence, Operation, i64, String);
+
+fn seen(stream: &Stream) -> Vec<Seen> {
+    let batch = &stream.batch;
+    let columns = |record| {
+        let fields: Vec<Field<'_>> = batch.after(record).or(batch.before(record)).unwrap().fields().collect();
+        match fields[..] {
+            [Field::Value(Value::Integer(id)), Field::Value(Value::Text(text))] => (id, text.to_owned()),
+            _ => panic!("{fields:?}"),
+        }
+    };
+    let seen = |record| {
+        let (id, text) = columns(record);
+        (batch.sequence(record), record.operation, id, text)
+    };
+    batch.records().iter().map(seen).collect()
+}
+
+/// Reads so many records one by one, with the checkpoint behind each.
+async fn read(stream: &mut Stream, count: usize) -> Vec<(Seen, Checkpoint)> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        let (mark, split) = match stream.next_within(BatchLimits { records_max: 1, ..LIMITS }).await.unwrap() {
+            BatchEnd::TransactionEnd(mark) => (mark, None),
+            BatchEnd::MidTransaction { mark, split } => (mark, Some(split)),
+            BatchEnd::Idle(mark) => panic!("idle at {mark:?}"),
+        };
+        let one = seen(stream);
+        assert_eq!(one.len(), 1, "{one:?}");
+        all.push((one[0].clone(), Checkpoint { epoch: Epoch(3), mark, split }));
+    }
+    all
+}
+
+/// Changes in two domains, by each way that a transaction can end.
+const CHANGES: [&str; 18] = [
+    "INSERT INTO t VALUES (1, REPEAT('one', 30))",
+    "SET gtid_domain_id = 7",
+    "INSERT INTO t VALUES (2, REPEAT('é😀', 20)), (3, ''), (4, 'four')",
+    "CREATE TABLE third (id INT PRIMARY KEY)",
+    "SET gtid_domain_id = 0",
+    "START TRANSACTION",
+    "INSERT INTO other VALUES (1), (2)",
+    "UPDATE t SET c = CONCAT(c, '!') WHERE id > 1",
+    "SAVEPOINT s",
+    "INSERT INTO t VALUES (99, 'taken back')",
+    "ROLLBACK TO s",
+    "DELETE FROM t WHERE id = 4",
+    "COMMIT",
+    "INSERT INTO unsafe VALUES (5, 'without transaction')",
+    "START TRANSACTION",
+    "INSERT INTO t VALUES (100, 'never')",
+    "ROLLBACK",
+    "UPDATE t SET id = 30 WHERE id = 3",
+];
+
+async fn check_changes(mut db: Database) -> Vec<Checkpoint> {
+    db.run_all(&[
+        "CREATE TABLE t (id INT PRIMARY KEY, c LONGTEXT CHARACTER SET utf8mb4)",
+        "CREATE TABLE unsafe (id INT PRIMARY KEY, c TEXT) ENGINE=MyISAM",
+        "CREATE TABLE other (id INT PRIMARY KEY)",
+    ])
+    .await;
+    let tables = ["t", "unsafe"];
+    let from = db.checkpoint(&StartAt::Now).await;
+    let mut stream = db.follow_from(&from, &tables).await.unwrap();
+    db.run_all(&CHANGES).await;
+    let all = read(&mut stream, 10).await;
+    use Operation::{Delete, Insert, Update};
+    let both = |text: &str| text.to_owned();
+    let expected = [
+        (0, 0, Insert, 1, "one".repeat(30)),
+        (0, 0, Insert, 2, "é😀".repeat(20)),
+        (0, 2, Insert, 3, both("")),
+        (0, 4, Insert, 4, both("four")),
+        (1, 0, Update, 2, "é😀".repeat(20) + "!"),
+        (1, 2, Update, 3, both("!")),
+        (1, 4, Update, 4, both("four!")),
+        (2, 0, Delete, 4, both("four!")),
+        (0, 0, Insert, 5, both("without transaction")),
+        (0, 0, Update, 30, both("!")),
+    ];
+    let found = all.iter().map(|((at, operation, id, text), _)| (at.event, at.row, *operation, *id, text.clone()));
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    let numbers: Vec<u64> = all.iter().map(|((at, ..), _)| at.transaction - all[0].0.0.transaction).collect();
+    // Every transaction counts, the table made in between and those of other tests too; one has one number.
+    assert!(numbers[1] >= 1 && numbers[1..4].iter().all(|number| *number == numbers[1]));
+    assert!(numbers[4] >= numbers[1] + 2 && numbers[4..8].iter().all(|number| *number == numbers[4]));
+    assert!(numbers[8] > numbers[7] && numbers[9] > numbers[8]);
+    // From every place the rest comes again, with the same numbers.
+    for (at, (_, checkpoint)) in all.iter().enumerate().take(all.len() - 1) {
+        let mut again = db.follow_from(checkpoint, &tables).await.unwrap();
+        let rest: Vec<Seen> = read(&mut again, all.len() - at - 1).await.into_iter().map(|(seen, _)| seen).collect();
+        let wanted: Vec<Seen> = all[at + 1..].iter().map(|(seen, _)| seen.clone()).collect();
+        assert_eq!(rest, wanted, "from {checkpoint:?}");
+    }
+    all.into_iter().map(|(_, checkpoint)| checkpoint).collect()
+}
+
+#[tokio::test]
+async fn mariadbs_transactions_are_followed_and_resumed() {
+    let checkpoints = check_changes(shared("maria_changes").await).await;
+    let last = checkpoints.last().unwrap().mark.position.as_str();
+    let (domains, place) = last.split_once('@').unwrap();
+    assert!(domains.starts_with("mariadb:0-1-") && domains.contains(",7-1-"), "{last}");
+    assert!(place.starts_with("binlog.0"), "{last}");
+}
+
+#[tokio::test]
+async fn compressed_events_of_encrypted_files_are_unpacked() {
+    let (_guard, db) = alone("maria_compressed").await;
+    let mut admin = Database::on_existing(&db.server, "maria_compressed").await;
+    check_changes(db).await;
+    // The server did compress each kind of event.
+    let files: Vec<Row> = admin.conn.query("SHOW BINARY LOGS").await.unwrap();
+    let file: String = files.last().unwrap().get(0).unwrap();
+    let events: Vec<Row> = admin.conn.query(format!("SHOW BINLOG EVENTS IN '{file}'")).await.unwrap();
+    let kinds: Vec<String> = events.iter().map(|event| event.get(2).unwrap()).collect();
+    for kind in [
+        "Start_encryption",
+        "Query_compressed",
+        "Write_rows_compressed_v1",
+        "Update_rows_compressed_v1",
+        "Delete_rows_compressed_v1",
+    ] {
+        assert!(kinds.iter().any(|found| found == kind), "{kind} is not among {kinds:?}");
+    }
+}
+
+#[tokio::test]
+async fn records_of_mariadb_say_where_they_were() {
+    let mut db = shared("maria_origin").await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY)").await;
+    let mut stream = db.follow(&["t"]).await;
+    db.run_all(&["SET server_id = 77", "BEGIN", "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (2), (3)", "COMMIT"])
+        .await;
+    stream.next().await.unwrap();
+    assert_eq!(stream.batch.len(), 3);
+    let origin = stream.batch.origin(&stream.batch.records()[1]).clone();
+    let gtid = db.text("SELECT @@last_gtid").await;
+    assert_eq!((origin.transaction_name.as_deref(), origin.server_id), (Some(&*gtid), 77));
+    let sql = format!("SHOW BINLOG EVENTS IN '{}' FROM {} LIMIT 1", origin.file, origin.file_offset);
+    let event: Row = db.conn.query_first(sql).await.unwrap().unwrap();
+    assert_eq!(event.get::<String, _>("Event_type").unwrap(), "Write_rows_v1");
+}
+
+/// Three heartbeats missed would count as a dead connection.
+#[tokio::test]
+async fn an_idle_mariadb_is_heard() {
+    let mut db = shared("maria_idle").await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY)").await;
+    let mut stream = db.follow(&["t"]).await;
+    let limits = BatchLimits { wait_max: Duration::from_secs(2), ..LIMITS };
+    let end = stream.inner.read_batch(&mut stream.batch, limits).await.unwrap();
+    assert!(matches!(end, BatchEnd::Idle(_)) && stream.batch.is_empty(), "{end:?}");
+    db.run("INSERT INTO t VALUES (1)").await;
+    stream.next().await.unwrap();
+}
