@@ -1,7 +1,7 @@
 //! What a start means, and what a checkpoint still means after the server's history was cut or reset.
 
 use mysql_async::{Row, prelude::Queryable};
-use tailrace_contract::{Checkpoint, ErrorKind, Mark, Position, Source, StartAt};
+use tailrace_contract::{BatchEnd, Checkpoint, ErrorKind, Mark, Position, Source, StartAt};
 use tailrace_row::Epoch;
 
 use super::alone;
@@ -118,4 +118,25 @@ async fn wait_purged(db: &mut Database, until: &str) {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     panic!("the binlog is not purged");
+}
+
+#[tokio::test]
+async fn mariadb_says_how_far_it_is_ahead() {
+    let (_guard, mut db) = fresh("maria_lag").await;
+    let source = db.source();
+    let from = checkpoint(&source, &StartAt::Now).await.unwrap();
+    let mut stream = db.follow_from(&from, &["t"]).await.unwrap();
+    insert(&mut db, 1).await;
+    let BatchEnd::TransactionEnd(mark) = stream.next().await.unwrap() else { panic!("no end of a transaction") };
+    let state = source.state(Some(&mark.position)).await.unwrap();
+    assert!(state.server.starts_with("MariaDB ") && state.end.as_str().starts_with("mariadb:"), "{state:?}");
+    assert_eq!((state.transactions_behind, state.bytes_behind), (Some(0), Some(0)), "{state:?}");
+    insert(&mut db, 2).await;
+    db.run("SET gtid_domain_id = 5").await;
+    insert(&mut db, 1).await;
+    let state = source.state(Some(&mark.position)).await.unwrap();
+    assert_eq!(state.transactions_behind, Some(3), "{state:?}");
+    assert!(state.bytes_behind.unwrap() > 300, "{state:?}");
+    let elsewhere = Position::new("mariadb:0-1-1@binlog.000001:4");
+    assert_eq!(source.state(Some(&elsewhere)).await.unwrap().bytes_behind, None);
 }
