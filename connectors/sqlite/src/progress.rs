@@ -72,7 +72,7 @@ impl OwnTables {
             forget: ["DELETE FROM $offsets WHERE log = ?1", FORGET_STREAM].map(&build),
             adopt: build(ADOPT),
             is_adopted: build(IS_ADOPTED),
-            streams: StreamStatements::new(&build),
+            streams: StreamStatements::new(build),
         })
     }
 
