@@ -8,7 +8,7 @@ mod tables;
 use std::{collections::HashMap, sync::Arc};
 
 use rdkafka::admin::ResourceSpecifier;
-use tailrace_contract::{ErrorKind, LogSettings, Problem, Result, Severity};
+use tailrace_contract::{Error, ErrorKind, LogSettings, Problem, Result, Severity};
 use tailrace_row::TableName;
 
 pub(crate) use tables::tables;
@@ -16,6 +16,7 @@ pub(crate) use tables::tables;
 use crate::{
     Shared,
     blocking::block,
+    certificate,
     config::TRANSACTION_TIMEOUT,
     topics::{
         TOPIC_CLEANUP, TopicFacts, TopicKeeper, TopicKind, TopicNames, TopicOwners, WantedTopic, alter_command,
@@ -55,14 +56,9 @@ pub(crate) async fn log(shared: &Arc<Shared>) -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
     let keeper = TopicKeeper::new(&shared.settings)?;
     let endpoint = shared.settings.endpoint.to_string();
-    let metadata = match keeper.metadata(None) {
+    let metadata = match keeper.cluster() {
         Ok(metadata) => metadata,
-        Err(error) => {
-            let mend = error.advice().map(str::to_owned);
-            let found = error.to_string();
-            let needed = "a broker that answers".to_owned();
-            return Ok(vec![problem("kafka_unreachable", Severity::Error, &endpoint, found, needed, mend)]);
-        }
+        Err(error) => return Ok(vec![no_answer(&shared.settings, &endpoint, &error)]),
     };
     let brokers: Vec<i32> = metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect();
     if usize::from(shared.settings.replication) > brokers.len() {
@@ -75,6 +71,20 @@ pub(crate) async fn log(shared: &Arc<Shared>) -> Result<Vec<Problem>> {
     check_topics(shared, &keeper, &mut problems).await?;
     block(|| drop(keeper));
     Ok(problems)
+}
+
+/// No broker answers, or none lets us in.
+fn no_answer(settings: &LogSettings, endpoint: &str, error: &Error) -> Problem {
+    let mend = error.advice().map(str::to_owned);
+    let mut found = error.message().to_owned();
+    if error.kind() == ErrorKind::Transient {
+        let needed = "a broker that answers".to_owned();
+        return problem("kafka_unreachable", Severity::Error, endpoint, found, needed, mend);
+    }
+    if let Some(fault) = block(|| certificate::fault(settings)) {
+        found = format!("{found}: {fault}");
+    }
+    problem("kafka_refused", Severity::Error, endpoint, found, "a broker that both sides trust".to_owned(), mend)
 }
 
 async fn check_brokers(keeper: &TopicKeeper, brokers: &[i32], problems: &mut Vec<Problem>) -> Result<()> {

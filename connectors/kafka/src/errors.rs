@@ -29,11 +29,10 @@ pub(crate) fn from_kafka(error: &KafkaError, doing: &str) -> Error {
 
 /// The same for a call that gave up waiting: the last trouble of the connection says more than "timed out".
 pub(crate) fn from_wait(error: &KafkaError, doing: &str, watch: &BrokerWatch) -> Error {
-    let is_timeout = error.rdkafka_error_code().is_some_and(|code| kind(code) == ErrorKind::Transient);
     match watch.trouble() {
-        Some(Trouble { code, reason, .. }) if is_timeout => {
+        Some(Trouble { code, reason, .. }) if is_wait(error) => {
             let named = from_code(code, doing);
-            let message = format!("{}: {reason}", named.message());
+            let message = format!("{}: {}", named.message(), essence(&reason));
             match named.advice() {
                 Some(advice) => Error::new(named.kind(), message).hint(advice),
                 None => Error::new(named.kind(), message),
@@ -41,6 +40,17 @@ pub(crate) fn from_wait(error: &KafkaError, doing: &str, watch: &BrokerWatch) ->
         }
         Some(_) | None => from_kafka(error, doing),
     }
+}
+
+/// Whether a call only gave up waiting.
+pub(crate) fn is_wait(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(|code| kind(code) == ErrorKind::Transient)
+}
+
+/// A reason without what librdkafka adds for its own users: names of its settings, counts and times.
+fn essence(reason: &str) -> &str {
+    let end = [", verify that ssl.ca.location", " (after "].iter().filter_map(|words| reason.find(words)).min();
+    &reason[..end.unwrap_or(reason.len())]
 }
 
 /// An error by its code.
@@ -139,7 +149,12 @@ pub(crate) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
 fn hint(code: RDKafkaErrorCode) -> Option<&'static str> {
     use RDKafkaErrorCode as Code;
     Some(match code {
-        Code::Authentication | Code::SaslAuthenticationFailed => "check the account in log.url, and log.password",
+        Code::Authentication | Code::SaslAuthenticationFailed => {
+            "check the account in log.url, log.password, and that the broker's listener takes [log] sasl"
+        }
+        Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => {
+            "check log.url, that the broker runs, and that [log] tls and sasl are what its listener asks for"
+        }
         Code::UnsupportedSASLMechanism | Code::IllegalSASLState | Code::SecurityDisabled => {
             "check [log] sasl and tls against the broker's listener"
         }
@@ -164,4 +179,20 @@ fn hint(code: RDKafkaErrorCode) -> Option<&'static str> {
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => "raise max.message.bytes of the topic",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_name_no_settings_of_librdkafka() {
+        let check = |reason: &str, expect: &str| assert_eq!(essence(reason), expect);
+        check("a:1: refused (after 5ms in state CONNECT)", "a:1: refused");
+        check(
+            "failed: not verified, verify that ssl.ca.location is correct (install ca-certificates) (after 5ms in state X)",
+            "failed: not verified",
+        );
+        check("1/1 brokers are down", "1/1 brokers are down");
+    }
 }

@@ -9,10 +9,12 @@
 //! | `checkpoint`, `schemas`, `small_topic` | the two compacted topics beside the tables' |
 //! | `debezium` | the JSON of records |
 //! | `config`, `errors`, `watch`, `check`, `blocking` | the client library: settings, errors, what it says, preflight, threads |
+//! | `certificate` | why a broker's certificate was refused |
 //!
 //! The tokio runtime must be a multi-threaded one: the client's calls block (see `blocking`).
 
 mod blocking;
+mod certificate;
 mod check;
 mod checkpoint;
 mod config;

@@ -16,7 +16,11 @@
 //! Brokers may be set to make topics by themselves, with settings of their own; every topic is made here before it is
 //! named to a producer.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
@@ -26,7 +30,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     metadata::Metadata,
 };
-use tailrace_contract::{Error, LogSettings, Result, Retention};
+use tailrace_contract::{Error, ErrorKind, LogSettings, Result, Retention};
 use tailrace_row::TableName;
 
 use crate::{
@@ -41,7 +45,11 @@ const NAME_BYTES_MAX: usize = 249;
 /// How long a person waits gladly.
 const SOON: std::time::Duration = std::time::Duration::from_secs(5);
 /// How often a topic that was just made is looked for.
-const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How long the first question about the cluster may take; each further one twice as long.
+const METADATA_STEP: Duration = Duration::from_secs(1);
+/// For how long brokers that are all down are asked again while somebody waits.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The names of the topics of one log.
 #[derive(Clone, Debug)]
@@ -311,23 +319,39 @@ impl TopicKeeper {
         })
     }
 
-    /// The cluster as it is now, with one topic or only the brokers.
-    pub(crate) fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
-        let doing = match topic {
-            Some(topic) => format!("looking for topic {topic}"),
-            None => "looking at the cluster".to_owned(),
-        };
+    /// The cluster as it is now, for somebody who waits for the answer.
+    pub(crate) fn cluster(&self) -> Result<Metadata> {
+        self.metadata(None, "looking at the cluster", CLUSTER_PATIENCE)
+    }
+
+    /// Asks in steps, because librdkafka waits for a broker in vain where no broker will ever let it in. Gives up when all
+    /// brokers are down: at once if trying again would not help, else after `patience`.
+    fn metadata(&self, topic: Option<&str>, doing: &str, patience: Duration) -> Result<Metadata> {
+        let begin = Instant::now();
+        let mut step = METADATA_STEP;
         block(|| {
-            self.looker.fetch_metadata(topic, ANSWER_TIMEOUT).map_err(|error| {
+            loop {
+                let left = ANSWER_TIMEOUT.saturating_sub(begin.elapsed());
+                let error = match self.looker.fetch_metadata(topic, step.min(left)) {
+                    Ok(metadata) => return Ok(metadata),
+                    Err(error) => error,
+                };
                 hear(&self.looker);
-                errors::from_wait(&error, &doing, self.looker.context())
-            })
+                let watch = self.looker.context();
+                let told = errors::from_wait(&error, doing, watch);
+                let is_hopeless =
+                    watch.has_no_broker() && (told.kind() != ErrorKind::Transient || begin.elapsed() >= patience);
+                if !errors::is_wait(&error) || is_hopeless || step >= left {
+                    return Err(told);
+                }
+                step *= 2;
+            }
         })
     }
 
     /// Number of partitions of a topic; none if there is no such topic.
     pub(crate) fn partition_count(&self, topic: &str) -> Result<Option<u32>> {
-        let metadata = self.metadata(Some(topic))?;
+        let metadata = self.metadata(Some(topic), &format!("looking for topic {topic}"), ANSWER_TIMEOUT)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
         match found.error().map(RDKafkaErrorCode::from) {
             None => Ok(Some(u32::try_from(found.partitions().len()).unwrap_or(u32::MAX))),

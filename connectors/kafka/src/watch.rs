@@ -29,6 +29,8 @@ pub(crate) struct BrokerWatch {
 struct State {
     trouble: Option<Trouble>,
     unreachable_since: Option<Instant>,
+    /// Set when the client says that it reaches no broker at all.
+    has_no_broker: bool,
     /// End of each partition, by topic and partition.
     ends: HashMap<String, HashMap<i32, i64>>,
 }
@@ -60,6 +62,11 @@ impl BrokerWatch {
         self.state().trouble.clone().filter(Trouble::is_recent)
     }
 
+    /// Whether all brokers were down at once since the client was made.
+    pub(crate) fn has_no_broker(&self) -> bool {
+        self.state().has_no_broker
+    }
+
     /// For how long the leaders of the fetched partitions were not all connected; asks the statistics, which come each second.
     pub(crate) fn unreachable_for(&self) -> Option<Duration> {
         self.state().unreachable_since.map(|since| since.elapsed())
@@ -76,6 +83,7 @@ impl BrokerWatch {
             return;
         }
         let mut state = self.state();
+        state.has_no_broker |= code == RDKafkaErrorCode::AllBrokersDown;
         // "All brokers are down" follows an error that says why.
         if code != RDKafkaErrorCode::AllBrokersDown || !state.trouble.as_ref().is_some_and(Trouble::is_recent) {
             state.trouble = Some(Trouble { code, reason: reason.to_owned(), noted_at: Instant::now() });

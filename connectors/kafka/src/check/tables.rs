@@ -64,7 +64,7 @@ impl Limit {
 
 /// What the cluster gives new topics; where we may not see it, Kafka's default.
 async fn record_bytes_of_new_topics(keeper: &TopicKeeper) -> Result<usize> {
-    let metadata = keeper.metadata(None)?;
+    let metadata = keeper.cluster()?;
     let Some(broker) = metadata.brokers().first() else { return Ok(BATCH_BYTES) };
     match keeper.describe(&[ResourceSpecifier::Broker(broker.id())]).await {
         Ok(all) => {
