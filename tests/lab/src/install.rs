@@ -17,7 +17,8 @@ use crate::{mariadb as mariadb_server, postgres as postgres_server, say};
 
 const MIRROR: &str = "http://deb.debian.org/debian";
 const MYSQL_PACKAGE: &str = "mysql-server-core";
-const JARS: &str = include_str!("../server/pom.xml");
+const KAFKA_JARS: &str = include_str!("../server/pom.xml");
+const CONNECT_JARS: &str = include_str!("../server/connect.xml");
 
 /// What building the workspace takes beyond a Rust toolchain, most of it for librdkafka and its TLS.
 const BUILD_PACKAGES: [&str; 8] = ["gcc", "g++", "make", "perl", "pkg-config", "libc6-dev", "libssl-dev", "zlib1g-dev"];
@@ -95,17 +96,24 @@ pub fn mariadb_programs() -> Result<()> {
 
 /// Kafka's jars and what runs them, unless it runs in a container.
 pub fn kafka() -> Result<()> {
+    if Engine::choose() == Engine::Compose { Ok(()) } else { jars("kafka", "Kafka's jars (45 MB)", KAFKA_JARS) }
+}
+
+/// The jars of Kafka Connect and of Debezium's JDBC sink, and what runs them: wherever the broker runs.
+pub fn connect() -> Result<()> {
+    jars("connect", "the jars of Kafka Connect and of Debezium's JDBC sink (60 MB)", CONNECT_JARS)
+}
+
+/// The jars that a pom names, in `libs` of the program's folder.
+fn jars(program: &str, what: &str, pom: &str) -> Result<()> {
     let home = Home::find()?;
-    if Engine::choose() == Engine::Compose {
-        return Ok(());
-    }
-    let folder = home.install("kafka");
-    let pom = folder.join("pom.xml");
-    let is_current = || fs::read_to_string(&pom).is_ok_and(|text| text == JARS);
+    let folder = home.install(program);
+    let file = folder.join("pom.xml");
+    let is_current = || fs::read_to_string(&file).is_ok_and(|text| text == pom);
     if is_current() && has_program("java") {
         return Ok(());
     }
-    let _lock = home.lock("install-kafka")?;
+    let _lock = home.lock(&format!("install-{program}"))?;
     if !has_program("java") {
         packages("Kafka runs on Java", &["default-jre-headless"])?;
     }
@@ -113,15 +121,15 @@ pub fn kafka() -> Result<()> {
         return Ok(());
     }
     if !has_program("mvn") {
-        packages("Kafka's jars are fetched by Maven", &["maven"])?;
+        packages("jars are fetched by Maven", &["maven"])?;
     }
-    let begun = home.install("kafka.begun");
+    let begun = home.install(&format!("{program}.begun"));
     remove_folder(&begun)?;
     fs::create_dir_all(&begun).with_context(|| format!("creating {}", begun.display()))?;
-    fs::write(begun.join("pom.xml"), JARS).context("writing Kafka's pom.xml")?;
+    fs::write(begun.join("pom.xml"), pom).context("writing the pom.xml")?;
     let libs = format!("-DoutputDirectory={}", begun.join("libs").display());
     let words = ["mvn", "-q", "-B", "dependency:copy-dependencies", &libs].map(str::to_owned);
-    run("Kafka's jars (45 MB)", &words, Some(&begun))?;
+    run(what, &words, Some(&begun)).with_context(|| format!("without a Maven repository there is no {program}"))?;
     remove_folder(&folder)?;
     fs::rename(&begun, &folder).with_context(|| format!("renaming {}", begun.display()))
 }

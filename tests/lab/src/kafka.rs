@@ -17,10 +17,10 @@ use crate::compose::{self, Engine};
 use crate::home::{Home, server_user};
 use crate::kafka_wire::{self, KafkaTransaction};
 use crate::server::{self, Server};
-use crate::{install, ports, template};
+use crate::{TAILRACE_PASSWORD, install, ports, template};
 
 pub(crate) const SETTINGS: &str = include_str!("../server/kafka.properties");
-const LOGGING: &str = include_str!("../server/log4j2.properties");
+pub(crate) const LOGGING: &str = include_str!("../server/log4j2.properties");
 
 /// A Kafka broker; see [`Server`] for kill, start and remove.
 #[derive(Clone)]
@@ -40,7 +40,8 @@ impl Kafka {
         Ok(Kafka { server: Server::up(Arc::new(Program), name, options)? })
     }
 
-    /// A new, empty broker, whatever was left under this name.
+    /// A new, empty broker, whatever was left under this name. `{clients}` and `{controller}` in an option become its ports,
+    /// for listeners beside those two.
     pub fn fresh(name: &str, options: &[&str]) -> Result<Kafka> {
         install::kafka()?;
         Ok(Kafka { server: Server::fresh(Arc::new(Program), name, options)? })
@@ -154,6 +155,8 @@ impl server::Program for Program {
         let mut format = Command::new("java");
         format.arg("-cp").arg(class_path(home)).args(["kafka.tools.StorageTool", "format"]);
         format.arg("-t").arg(cluster_id()?).arg("-c").arg(folder.join("server.properties"));
+        // Only a listener with SASL asks for it.
+        format.arg("--add-scram").arg(format!("SCRAM-SHA-512=[name=tailrace,password={TAILRACE_PASSWORD}]"));
         if let Some((user, group)) = self.user()? {
             format.uid(user).gid(group);
         }
@@ -210,7 +213,7 @@ fn write_settings(folder: &Path, ports: &[u16], options: &[String]) -> Result<()
          advertised.listeners=PLAINTEXT://127.0.0.1:{clients}\n\
          log.dirs={}\n{}\n",
         folder.join("data").display(),
-        options.join("\n")
+        options.join("\n").replace("{clients}", &clients.to_string()).replace("{controller}", &controller.to_string())
     );
     fs::write(folder.join("server.properties"), text).context("writing server.properties")?;
     fs::write(folder.join("log4j2.properties"), LOGGING).context("writing log4j2.properties")

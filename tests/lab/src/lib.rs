@@ -5,6 +5,7 @@
 //! every instance has its own folder below [`home::Home`], its own ports and its own process.
 
 pub mod compose;
+pub mod connect;
 pub mod home;
 pub mod http;
 pub mod install;
@@ -15,6 +16,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod server;
+pub mod tls;
 pub mod wait;
 
 #[cfg(feature = "drivers")]
@@ -33,6 +35,7 @@ mod process_table;
 mod state;
 mod template;
 
+pub use connect::Connect;
 pub use kafka::Kafka;
 pub use kafka_wire::KafkaTransaction;
 pub use mariadb::Mariadb;

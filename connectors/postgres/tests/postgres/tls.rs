@@ -1,11 +1,12 @@
 //! TLS: the right authority and name are let in, everything else is refused before a password is sent, and nothing falls
 //! back to plain text.
 //!
-//! A proxy speaks TLS for the laboratory's server. The certificates lie in `tls/`, made by `tls/make.sh`.
+//! A proxy speaks TLS for the laboratory's server. The certificates are the laboratory's.
 #![expect(clippy::disallowed_methods, reason = "the proxy ends with its test")]
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
+use lab::tls::file;
 use tailrace_contract::{ErrorKind, Sink as _, Tls, TlsMode};
 use tailrace_postgres::PostgresSink;
 use tokio::{
@@ -18,10 +19,6 @@ use tokio_rustls::{
 };
 
 use crate::bench::{Bench, settings};
-
-fn file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/postgres/tls").join(name)
-}
 
 fn acceptor(certificate: &str) -> TlsAcceptor {
     let open = |name: &str| std::io::BufReader::new(std::fs::File::open(file(name)).unwrap());
