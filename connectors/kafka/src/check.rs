@@ -84,7 +84,7 @@ fn no_answer(settings: &LogSettings, endpoint: &str, error: &Error) -> Problem {
     if let Some(fault) = block(|| certificate::fault(settings)) {
         found = format!("{found}: {fault}");
     }
-    problem("kafka_refused", Severity::Error, endpoint, found, "a broker that both sides trust".to_owned(), mend)
+    problem("kafka_login", Severity::Error, endpoint, found, "a broker that both sides trust".to_owned(), mend)
 }
 
 async fn check_brokers(keeper: &TopicKeeper, brokers: &[i32], problems: &mut Vec<Problem>) -> Result<()> {
