@@ -134,6 +134,19 @@ fn jars(program: &str, what: &str, pom: &str) -> Result<()> {
     fs::rename(&begun, &folder).with_context(|| format!("renaming {}", begun.display()))
 }
 
+/// Why Kafka or PostgreSQL can't be had on this machine; none if they can.
+pub fn missing_for_kafka() -> Option<String> {
+    if Engine::choose() == Engine::Compose || is_root() {
+        return None;
+    }
+    if !has_program("java") {
+        return Some("there is no Java, and this is not root, who could install it".to_owned());
+    }
+    postgres_server::programs()
+        .err()
+        .map(|_| "there is no PostgreSQL, and this is not root, who could install it".to_owned())
+}
+
 /// PostgreSQL's server, unless it runs in a container.
 pub fn postgres() -> Result<()> {
     if Engine::choose() == Engine::Compose || postgres_server::programs().is_ok() {

@@ -15,7 +15,15 @@ const BINARY: &str = "TAILRACE_BIN";
 
 pub(crate) fn demo(arguments: &[String]) -> Result<ExitCode> {
     lab::install::build_tools()?;
-    servers::start()?;
+    let mut arguments = arguments.to_vec();
+    let is_embedded = arguments.iter().any(|word| word == "--embedded");
+    if let Some(missing) = lab::install::missing_for_kafka().filter(|_| !is_embedded) {
+        say(&format!("{missing}: playing the form without Kafka and PostgreSQL, as with --embedded"));
+        arguments.push("--embedded".to_owned());
+    }
+    if !arguments.iter().any(|word| word == "--embedded") {
+        servers::start()?;
+    }
     cargo(&["build", "-p", "tailrace", "-p", "lab", "--features", "lab/drivers"])?;
     let folder = built("debug")?;
     launch(Command::new(folder.join("demo")).args(arguments).env(BINARY, folder.join("tailrace")))

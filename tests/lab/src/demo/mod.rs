@@ -6,6 +6,7 @@
 //! about itself is shown and believed nowhere.
 
 mod board;
+mod embedded;
 mod killer;
 mod lag;
 mod options;
@@ -43,6 +44,9 @@ const STANDSTILL: Duration = Duration::from_secs(15);
 
 /// Plays the demo; `true` if everything held that it is meant to show.
 pub async fn run(options: &Options) -> Result<bool> {
+    if options.embedded {
+        return embedded::run(options).await;
+    }
     say(&format!("seed {}: the same seed rolls the same dice", options.seed));
     let stage = Stage::prepare().await.context("setting the stage")?;
     let board = Arc::new(Board::default());

@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 /// Choices, with defaults that suit two cores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// In one process into a file, without Kafka and PostgreSQL.
+    pub embedded: bool,
     /// Change one row of the target, which must be found.
     pub plant: bool,
     /// How long the writer writes at least.
@@ -23,25 +25,32 @@ impl Options {
     /// Reads the words behind the command.
     pub fn parse(words: impl Iterator<Item = String>) -> Result<Options> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |age| age.as_secs());
-        let mut options = Options { plant: false, seconds: 45, rate: 1500, kills: 6, seed: now % 1_000_000 };
+        let mut options =
+            Options { embedded: false, plant: false, seconds: 45, rate: 1500, kills: 6, seed: now % 1_000_000 };
         let mut words = words;
         while let Some(word) = words.next() {
-            if word == "--plant" {
-                options.plant = true;
-                continue;
-            }
-            let value = words.next().with_context(|| format!("{word} needs a number"))?;
-            let number: u64 = value.parse().with_context(|| format!("{word} needs a number, not {value:?}"))?;
             match word.as_str() {
-                "--seconds" => options.seconds = number,
-                "--rate" => options.rate = u32::try_from(number).context("--rate is too large")?,
-                "--kills" => options.kills = u32::try_from(number).context("--kills is too large")?,
-                "--seed" => options.seed = number,
-                other => bail!("no option {other:?}"),
+                "--plant" => options.plant = true,
+                "--embedded" => options.embedded = true,
+                _ => options.take(&word, words.next())?,
             }
         }
         ensure!(options.rate > 0 && options.kills > 0, "--rate and --kills begin with 1");
         Ok(options)
+    }
+
+    /// An option with a number.
+    fn take(&mut self, word: &str, value: Option<String>) -> Result<()> {
+        let value = value.with_context(|| format!("{word} needs a number"))?;
+        let number: u64 = value.parse().with_context(|| format!("{word} needs a number, not {value:?}"))?;
+        match word {
+            "--seconds" => self.seconds = number,
+            "--rate" => self.rate = u32::try_from(number).context("--rate is too large")?,
+            "--kills" => self.kills = u32::try_from(number).context("--kills is too large")?,
+            "--seed" => self.seed = number,
+            other => bail!("no option {other:?}"),
+        }
+        Ok(())
     }
 }
 

@@ -128,7 +128,7 @@ impl Report {
     }
 }
 
-fn difference_words(table: &str, comparison: &Comparison) -> Vec<String> {
+pub(super) fn difference_words(table: &str, comparison: &Comparison) -> Vec<String> {
     let mut words: Vec<String> = comparison.examples.iter().map(|found| format!("{table}: {found}")).collect();
     let untold = comparison.differences - words.len() as u64;
     if untold > 0 {

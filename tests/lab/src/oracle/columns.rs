@@ -44,11 +44,11 @@ pub(super) enum Form {
     Json,
 }
 
-struct SourceColumn {
-    name: String,
-    data_type: String,
+pub(super) struct SourceColumn {
+    pub(super) name: String,
+    pub(super) data_type: String,
     column_type: String,
-    charset: Option<String>,
+    pub(super) charset: Option<String>,
 }
 
 pub(super) async fn read(source: &mut mysql_async::Conn, target: &mut PgConnection, pair: &Pair) -> Result<Table> {
@@ -76,7 +76,7 @@ pub(super) async fn read(source: &mut mysql_async::Conn, target: &mut PgConnecti
     })
 }
 
-async fn source_columns(source: &mut mysql_async::Conn, pair: &Pair) -> Result<Vec<SourceColumn>> {
+pub(super) async fn source_columns(source: &mut mysql_async::Conn, pair: &Pair) -> Result<Vec<SourceColumn>> {
     let sql = "SELECT column_name, data_type, CAST(column_type AS CHAR), character_set_name \
                FROM information_schema.columns WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position";
     let found: Vec<(String, String, String, Option<String>)> = source.exec(sql, pair.source.clone()).await?;
@@ -89,7 +89,7 @@ async fn source_columns(source: &mut mysql_async::Conn, pair: &Pair) -> Result<V
     Ok(columns.collect())
 }
 
-async fn key_names(source: &mut mysql_async::Conn, pair: &Pair) -> Result<Vec<String>> {
+pub(super) async fn key_names(source: &mut mysql_async::Conn, pair: &Pair) -> Result<Vec<String>> {
     let sql = "SELECT column_name FROM information_schema.statistics \
                WHERE table_schema = ? AND table_name = ? AND index_name = 'PRIMARY' ORDER BY seq_in_index";
     Ok(source.exec(sql, pair.source.clone()).await?)
@@ -182,10 +182,10 @@ fn print_bit(
     })
 }
 
-fn mysql_name(name: &str) -> String {
+pub(super) fn mysql_name(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-fn postgres_name(name: &str) -> String {
+pub(super) fn postgres_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

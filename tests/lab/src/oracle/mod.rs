@@ -6,6 +6,7 @@
 //! table. Only for stores that stand still: a difference between moving ones means nothing.
 
 mod columns;
+mod file;
 mod json;
 mod key;
 mod merge;
@@ -15,6 +16,8 @@ use std::fmt;
 use anyhow::{Context, Result};
 use mysql_async::prelude::Queryable;
 use sqlx::{AssertSqlSafe, PgConnection};
+
+pub use file::compare_file;
 
 /// How many differences are described; all are counted.
 const EXAMPLES_MAX: usize = 20;
