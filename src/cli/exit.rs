@@ -60,7 +60,7 @@ impl ExitCode {
             Self::Refused => "failed or refused: the message says how to go on",
             Self::Usage => "the command line or the configuration is wrong",
             Self::PositionLost => "the log no longer holds our position; nothing was skipped",
-            Self::TableFailed => "a table has stopped; the others went on",
+            Self::TableFailed => "a table has stopped; with a log the others went on",
             Self::Corrupt => "corrupt bytes; nothing was applied from them",
             Self::Fenced => "another process took over: DO NOT RESTART, two would take turns for ever",
             Self::Degraded => "of `status`: degraded; a part waits, a table has stopped, or a system does not answer",

@@ -86,7 +86,7 @@ enum Command {
     ///
     /// Connects to source, log and target, and reports all problems at once: settings of the servers, privileges, tables that
     /// are missing or can't hold the source's values. It changes nothing. Ends with 0 only if Tailrace would start. Needs
-    /// [source], [log], [target] and [[table]].
+    /// [source], [target] and [[table]], and [log] where there is one.
     #[command(
         after_help = "Examples:\n  tailrace check\n  tailrace check --format json | jq '.problems[] | {place, code, mend}'\n  tailrace check --print-grants"
     )]
@@ -115,9 +115,10 @@ enum Command {
     #[command(after_help = "Example:\n  tailrace apply --config /etc/tailrace/shop.toml --log-format json")]
     Apply(ApplyArguments),
 
-    /// Capture and apply in one process
+    /// Capture and apply in one process; without [log], straight from source to target
     ///
-    /// When one of them ends, the other is stopped too. Serves /healthz, /readyz, /status and /metrics on http.capture.
+    /// When one of them ends, the other is stopped too. Without [log] the target keeps the checkpoint, in the transaction of the
+    /// rows, and a second run with the same source.name takes over; the first ends with exit code 6. Serves /healthz, /readyz, /status and /metrics on http.capture.
     #[command(after_help = "Example:\n  tailrace run --config /etc/tailrace/shop.toml")]
     Run(ApplyArguments),
 
@@ -125,7 +126,8 @@ enum Command {
     ///
     /// Asks the running processes (at http.capture and http.apply) and source, log and target themselves, so it works when
     /// everything is down too: what does not answer says so, and the rest is shown. It changes nothing. Ends with 0 if
-    /// everything runs and answers, 7 if it is degraded, 8 if something is down. Needs [source], [log], [target] and [[table]].
+    /// everything runs and answers, 7 if it is degraded, 8 if something is down. Needs [source], [target] and [[table]], and [log]
+    /// where there is one.
     #[command(
         after_help = "Examples:\n  tailrace status --watch\n  tailrace status --format json | jq '.lag, .hints'\n  tailrace status > /dev/null || page somebody"
     )]

@@ -53,7 +53,7 @@ fn codes_in(text: &str) -> BTreeSet<String> {
 fn the_manual_has_every_code_and_no_other() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for connector in ["mysql", "kafka", "postgres"] {
+    for connector in ["mysql", "kafka", "postgres", "sqlite"] {
         files.extend(source_files(&root.join("connectors").join(connector).join("src"), is_room_of_connector));
     }
     files.extend(source_files(&root.join("src/preflight"), |path| !path.ends_with("manual.rs")));

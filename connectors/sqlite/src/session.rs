@@ -4,7 +4,14 @@
 //! was dropped half-way leaves one under way: the session then says so ([`Session::is_idle`]) and its owner connects anew.
 //! The thread ends the transaction when it has noticed; until then the file's lock keeps everybody else waiting.
 
-use std::{path::Path, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Decode, Encode, Executor as _, Row as _, SqlSafeStr, Sqlite,
@@ -37,6 +44,19 @@ pub(crate) struct Session {
     connection: SqliteConnection,
     is_busy: bool,
     is_in_transaction: bool,
+    /// Whether a transaction could not be given up: nobody knows what is open.
+    is_broken: bool,
+    file: PathBuf,
+    /// Device and inode when it was opened.
+    identity: (u64, u64),
+}
+
+/// What tells a file from another one of the same name.
+fn identify(file: &Path) -> Result<(u64, u64)> {
+    let found = std::fs::metadata(file).map_err(|error| {
+        Error::transient(format!("looking at the target's file {}", file.display())).caused_by(error)
+    })?;
+    Ok((found.dev(), found.ino()))
 }
 
 impl Session {
@@ -49,7 +69,15 @@ impl Session {
         }
         let options = config::connect_options(file, statement_timeout).create_if_missing(access == Access::Make);
         let connection = options.connect().await.map_err(|error| classify(error, DOING))?;
-        let mut session = Self { connection, is_busy: false, is_in_transaction: false };
+        let identity = identify(file)?;
+        let mut session = Self {
+            connection,
+            is_busy: false,
+            is_in_transaction: false,
+            is_broken: false,
+            file: file.to_owned(),
+            identity,
+        };
         let encoding: String = session.read_one("PRAGMA main.encoding", DOING).await?;
         if encoding != "UTF-8" {
             let found = format!("the target's file {} holds its texts as {encoding}", file.display());
@@ -70,7 +98,16 @@ impl Session {
 
     /// Whether the next statement will get its own answer, outside of any transaction.
     pub(crate) fn is_idle(&self) -> bool {
-        !self.is_busy && !self.is_in_transaction
+        !self.is_busy && !self.is_in_transaction && !self.is_broken
+    }
+
+    /// Whoever moves, deletes or replaces the file leaves us with one that nobody finds any more: its commits would succeed.
+    pub(crate) fn check_file(&mut self) -> Result<()> {
+        if identify(&self.file).is_ok_and(|identity| identity == self.identity) {
+            return Ok(());
+        }
+        self.is_broken = true;
+        Err(Error::transient(format!("the target's file {} was replaced while it was open", self.file.display())))
     }
 
     /// Statements without parameters.
@@ -125,6 +162,9 @@ impl Session {
     /// Opens a transaction that holds the file's write lock from now on.
     pub(crate) async fn begin(&mut self) -> Result<()> {
         debug_assert!(!self.is_in_transaction, "a session has one transaction at a time");
+        if self.is_broken {
+            return Err(Error::transient("the last transaction could not be given up"));
+        }
         self.is_in_transaction = true;
         let begun = self.run("BEGIN IMMEDIATE", "beginning a transaction").await;
         // Refused, there is none; dropped, nobody knows.
@@ -135,7 +175,7 @@ impl Session {
     /// Hands COMMIT over and calls `sent` once it is under way, before it is answered.
     pub(crate) async fn commit(&mut self, sent: impl FnOnce()) -> Result<()> {
         debug_assert!(self.is_in_transaction, "there is something to commit");
-        let Self { connection, is_busy, is_in_transaction } = self;
+        let Self { connection, is_busy, is_in_transaction, .. } = self;
         let committing = async {
             let mut answer = pin!(connection.execute("COMMIT"));
             // The queue to the thread has room: the first poll hands it over.
@@ -158,7 +198,7 @@ impl Session {
         if self.is_in_transaction && !self.is_busy {
             let Self { connection, is_busy, .. } = self;
             let rolled_back = settle(is_busy, connection.execute("ROLLBACK")).await;
-            self.is_busy |= rolled_back.is_err_and(|error| !is_without_transaction(&error));
+            self.is_broken |= rolled_back.is_err_and(|error| !is_without_transaction(&error));
             self.is_in_transaction = false;
         }
     }

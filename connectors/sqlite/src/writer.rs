@@ -83,7 +83,11 @@ impl Writer {
     async fn take_session(&mut self) -> Result<Session> {
         match self.session.take() {
             Some(session) => Ok(session),
-            None => self.target.open(Access::Write).await,
+            None => {
+                // The path may name another file by now, whose schema has the same number.
+                self.plans.clear();
+                self.target.open(Access::Write).await
+            }
         }
     }
 
@@ -120,6 +124,7 @@ impl Writer {
 
     /// Begins the transaction and returns the plan of each table as it is in it.
     async fn begin(&mut self, session: &mut Session, changes: &[TableChanges]) -> Result<Vec<Arc<Plan>>> {
+        session.check_file()?;
         session.begin().await?;
         let version = session.read_one("PRAGMA main.schema_version", "reading the file's schema version").await?;
         if version != self.schema_version || self.plans.len() >= PLANS_MAX {

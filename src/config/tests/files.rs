@@ -28,7 +28,7 @@ fn files_are_targets() {
         "sqlite://a:hunter2@db/shop.db",
         "2:7: target.url: an @ stands in the URL of a file, which has no account; write @ in a file's name as %40",
     );
-    source_url("sqlite:///data/shop.db", "2:7: source.url: sqlite:// is no source; write mysql://");
+    source_url("sqlite:///data/shop.db", "2:7: source.url: sqlite:// is no source; write mysql:// or mariadb://");
     check_text(
         &format!(
             "[target]\nurl = \"sqlite:///a.db\"\ntls.mode = \"disabled\"\npassword.env = \"PASSWORD\"\n{SOURCE}{LOG}{TABLE}"

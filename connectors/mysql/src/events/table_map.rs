@@ -83,11 +83,11 @@ impl<'a> TableMap<'a> {
             let nullable = nulls[at / 8] >> (at % 8) & 1 == 1;
             columns.push(ColumnShape { name, code, detail, nullable, ..ColumnShape::default() });
         }
-        let is_text = if is_mariadb { is_text_of_mariadb } else { is_text };
+        let kinds = if is_mariadb { Kinds::MARIADB } else { Kinds::MYSQL };
         let mut shape = TableShape { columns, primary_key: Vec::new() };
         while !cursor.is_empty() {
             let number = cursor.u8()?;
-            shape.read_field(number, Cursor::new(cursor.packed_bytes()?), is_text)?;
+            shape.read_field(number, Cursor::new(cursor.packed_bytes()?), kinds)?;
         }
         Ok(Some(shape))
     }
@@ -117,11 +117,11 @@ pub(crate) struct TableShape<'a> {
 }
 
 impl<'a> TableShape<'a> {
-    fn read_field(&mut self, number: u8, mut value: Cursor<'a>, is_text: fn(u8) -> bool) -> Result<(), Malformed> {
+    fn read_field(&mut self, number: u8, mut value: Cursor<'a>, kinds: Kinds) -> Result<(), Malformed> {
         match number {
-            field::SIGNS => self.read_signs(value.rest()),
-            field::DEFAULT_COLLATION => self.read_default_collation(is_text, value),
-            field::COLLATIONS => self.read_collations(is_text, value),
+            field::SIGNS => self.read_signs(kinds.is_numeric, value.rest()),
+            field::DEFAULT_COLLATION => self.read_default_collation(kinds.is_text, value),
+            field::COLLATIONS => self.read_collations(kinds.is_text, value),
             field::MEMBER_DEFAULT_COLLATION => self.read_default_collation(has_members, value),
             field::MEMBER_COLLATIONS => self.read_collations(has_members, value),
             field::SET_MEMBERS => self.read_members(column_type::SET, value),
@@ -154,7 +154,7 @@ impl<'a> TableShape<'a> {
     }
 
     /// One bit per numeric column, the highest bit of a byte first.
-    fn read_signs(&mut self, bits: &[u8]) -> Result<(), Malformed> {
+    fn read_signs(&mut self, is_numeric: fn(u8) -> bool, bits: &[u8]) -> Result<(), Malformed> {
         let numeric = self.columns.iter_mut().filter(|column| is_numeric(column.code));
         for (at, column) in numeric.enumerate() {
             let byte = bits.get(at / 8).ok_or(BAD)?;
@@ -210,6 +210,23 @@ mod field {
 fn is_numeric(code: u8) -> bool {
     use column_type as t;
     matches!(code, t::TINY | t::SHORT | t::INT24 | t::LONG | t::LONGLONG | t::NEWDECIMAL | t::FLOAT | t::DOUBLE)
+}
+
+/// Which columns an optional field counts: the servers differ.
+#[derive(Clone, Copy)]
+struct Kinds {
+    is_numeric: fn(u8) -> bool,
+    is_text: fn(u8) -> bool,
+}
+
+impl Kinds {
+    const MYSQL: Self = Self { is_numeric, is_text };
+    const MARIADB: Self = Self { is_numeric: is_numeric_of_mariadb, is_text: is_text_of_mariadb };
+}
+
+/// To MariaDB a YEAR is a number that has a sign (`Field_year` derives from `Field_num`, whose `binlog_type_info` gives one).
+fn is_numeric_of_mariadb(code: u8) -> bool {
+    is_numeric(code) || code == column_type::YEAR
 }
 
 fn is_text(code: u8) -> bool {

@@ -187,7 +187,8 @@ impl Captured<'_> {
             let has_name = if token.is("RENAME") {
                 !["COLUMN", "INDEX", "KEY"].iter().any(|keyword| reader.next_is(keyword))
             } else {
-                token.is("WITH") && reader.skip_if("TABLE")
+                // EXCHANGE PARTITION … WITH TABLE, and MariaDB's CONVERT TABLE … TO PARTITION, CONVERT PARTITION … TO TABLE.
+                ["WITH", "CONVERT", "TO"].iter().any(|keyword| token.is(keyword)) && reader.skip_if("TABLE")
             };
             if !has_name {
                 continue;

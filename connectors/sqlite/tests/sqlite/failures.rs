@@ -75,6 +75,29 @@ async fn another_s_lock_passes() {
     assert_eq!(bench.ask("SELECT * FROM things").await, ["1|a"]);
 }
 
+/// A file that is replaced while it is open is written no more: its commits would succeed, and nobody would find them.
+#[tokio::test]
+async fn a_replaced_file_is_noticed() {
+    let bench = Bench::new();
+    let (schema, changes) = one_row();
+    bench.create(&schema).await;
+    let mut writer = bench.writer().await;
+    changes.apply(&bench, &mut *writer, &[]).await.unwrap();
+    let file = bench.folder.path().join("target.db");
+    std::fs::rename(&file, bench.folder.path().join("moved.db")).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let beside = bench.folder.path().join(format!("target.db{suffix}"));
+        std::fs::rename(&beside, bench.folder.path().join(format!("moved.db{suffix}"))).unwrap();
+    }
+    let error = changes.apply(&bench, &mut *writer, &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+    assert!(error.to_string().contains("was replaced"), "{error}");
+    bench.create(&schema).await;
+    let mut again = bench.writer().await;
+    changes.apply(&bench, &mut *again, &[]).await.unwrap();
+    assert_eq!(bench.ask("SELECT * FROM things").await, ["1|a"]);
+}
+
 /// A table that is altered between two batches is judged anew, in the transaction that writes it.
 #[tokio::test]
 async fn an_altered_table_is_seen() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mysql_async::{Row, prelude::Queryable};
-use tailrace_contract::{BatchEnd, BatchLimits, Checkpoint, StartAt};
+use tailrace_contract::{BatchEnd, BatchLimits, Checkpoint, Source as _, StartAt};
 use tailrace_row::{Epoch, Field, Operation, Sequence, Value};
 
 use super::{alone, shared};
@@ -167,4 +167,23 @@ async fn an_idle_mariadb_is_heard() {
     assert!(matches!(end, BatchEnd::Idle(_)) && stream.batch.is_empty(), "{end:?}");
     db.run("INSERT INTO t VALUES (1)").await;
     stream.next().await.unwrap();
+}
+
+/// To MariaDB a YEAR has a sign. The columns behind it must not get each other's.
+#[tokio::test]
+async fn signs_behind_a_year_are_each_column_s_own() {
+    let mut db = shared("maria_signs").await;
+    let columns = "id INT PRIMARY KEY, y YEAR, v INT, u INT UNSIGNED, b BIT(3), w BIGINT, x BIGINT UNSIGNED";
+    db.run(&format!("CREATE TABLE t ({columns})")).await;
+    let mut stream = db.follow(&["t"]).await;
+    db.run("INSERT INTO t VALUES (1, 2026, -1, 4294967295, 5, -1, 18446744073709551615)").await;
+    stream.next().await.unwrap();
+    let batch = &stream.batch;
+    let record = &batch.records()[0];
+    let dictionary = db.source().tables(&db.filter(&["t"])).await.unwrap();
+    assert_eq!(batch.schema(record).columns(), dictionary[0].columns());
+    let fields: Vec<Field<'_>> = batch.after(record).unwrap().fields().collect();
+    let [_, _, v, u, _, w, x] = fields[..] else { panic!("{fields:?}") };
+    assert_eq!([v, w], [Field::Value(Value::Integer(-1)); 2]);
+    assert_eq!([u, x], [u32::MAX.into(), u64::MAX].map(|number| Field::Value(Value::Unsigned(number))));
 }
