@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tailrace_contract::{
     Applied, ApplyBatch, ChangeStream, Error, ErrorKind, Result, SinkWriter, StartAt, StreamCheckpoint, StreamProgress,
-    StreamStep, TableMapping, TargetState,
+    StreamStep, TableMapping, TablePattern, TargetState,
 };
 use tailrace_row::{RecordBatch, TableName};
 use tokio::{sync::mpsc, time::Instant};
@@ -106,10 +106,9 @@ impl Embedded {
 
     /// A table that the checkpoint does not cover, and that Tailrace has written before, lacks what changed in between.
     async fn refuse_a_gap(&self, table: &TableName, stored: Option<&StreamCheckpoint>) -> Result<()> {
-        let covers = |stored: &StreamCheckpoint| {
-            let patterns = self.filter.patterns.iter().filter(|one| stored.tables.contains(&one.to_string()));
-            patterns.into_iter().any(|pattern| pattern.matches(&table.database, &table.table))
-        };
+        // By either form: what was captured as shop.* is covered when it is named alone, and the other way round.
+        let forms = [TablePattern::Table(table.clone()), TablePattern::Database(table.database.clone())];
+        let covers = |stored: &StreamCheckpoint| forms.iter().any(|form| stored.tables.contains(&form.to_string()));
         let begins_elsewhere = stored.is_none() && self.start != StartAt::Now;
         if stored.is_some_and(covers) || begins_elsewhere {
             return Ok(());
