@@ -17,6 +17,8 @@ mod grant;
 mod log;
 mod position;
 mod problem;
+mod proof;
+mod reader;
 mod settings;
 mod sink;
 mod source;
@@ -28,6 +30,8 @@ pub use grant::Grant;
 pub use log::{Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionEnds, ReadProgress};
 pub use position::{Checkpoint, Mark, Position, SplitTransaction};
 pub use problem::{Problem, Severity};
+pub use proof::{ProofBatch, ProofReader};
+pub use reader::{ReadLimits, Rows, TableReader};
 pub use settings::{LogSettings, Retention, SourceSettings, TargetSettings};
 pub use sink::{
     Applied, ApplyBatch, Capabilities, Owner, PartitionProgress, ProgressStep, RowRef, Sink, SinkWriter,

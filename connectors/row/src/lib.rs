@@ -16,7 +16,7 @@ mod value;
 
 pub use batch::{ImageSpan, Operation, Origin, Record, RecordBatch, RecordId};
 pub use image::{Field, ImageWriter, RowImage};
-pub use key::{has_changed_key, write_key};
+pub use key::{Key, has_changed_key, write_key};
 pub use partitioner::murmur2_partition;
 pub use schema::{Charset, Column, ColumnType, SchemaError, SchemaId, TableName, TableSchema, TextForm};
 pub use sequence::{Epoch, Sequence, SequenceParseError};
