@@ -6,6 +6,7 @@
 
 pub mod compose;
 pub mod connect;
+pub mod dice;
 pub mod home;
 pub mod http;
 pub mod install;

@@ -117,6 +117,14 @@ impl Mysql {
     /// `mysqlbinlog` of the same version, reading this server's binlog over the network as the capturing user; the caller
     /// adds options and file names. An oracle that shares no code with ours.
     pub fn mysqlbinlog(&self) -> Result<Command> {
+        let mut command = self.mysqlbinlog_of_files()?;
+        command.args(["--read-from-remote-server", "--host=127.0.0.1", "--user=tailrace"]);
+        command.arg(format!("--port={}", self.port()?)).env("MYSQL_PWD", TAILRACE_PASSWORD);
+        Ok(command)
+    }
+
+    /// The same program for files at hand; the caller adds options and paths.
+    pub fn mysqlbinlog_of_files(&self) -> Result<Command> {
         let mut command = match self.flavor {
             Flavor::Mysql => {
                 install::mysql_programs()?;
@@ -127,8 +135,7 @@ impl Mysql {
                 Command::new(Home::find()?.install("mariadb/usr/bin/mariadb-binlog"))
             }
         };
-        command.args(["--no-defaults", "--read-from-remote-server", "--host=127.0.0.1", "--user=tailrace"]);
-        command.arg(format!("--port={}", self.port()?)).env("MYSQL_PWD", TAILRACE_PASSWORD);
+        command.arg("--no-defaults");
         Ok(command)
     }
 }

@@ -9,6 +9,7 @@ mod flow;
 mod harness;
 mod json;
 mod mariadb;
+mod other_decoders;
 mod positions;
 mod preflight;
 mod protection;

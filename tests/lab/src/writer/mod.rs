@@ -4,7 +4,6 @@
 //! Each connection owns its customers, products and orders; the shared products are where they meet and collide. A lost
 //! connection ends the writer with an error: what it committed must be known for certain.
 
-mod dice;
 mod pulse;
 mod tally;
 mod values;
@@ -20,7 +19,7 @@ use mysql_async::{Conn, Opts, OptsBuilder};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-pub use dice::Dice;
+pub use crate::dice::Dice;
 pub use pulse::Pulse;
 pub use tally::{Change, Table, Tally};
 use worker::Worker;
