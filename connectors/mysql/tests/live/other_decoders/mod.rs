@@ -11,7 +11,7 @@ mod verbose;
 
 use std::{io::BufReader, path::PathBuf, process::Stdio};
 
-use lab::{Mysql, dice::Dice};
+use lab::{Flavor, Mariadb, Mysql, dice::Dice};
 use tailrace_contract::BatchLimits;
 use tailrace_row::{Operation, Record, RecordBatch, RowImage, TableSchema};
 
@@ -22,18 +22,27 @@ use crate::harness::{Database, LIMITS, Stream};
 const TRANSACTIONS: usize = 5_000;
 /// Transactions in one message to the server.
 const AT_ONCE: usize = 50;
+/// One binlog file holds a run, written fast.
+const OPTIONS: [&str; 3] = ["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0", "--max-binlog-size=1G"];
 
 #[tokio::test]
 async fn other_decoders_see_the_same_rows() {
+    compare_both(Mysql::fresh("decoders", &OPTIONS).unwrap()).await;
+}
+
+#[tokio::test]
+async fn other_decoders_see_the_same_rows_of_mariadb() {
+    compare_both(Mariadb::fresh("decoders", &OPTIONS).unwrap()).await;
+}
+
+async fn compare_both(server: Mysql) {
     let seed = match std::env::var("TAILRACE_SEED") {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => {
             u64::from(std::process::id()) << 32 | u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos())
         }
     };
-    println!("TAILRACE_SEED={seed}");
-    let options = ["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0", "--max-binlog-size=1G"];
-    let server = Mysql::fresh("decoders", &options).unwrap();
+    println!("{:?}: TAILRACE_SEED={seed}", server.flavor());
     let mut dice = Dice::new(seed);
     let everything = compare(&server, &mut dice, Reach::Everything).await;
     let carried = compare(&server, &mut dice, Reach::OfMysqlCdc).await;
@@ -45,13 +54,19 @@ async fn other_decoders_see_the_same_rows() {
 /// Writes a binlog file of random transactions and reads it in all ways; tells how many records it holds.
 async fn compare(server: &Mysql, dice: &mut Dice, reach: Reach) -> usize {
     let mut database = Database::on(server.clone(), reach.database()).await;
-    let tables: Vec<RandomTable> = (0..6).map(|number| RandomTable::roll(dice, number, reach)).collect();
+    let tables: Vec<RandomTable> =
+        (0..6).map(|number| RandomTable::roll(dice, number, reach, server.flavor())).collect();
     for table in &tables {
         database.run(&table.create()).await;
     }
     database.run("FLUSH BINARY LOGS").await;
-    let file =
-        database.text("SELECT JSON_UNQUOTE(LOCAL->'$.binary_log_file') FROM performance_schema.log_status").await;
+    let file = match server.flavor() {
+        Flavor::Mysql => "SELECT JSON_UNQUOTE(LOCAL->'$.binary_log_file') FROM performance_schema.log_status",
+        Flavor::Mariadb => {
+            "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'BINLOG_SNAPSHOT_FILE'"
+        }
+    };
+    let file = database.text(file).await;
     let names: Vec<&str> = tables.iter().map(|table| &*table.name).collect();
     let mut stream = database.follow(&names).await;
     database.run("SET sql_mode = ''").await;
@@ -64,7 +79,7 @@ async fn compare(server: &Mysql, dice: &mut Dice, reach: Reach) -> usize {
     let batches = read_ours(&mut stream).await;
     let records = || batches.iter().flat_map(|batch| batch.records().iter().map(move |record| Seen { batch, record }));
     let path = fetch(server, &file);
-    verbose::compare(BufReader::new(print(server, &path)), reach.database(), records());
+    verbose::compare(server.flavor(), BufReader::new(print(server, &path)), reach.database(), records());
     if reach == Reach::OfMysqlCdc {
         independent::compare(&path, reach.database(), records());
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use lab::dice::Dice;
+use lab::{Flavor, dice::Dice};
 use tailrace_row::{Field, RowImage, Value};
 
 /// What the tables may hold.
@@ -71,8 +71,8 @@ const LATIN: &[&str] = &["a", "é", "ß", "ÿ", "€", " ", "\\'", "\\\\", "ñ"]
 const UNICODE: &[&str] = &["a", "é", "😀", "中", "\\'", "\\\\", " ", "\\Z", "\u{301}", "\u{feff}", "ﬀ"];
 
 impl RandomTable {
-    pub(super) fn roll(dice: &mut Dice, number: usize, reach: Reach) -> Self {
-        let columns = (0..3 + dice.index(12)).map(|_| RandomColumn::roll(dice, reach)).collect();
+    pub(super) fn roll(dice: &mut Dice, number: usize, reach: Reach, flavor: Flavor) -> Self {
+        let columns = (0..3 + dice.index(12)).map(|_| RandomColumn::roll(dice, reach, flavor)).collect();
         Self { name: format!("random_{number}"), columns }
     }
 
@@ -82,7 +82,8 @@ impl RandomTable {
             let null = if column.is_nullable { "NULL" } else { "NOT NULL" };
             write!(sql, ", c{at} {} {null}", column.declared).unwrap();
         }
-        sql + ")"
+        // Members are in the table's charset: mysql_cdc takes UTF-8 only.
+        sql + ") CHARACTER SET utf8mb4"
     }
 
     /// The row that [`is_last`] knows.
@@ -135,12 +136,12 @@ pub(super) fn transaction(dice: &mut Dice, tables: &[RandomTable]) -> String {
 }
 
 impl RandomColumn {
-    fn roll(dice: &mut Dice, reach: Reach) -> Self {
+    fn roll(dice: &mut Dice, reach: Reach, flavor: Flavor) -> Self {
         let (declared, values) = match dice.below(4) {
             0 => number(dice),
             1 => text(dice, reach),
             2 => time(dice, reach),
-            _ => other(dice, reach),
+            _ => other(dice, reach, flavor),
         };
         Self { declared, values, is_nullable: dice.once_in(2) }
     }
@@ -195,12 +196,14 @@ fn time(dice: &mut Dice, reach: Reach) -> (String, Values) {
     }
 }
 
-fn other(dice: &mut Dice, reach: Reach) -> (String, Values) {
+fn other(dice: &mut Dice, reach: Reach, flavor: Flavor) -> (String, Values) {
     let length_max = *dice.pick(&[1, 8, 200]);
     let is_ascii = reach == Reach::OfMysqlCdc;
     let members = *dice.pick(&[1, 3, 9, 17, 33, 64]);
     let names: Vec<String> = (0..members).map(|number| format!("'m{number}é'")).collect();
-    match dice.below(7) {
+    // MariaDB's JSON is a text.
+    let kinds = if flavor == Flavor::Mysql { 7 } else { 6 };
+    match dice.below(kinds) {
         0 => (format!("BINARY({length_max})"), Values::Bytes { length_max, is_ascii }),
         1 => (format!("VARBINARY({length_max})"), Values::Bytes { length_max, is_ascii }),
         2 => {

@@ -1,16 +1,22 @@
 //! Our records beside what `mysqlbinlog --verbose --verbose` prints.
 //!
 //! What it prints otherwise, and what is allowed for it: FLOAT with six digits (its bits are compared with `mysql_cdc`); the
-//! error value of YEAR, 0, as 1900; BINARY without the zeros at its end, which the binlog does not have either; integers in
-//! both signs, because it does not know which is meant; the characters of a JSON beyond three bytes as `?`.
+//! error value of YEAR, 0, as 1900; integers in both signs, because it does not know which is meant; the characters of a JSON
+//! beyond three bytes as `?`.
 
 use std::io::BufRead;
 
+use lab::Flavor;
 use tailrace_row::{Charset, ColumnType, DateTime, Field, Operation, TextForm, Time, Timestamp, Value};
 
 use super::Seen;
 
-pub(super) fn compare<'a>(printed: impl BufRead, database: &str, records: impl Iterator<Item = Seen<'a>>) {
+pub(super) fn compare<'a>(
+    flavor: Flavor,
+    printed: impl BufRead,
+    database: &str,
+    records: impl Iterator<Item = Seen<'a>>,
+) {
     let mut lines = Lines { lines: printed.split(b'\n'), database: database.to_owned() };
     for (number, seen) in records.enumerate() {
         let columns = seen.schema().columns();
@@ -24,7 +30,7 @@ pub(super) fn compare<'a>(printed: impl BufRead, database: &str, records: impl I
                 let agrees = match field {
                     Field::Null => value.starts_with(b"NULL "),
                     Field::Unchanged => false,
-                    Field::Value(ours) => agrees(&column.column_type, ours, value),
+                    Field::Value(ours) => agrees(flavor, &column.column_type, ours, value),
                 };
                 assert!(
                     agrees,
@@ -79,8 +85,12 @@ fn value_of(line: &[u8], number: usize) -> &[u8] {
         .unwrap_or_else(|| panic!("{opening} expected: {}", String::from_utf8_lossy(line)))
 }
 
-fn agrees(column_type: &ColumnType, ours: Value<'_>, printed: &[u8]) -> bool {
+fn agrees(flavor: Flavor, column_type: &ColumnType, ours: Value<'_>, printed: &[u8]) -> bool {
     let is = |expected: &str| bare(printed) == expected;
+    let is_quoted = |expected: &[u8]| match flavor {
+        Flavor::Mysql => quoted(printed) == expected,
+        Flavor::Mariadb => printed.starts_with(&in_quotes(expected)),
+    };
     match (column_type, ours) {
         (ColumnType::Integer { bits, .. }, Value::Integer(number)) => is(&integer(*bits, number)),
         (ColumnType::Integer { bits, .. }, Value::Unsigned(number)) => {
@@ -96,11 +106,10 @@ fn agrees(column_type: &ColumnType, ours: Value<'_>, printed: &[u8]) -> bool {
         (ColumnType::Bit { length }, Value::Bit(bits)) => {
             is(&format!("b'{bits:0length$b}'", length = usize::from(*length)))
         }
-        (ColumnType::Text { charset, .. }, Value::Text(text)) => quoted(printed) == in_charset(*charset, text),
-        (ColumnType::Bytes { form: TextForm::Fixed, .. }, Value::Bytes(bytes)) => {
-            without_zeros(&quoted(printed)) == without_zeros(bytes)
-        }
-        (ColumnType::Bytes { .. }, Value::Bytes(bytes)) => quoted(printed) == bytes,
+        (ColumnType::Text { charset, .. }, Value::Text(text)) => is_quoted(&in_charset(*charset, text)),
+        // The zeros at the end of BINARY are not in the binlog.
+        (ColumnType::Bytes { form: TextForm::Fixed, .. }, Value::Bytes(bytes)) => is_quoted(without_zeros(bytes)),
+        (ColumnType::Bytes { .. }, Value::Bytes(bytes)) => is_quoted(bytes),
         (ColumnType::Enum { .. }, Value::Enum(index)) => is(&index.to_string()),
         (ColumnType::Set { .. }, Value::Set(bits)) => {
             // Byte by byte, the lowest first.
@@ -109,13 +118,11 @@ fn agrees(column_type: &ColumnType, ours: Value<'_>, printed: &[u8]) -> bool {
             is(&format!("b'{digits}'"))
         }
         (ColumnType::Date, Value::Date(date)) => {
-            quoted(printed) == format!("{:04}:{:02}:{:02}", date.year, date.month, date.day).into_bytes()
+            is_quoted(format!("{:04}:{:02}:{:02}", date.year, date.month, date.day).as_bytes())
         }
-        (ColumnType::Time { fraction }, Value::Time(time)) => {
-            quoted(printed) == time_text(time, *fraction).into_bytes()
-        }
+        (ColumnType::Time { fraction }, Value::Time(time)) => is_quoted(time_text(time, *fraction).as_bytes()),
         (ColumnType::DateTime { fraction }, Value::DateTime(clock)) => {
-            quoted(printed) == clock_text(clock, *fraction).into_bytes()
+            is_quoted(clock_text(clock, *fraction).as_bytes())
         }
         (ColumnType::Timestamp { fraction }, Value::Timestamp(instant)) => {
             let micros = match instant {
@@ -127,8 +134,7 @@ fn agrees(column_type: &ColumnType, ours: Value<'_>, printed: &[u8]) -> bool {
         (ColumnType::Year, Value::Year(year)) => is(&if year == 0 { 1900 } else { year }.to_string()),
         (ColumnType::Json, Value::Json(text)) => {
             let narrowed: String = text.chars().map(|char| if char > '\u{ffff}' { '?' } else { char }).collect();
-            let printed = quoted(printed);
-            printed == text.as_bytes() || printed == narrowed.as_bytes()
+            is_quoted(text.as_bytes()) || is_quoted(narrowed.as_bytes())
         }
         // Nothing else is written here.
         _ => false,
@@ -141,7 +147,20 @@ fn bare(printed: &[u8]) -> &str {
     std::str::from_utf8(&printed[..end]).unwrap().trim_end()
 }
 
-/// The bytes between the quotes, with what stands behind backslashes undone.
+/// How MariaDB's program prints bytes, which can't be read back: neither quotes nor backslashes are marked.
+fn in_quotes(bytes: &[u8]) -> Vec<u8> {
+    let mut printed = vec![b'\''];
+    for byte in bytes {
+        match byte {
+            0..0x20 => printed.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+            other => printed.push(*other),
+        }
+    }
+    printed.extend_from_slice(b"' /*");
+    printed
+}
+
+/// The bytes between the quotes of MySQL's program, with what stands behind backslashes undone.
 fn quoted(printed: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest =
