@@ -5,6 +5,8 @@
 //! other_decoders` writes the same rows again. What another decoder can't carry or prints otherwise is listed beside the
 //! comparison that allows for it (`verbose`, `independent`); everything else is a mismatch.
 
+#![expect(clippy::print_stdout, reason = "the seed and what was compared are the test's report")]
+
 mod independent;
 mod random;
 mod verbose;
