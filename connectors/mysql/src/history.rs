@@ -4,6 +4,7 @@
 //! matters after a restore or a failover: a server that never had our last transactions would give the same numbers to
 //! others, and we would take them for ours.
 
+pub(crate) mod alterations;
 pub(crate) mod domains;
 
 use tailrace_contract::{Error, Result, SourceSettings, StartAt};

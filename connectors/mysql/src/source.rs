@@ -13,7 +13,12 @@ use tailrace_row::{TableName, TableSchema};
 
 use crate::{
     binlog::{BinlogReader, Dictionary, ReaderSettings},
-    check, grants, history, lag,
+    check, grants,
+    history::{
+        self,
+        alterations::{self, Backlog},
+    },
+    lag,
     position::BinlogPosition,
     protocol::quote_table,
     replication,
@@ -53,12 +58,18 @@ impl MysqlSource {
                 .hint("choose a number that no server and no other replica has"));
         }
         history::check(&mut server, &position).await.map_err(|error| error.at(&from.mark.position))?;
-        let Server { mut connection, facts } = server;
-        let collations = Arc::new(Collations::load(&mut connection).await?);
-        let dictionary = match facts.is_mariadb() {
-            true => Some(Dictionary::load(&mut connection, &filter).await?),
-            false => None,
+        let collations = Arc::new(Collations::load(&mut server.connection).await?);
+        let dictionary = match &position {
+            BinlogPosition::Domains { list, .. } => {
+                let mut dictionary = Dictionary::load(&mut server, &filter).await?;
+                let tables = dictionary.tables();
+                let backlog = Backlog { settings: &self.settings, collations: &collations, list };
+                dictionary.set_altered(alterations::find(&mut server, backlog, tables).await?);
+                Some(dictionary)
+            }
+            BinlogPosition::Gtids { .. } | BinlogPosition::File { .. } => None,
         };
+        let Server { mut connection, facts } = server;
         let start = replication::request(&mut connection, &self.settings, &position).await?;
         let settings = ReaderSettings {
             filter,

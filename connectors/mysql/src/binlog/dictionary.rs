@@ -2,9 +2,10 @@
 //! stand in an order of their own. The dictionary knows which is which.
 //!
 //! It is read when a stream is opened. A table that came later is missing from it, and then the stream is opened anew; one that
-//! is missing although the dictionary was read behind the transaction is gone, and nobody knows any more what its bytes were.
+//! is missing although the dictionary was read behind its rows is gone, and nobody knows any more what its bytes were. The same
+//! holds of rows that lie before a statement which altered their table: see [`crate::history::alterations`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tailrace_contract::{Error, Result, TableFilter};
 use tailrace_row::TableName;
@@ -12,10 +13,11 @@ use tailrace_row::TableName;
 use crate::{
     binlog::no_decoder,
     events::{ColumnShape, TableShape, column_type},
-    gtid::{GtidList, TransactionId},
-    protocol::Connection,
+    history,
+    position::FileOffset,
     row_decoder::{NoDecoder, Unsupported},
     schema,
+    server::Server,
 };
 
 /// Lengths of the types in question.
@@ -26,23 +28,24 @@ const SUSPECTS: [u16; 2] = [4, 16];
 pub(crate) struct Dictionary {
     /// Types in the dictionary's words by table and column.
     types: HashMap<TableName, HashMap<String, String>>,
-    /// What was in the binlog before the dictionary was read.
-    read_at: GtidList,
+    /// Tables that were altered between the stream's begin and the reading.
+    altered: HashSet<TableName>,
+    /// The binlog before the dictionary was read: names and sizes of its files, oldest first.
+    read_at: Vec<(String, u64)>,
 }
 
 impl Dictionary {
     /// Reads the types of all captured tables.
-    pub(crate) async fn load(connection: &mut Connection, filter: &TableFilter) -> Result<Self> {
-        let row = connection.query_row("SELECT @@GLOBAL.gtid_binlog_pos").await?;
-        let read_at = row.text(0).parse();
-        let read_at =
-            read_at.map_err(|error| Error::corrupt("can't read the server's gtid_binlog_pos").caused_by(error))?;
+    pub(crate) async fn load(server: &mut Server, filter: &TableFilter) -> Result<Self> {
+        let read_at = history::binlogs(server).await?;
         let mut types: HashMap<TableName, HashMap<String, String>> = HashMap::new();
         if !filter.patterns.is_empty() {
-            let rows = connection
+            let rows = server
+                .connection
                 .query(&format!(
                     "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS \
-                     WHERE DATA_TYPE IN ('binary', 'uuid', 'inet4', 'inet6') AND ({})",
+                     WHERE (DATA_TYPE IN ('uuid', 'inet4', 'inet6') OR \
+                     DATA_TYPE = 'binary' AND CHARACTER_OCTET_LENGTH IN (4, 16)) AND ({})",
                     schema::condition(filter)
                 ))
                 .await?;
@@ -51,17 +54,23 @@ impl Dictionary {
                 types.entry(table).or_default().insert(row.text(2).to_owned(), row.text(3).to_owned());
             }
         }
-        Ok(Self { types, read_at })
+        Ok(Self { types, altered: HashSet::new(), read_at })
+    }
+
+    /// The tables whose rows can't be read without it.
+    pub(crate) fn tables(&self) -> Vec<TableName> {
+        self.types.keys().cloned().collect()
+    }
+
+    /// Takes note of the tables whose rows, as far as they are logged already, are from before an alteration.
+    pub(crate) fn set_altered(&mut self, tables: HashSet<TableName>) {
+        self.altered = tables;
     }
 
     /// Refuses a table with columns that are not what they seem, or may not be.
-    pub(super) fn check(
-        &self,
-        table: &TableName,
-        shape: &TableShape<'_>,
-        transaction: Option<&TransactionId>,
-    ) -> Result<()> {
-        let known = self.types.get(table);
+    pub(super) fn check(&self, table: &TableName, shape: &TableShape<'_>, here: &FileOffset) -> Result<()> {
+        // The stream ends at the statement that altered it, so all of its rows in here lie before that.
+        let known = self.types.get(table).filter(|_| !self.altered.contains(table));
         for column in shape.columns.iter().filter(|column| is_suspect(column)) {
             match known.and_then(|columns| columns.get(column.name)).map(String::as_str) {
                 Some("binary") => {}
@@ -70,15 +79,14 @@ impl Dictionary {
                     let unsupported = Unsupported { column: column.name.to_owned(), what };
                     return Err(no_decoder(table.clone(), NoDecoder::Unsupported(unsupported)));
                 }
-                None => return Err(self.unknown(table, column.name, transaction)),
+                None => return Err(self.unknown(table, column.name, here)),
             }
         }
         Ok(())
     }
 
-    fn unknown(&self, table: &TableName, column: &str, transaction: Option<&TransactionId>) -> Error {
-        let is_past = matches!(transaction, Some(TransactionId::Mariadb(gtid)) if self.read_at.covers(gtid));
-        if !is_past {
+    fn unknown(&self, table: &TableName, column: &str, here: &FileOffset) -> Error {
+        if !self.is_behind(here) {
             return Error::transient(format!(
                 "table {table} is newer than what was read of the dictionary, which alone tells the type of its column {column}"
             ));
@@ -90,6 +98,12 @@ impl Dictionary {
             ),
         )
         .hint("the table was dropped, renamed or altered since: start anew behind that and copy it again")
+    }
+
+    /// Whether it was read after the place was written. GTIDs don't tell: without `gtid_strict_mode` their numbers may go back.
+    fn is_behind(&self, here: &FileOffset) -> bool {
+        let Some(at) = self.read_at.iter().position(|(name, _)| **name == *here.file) else { return false };
+        at + 1 < self.read_at.len() || here.offset < self.read_at[at].1
     }
 }
 

@@ -328,7 +328,7 @@ impl BinlogReader {
         let Phase::Open(transaction) = &self.phase else {
             return Err(self.corrupt(Malformed::new("stream: a table map outside of a transaction")));
         };
-        match self.tables.learn(body, transaction.id.as_ref()) {
+        match self.tables.learn(body, &self.place) {
             Ok(Some(decoder)) if transaction.xid.is_some() => Err(self.refuse_xa(decoder.schema().name())),
             Ok(_) => Ok(Step::Continue),
             Err(BadMap::Malformed(malformed)) => Err(self.corrupt(malformed)),

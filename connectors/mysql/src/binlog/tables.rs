@@ -8,10 +8,9 @@ use std::{collections::HashMap, sync::Arc};
 use tailrace_contract::{Error, Result, TableFilter};
 use tailrace_row::TableName;
 
-use super::Dictionary;
+use super::{Dictionary, place::Place};
 use crate::{
     events::TableMap,
-    gtid::TransactionId,
     protocol::Malformed,
     row_decoder::{NoDecoder, RowDecoder, charset::Collations},
     statement::Captured,
@@ -75,12 +74,8 @@ impl Tables {
         }
     }
 
-    /// Takes a table map of the transaction; gives the decoder of a captured table.
-    pub(super) fn learn(
-        &mut self,
-        body: &[u8],
-        transaction: Option<&TransactionId>,
-    ) -> std::result::Result<Option<Arc<RowDecoder>>, BadMap> {
+    /// Takes the table map that lies there; gives the decoder of a captured table.
+    pub(super) fn learn(&mut self, body: &[u8], place: &Place) -> std::result::Result<Option<Arc<RowDecoder>>, BadMap> {
         let map = TableMap::parse(body)?;
         if let Some(known) = self.by_id.get(&map.table_id)
             && *known.map == *body
@@ -88,7 +83,7 @@ impl Tables {
             return Ok(known.decoder.clone());
         }
         let is_captured = self.names.filter.matches(map.database, map.table);
-        let decoder = if is_captured { Some(Arc::new(self.compile(&map, transaction)?)) } else { None };
+        let decoder = if is_captured { Some(Arc::new(self.compile(&map, place)?)) } else { None };
         self.by_id.insert(map.table_id, Known { map: body.into(), decoder: decoder.clone() });
         Ok(decoder)
     }
@@ -99,11 +94,7 @@ impl Tables {
         self.by_id.get(&table_id).map(|known| known.decoder.as_ref())
     }
 
-    fn compile(
-        &self,
-        map: &TableMap<'_>,
-        transaction: Option<&TransactionId>,
-    ) -> std::result::Result<RowDecoder, BadMap> {
+    fn compile(&self, map: &TableMap<'_>, place: &Place) -> std::result::Result<RowDecoder, BadMap> {
         let name = TableName::new(map.database, map.table);
         let Some(shape) = map.shape(self.dictionary.is_some())? else {
             let set = if self.dictionary.is_some() { "SET GLOBAL" } else { "SET PERSIST" };
@@ -113,7 +104,7 @@ impl Tables {
             ));
         };
         if let Some(dictionary) = &self.dictionary {
-            dictionary.check(&name, &shape, transaction).map_err(BadMap::Refused)?;
+            dictionary.check(&name, &shape, &place.here()).map_err(BadMap::Refused)?;
         }
         let decoder = RowDecoder::compile(name.clone(), &shape, &self.collations);
         let decoder = decoder.map_err(|none| BadMap::Refused(no_decoder(name.clone(), none)))?;

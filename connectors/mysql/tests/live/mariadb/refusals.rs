@@ -119,3 +119,56 @@ async fn columns_that_look_alike_are_told_apart_by_the_dictionary() {
     assert_eq!(error.kind(), ErrorKind::TableFailed, "{error}");
     assert!(error.to_string().contains("no longer says which"), "{error}");
 }
+
+/// The stream ends at the statement; the rows before it must not be read as what their column is by now.
+#[tokio::test]
+async fn rows_before_an_alteration_are_not_read_by_todays_dictionary() {
+    let mut db = shared("maria_altered").await;
+    db.run_all(&[
+        "CREATE TABLE t (id INT PRIMARY KEY, c UUID)",
+        "CREATE TABLE u (id INT PRIMARY KEY, c INET4)",
+        "CREATE TABLE same (id BINARY(16) PRIMARY KEY)",
+    ])
+    .await;
+    let from = db.checkpoint(&StartAt::Now).await;
+    db.run_all(&[
+        "INSERT INTO same VALUES ('x')",
+        "INSERT INTO t VALUES (1, UUID())",
+        "INSERT INTO u VALUES (1, '1.2.3.4')",
+        "ALTER TABLE t MODIFY c BINARY(16)",
+        "RENAME TABLE u TO u2, u2 TO u3",
+        "CREATE TABLE u (id INT PRIMARY KEY, c BINARY(4))",
+    ])
+    .await;
+    for table in ["t", "u"] {
+        let error = db.follow_from(&from, &[table]).await.unwrap().next().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TableFailed, "{table}: {error}");
+        assert!(error.to_string().contains("no longer says which"), "{table}: {error}");
+    }
+    let mut stream = db.follow_from(&from, &["same"]).await.unwrap();
+    stream.next().await.unwrap();
+    let mut stream = db.follow(&["t", "u"]).await;
+    db.run("INSERT INTO t VALUES (2, 'b')").await;
+    stream.next().await.unwrap();
+}
+
+/// Numbers that went back must not make a table that is gone look like one that is still to come: the stream would be opened
+/// again and again.
+#[tokio::test]
+async fn a_table_that_is_gone_ends_the_stream_whatever_the_numbers_say() {
+    let (_guard, mut db) = alone("maria_gone").await;
+    db.run_all(&["SET GLOBAL gtid_strict_mode = OFF", "CREATE TABLE t (id INT PRIMARY KEY, c UUID)"]).await;
+    let from = db.checkpoint(&StartAt::Now).await;
+    db.run_all(&[
+        "INSERT INTO t VALUES (1, UUID())",
+        "RENAME TABLE t TO elsewhere",
+        "SET server_id = 2, gtid_seq_no = 1",
+        "CREATE TABLE other (id INT PRIMARY KEY)",
+    ])
+    .await;
+    assert!(db.text("SELECT @@GLOBAL.gtid_binlog_pos").await.contains("0-2-1"));
+    let error = db.follow_from(&from, &["t"]).await.unwrap().error().await;
+    db.run_all(&["SET server_id = 1", "RESET MASTER", "SET GLOBAL gtid_strict_mode = ON"]).await;
+    assert_eq!(error.kind(), ErrorKind::TableFailed, "{error}");
+    assert!(error.to_string().contains("no longer says which"), "{error}");
+}
