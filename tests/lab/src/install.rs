@@ -30,33 +30,67 @@ pub fn mysql() -> Result<()> {
 
 /// MySQL's folder, wherever the server runs: `mysqlbinlog` lies in it.
 pub fn mysql_programs() -> Result<()> {
+    debian("mysql", "MySQL", "sid", MYSQL_PACKAGE, &[])
+}
+
+/// MariaDB 11, unless it runs in a container.
+pub fn mariadb11() -> Result<()> {
+    if Engine::choose() == Engine::Native { mariadb11_programs() } else { Ok(()) }
+}
+
+/// MariaDB 11's folder, wherever the server runs: with the plugins for logins, and with `mariadb-binlog`.
+pub fn mariadb11_programs() -> Result<()> {
+    debian("mariadb11", "MariaDB 11", "trixie", "mariadb-server-core", &["mariadb-server", "mariadb-client"])
+}
+
+/// A whole Debian in a folder of its own, with a package of that release. More packages are only unpacked, into its folder
+/// `unpacked`: they would start a service.
+fn debian(program: &str, what: &str, release: &str, package: &str, unpacked: &[&str]) -> Result<()> {
     let home = Home::find()?;
-    let folder = home.install("mysql");
+    let folder = home.install(program);
     if folder.exists() {
         return Ok(());
     }
-    let _lock = home.lock("install-mysql")?;
+    let _lock = home.lock(&format!("install-{program}"))?;
     if folder.exists() {
         return Ok(());
     }
-    let begun = home.install("mysql.begun");
-    let mirror = debian_mirror();
-    let mut words =
-        vec!["debootstrap".to_owned(), "--variant=minbase".to_owned(), format!("--include={MYSQL_PACKAGE}")];
-    words.extend(["sid".to_owned(), begun.display().to_string(), mirror]);
+    let begun = home.install(&format!("{program}.begun"));
+    let root = begun.display().to_string();
+    let include = format!("--include={package}");
+    let words = ["debootstrap", "--variant=minbase", &include, release, &root, &debian_mirror()].map(str::to_owned);
     if !is_root() {
         bail!(
-            "MySQL is not installed for the laboratory and this is not root. Run as root:\n  apt-get install -y debootstrap\n  \
-             {}\n  mv {} {}",
-            words.join(" "),
-            begun.display(),
-            folder.display()
+            "{what} is not installed for the laboratory and this is not root. Run the same once as root, with \
+             TAILRACE_LAB_HOME={}",
+            home.root().display()
         );
     }
-    packages("MySQL's folder is made with debootstrap", &["debootstrap"])?;
+    packages(&format!("{what}'s folder is made with debootstrap"), &["debootstrap"])?;
     remove_folder(&begun)?;
-    run("MySQL from Debian sid, into a folder of its own (0.6 GB)", &words, None)?;
+    run(&format!("{what} from Debian {release}, into a folder of its own (0.3 to 0.6 GB)"), &words, None)?;
+    if !unpacked.is_empty() {
+        let words = ["chroot", &root, "apt-get", "download", "-qq"].into_iter().chain(unpacked.iter().copied());
+        let words: Vec<String> = words.map(str::to_owned).collect();
+        run(&format!("more of {what}, only unpacked"), &words, None)?;
+        unpack(&begun, &begun.join("unpacked"))?;
+    }
     fs::rename(&begun, &folder).with_context(|| format!("renaming {}", begun.display()))
+}
+
+/// Unpacks the packages that lie in a folder, and deletes them.
+fn unpack(folder: &Path, into: &Path) -> Result<()> {
+    let files = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?.flatten();
+    let archives: Vec<PathBuf> = files
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .collect();
+    for archive in archives {
+        let words = ["dpkg-deb", "-x", &archive.display().to_string(), &into.display().to_string()].map(str::to_owned);
+        run("unpacking one", &words, None)?;
+        fs::remove_file(&archive).with_context(|| format!("deleting {}", archive.display()))?;
+    }
+    Ok(())
 }
 
 /// MariaDB's server, unless it runs in a container. The package with the program has no service that would be started; the
@@ -84,13 +118,7 @@ pub fn mariadb_programs() -> Result<()> {
     fs::create_dir_all(&begun).with_context(|| format!("creating {}", begun.display()))?;
     let download = ["apt-get", "download", "-qq", "mariadb-server", "mariadb-client"].map(str::to_owned);
     run("MariaDB's plugins and client programs, only unpacked (10 MB)", &download, Some(&begun))?;
-    let archives: Vec<_> =
-        fs::read_dir(&begun).context("looking for the packages")?.flatten().map(|entry| entry.path()).collect();
-    for archive in archives {
-        let words = ["dpkg-deb", "-x", &archive.display().to_string(), &begun.display().to_string()].map(str::to_owned);
-        run("unpacking one", &words, None)?;
-        fs::remove_file(&archive).with_context(|| format!("deleting {}", archive.display()))?;
-    }
+    unpack(&begun, &begun)?;
     fs::rename(&begun, &folder).with_context(|| format!("renaming {}", begun.display()))
 }
 
@@ -187,10 +215,7 @@ pub fn prometheus() -> Result<PathBuf> {
         run(why, &["apt-get", "update", "-qq"].map(str::to_owned), None)?;
         run(why, &download, Some(&begun))?;
     }
-    let mut found = fs::read_dir(&begun).with_context(|| format!("reading {}", begun.display()))?.flatten();
-    let package = found.next().context("apt-get downloaded no package")?.path();
-    let unpack = ["dpkg-deb", "-x", &package.display().to_string(), &begun.display().to_string()].map(str::to_owned);
-    run("unpacking it", &unpack, None)?;
+    unpack(&begun, &begun)?;
     fs::rename(&begun, &folder).with_context(|| format!("renaming {}", begun.display()))?;
     Ok(programs)
 }

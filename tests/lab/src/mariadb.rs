@@ -1,8 +1,9 @@
-//! MariaDB of the laboratory, as this machine's Debian has it: binlog by rows with full metadata, TLS with the certificates of
-//! `server/mariadb`.
+//! MariaDB of the laboratory, as this machine's Debian has it, or version 11: binlog by rows with full metadata, TLS with the
+//! certificates of `server/mariadb`.
 //!
-//! The program is the system's, its data, socket and plugins lie in the laboratory's folders; no service of the system is
-//! started or touched. A server is a [`Mysql`] of another flavor: whoever speaks to one speaks to the other.
+//! The older program is the system's, its data, socket and plugins lie in the laboratory's folders; no service of the system is
+//! started or touched. The newer one comes from Debian's `trixie` in a folder of its own, as MySQL's does. A server is a
+//! [`Mysql`] of another flavor: whoever speaks to one speaks to the other.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -47,14 +48,78 @@ impl Mariadb {
 
     /// The same with options of mariadbd.
     pub fn up_with(name: &str, options: &[&str]) -> Result<Mysql> {
-        install::mariadb()?;
-        Ok(Mysql::of(Flavor::Mariadb, Server::up(Arc::new(Program), name, options)?))
+        Series::Old.up(name, options)
     }
 
     /// A new, empty instance, whatever was left under this name.
     pub fn fresh(name: &str, options: &[&str]) -> Result<Mysql> {
-        install::mariadb()?;
-        Ok(Mysql::of(Flavor::Mariadb, Server::fresh(Arc::new(Program), name, options)?))
+        Series::Old.fresh(name, options)
+    }
+}
+
+/// Starts servers of MariaDB 11.
+pub struct Mariadb11;
+
+impl Mariadb11 {
+    /// Finds or starts the instance.
+    pub fn up(name: &str) -> Result<Mysql> {
+        Series::New.up(name, &[])
+    }
+
+    /// A new, empty instance, whatever was left under this name.
+    pub fn fresh(name: &str, options: &[&str]) -> Result<Mysql> {
+        Series::New.fresh(name, options)
+    }
+}
+
+/// Which MariaDB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Series {
+    /// The system's, 10.11 on Debian 12.
+    Old,
+    /// 11.8, of Debian 13.
+    New,
+}
+
+impl Series {
+    fn up(self, name: &str, options: &[&str]) -> Result<Mysql> {
+        self.install()?;
+        Ok(Mysql::of(self.flavor(), Server::up(Arc::new(Program { series: self }), name, options)?))
+    }
+
+    fn fresh(self, name: &str, options: &[&str]) -> Result<Mysql> {
+        self.install()?;
+        Ok(Mysql::of(self.flavor(), Server::fresh(Arc::new(Program { series: self }), name, options)?))
+    }
+
+    fn install(self) -> Result<()> {
+        match self {
+            Series::Old => install::mariadb(),
+            Series::New => install::mariadb11(),
+        }
+    }
+
+    fn flavor(self) -> Flavor {
+        match self {
+            Series::Old => Flavor::Mariadb,
+            Series::New => Flavor::Mariadb11,
+        }
+    }
+
+    /// The server's program, not started yet. Its first options must be these.
+    fn command(self, home: &Home) -> Result<Command> {
+        let (mut command, plugins) = match self {
+            Series::Old => (Command::new(program()?), home.install("mariadb/usr/lib/mysql/plugin")),
+            Series::New => {
+                let root = home.install("mariadb11");
+                let mut command = mysql::of_folder(&root, "usr/sbin/mariadbd")?;
+                command.arg("--no-defaults").arg(format!("--basedir={}", root.join("usr").display()));
+                command.arg(format!("--plugin-dir={}", root.join("unpacked/usr/lib/mysql/plugin").display()));
+                return Ok(command);
+            }
+        };
+        command.arg("--no-defaults").arg(format!("--plugin-dir={}", plugins.display()));
+        Ok(command)
     }
 }
 
@@ -70,15 +135,23 @@ pub(crate) fn program() -> Result<PathBuf> {
     Ok(program)
 }
 
-pub(crate) struct Program;
+pub(crate) struct Program {
+    pub(crate) series: Series,
+}
 
 impl server::Program for Program {
     fn kind(&self) -> &'static str {
-        "mariadb"
+        match self.series {
+            Series::Old => "mariadb",
+            Series::New => "mariadb11",
+        }
     }
 
     fn main_ports(&self) -> &'static [u16] {
-        &[ports::MARIADB_MAIN]
+        match self.series {
+            Series::Old => &[ports::MARIADB_MAIN],
+            Series::New => &[ports::MARIADB11_MAIN],
+        }
     }
 
     fn user(&self) -> Result<Option<(u32, u32)>> {
@@ -86,8 +159,11 @@ impl server::Program for Program {
     }
 
     fn prepare(&self, home: &Home, folder: &Path, _ports: &[u16]) -> Result<()> {
-        let kind = format!("mariadb-{}", version()?);
-        let data = template::ensure(home, &kind, self.user()?, |folder| initialise(folder, self.user()?))?;
+        let kind = format!("mariadb-{}", version(self.series.command(home)?)?);
+        let data = template::ensure(home, &kind, self.user()?, |folder| match self.series {
+            Series::Old => initialise(folder, self.user()?),
+            Series::New => bootstrap(home, folder, self.user()?),
+        })?;
         template::copy(&data, folder, self.user()?)?;
         // The server's user may not be able to enter this checkout.
         for name in ["authority.pem", "server.pem", "server.key"] {
@@ -103,9 +179,8 @@ impl server::Program for Program {
     }
 
     fn command(&self, home: &Home, folder: &Path, ports: &[u16], options: &[String]) -> Result<Command> {
-        let mut command = Command::new(program()?);
-        command.arg("--no-defaults").arg(format!("--datadir={}", folder.join("data").display()));
-        command.arg(format!("--plugin-dir={}", home.install("mariadb/usr/lib/mysql/plugin").display()));
+        let mut command = self.series.command(home)?;
+        command.arg(format!("--datadir={}", folder.join("data").display()));
         command.arg(format!("--port={}", ports[0])).args(SETTINGS);
         for (option, name) in [("ca", "authority.pem"), ("cert", "server.pem"), ("key", "server.key")] {
             command.arg(format!("--ssl-{option}={}", folder.join("data").join(name).display()));
@@ -124,8 +199,8 @@ impl server::Program for Program {
 }
 
 /// Major and minor number: a template suits no other version.
-fn version() -> Result<String> {
-    let output = Command::new(program()?).arg("--version").output().context("asking mariadbd for its version")?;
+fn version(mut command: Command) -> Result<String> {
+    let output = command.arg("--version").output().context("asking mariadbd for its version")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let number = text.split_once("Ver ").map_or("", |(_, rest)| rest);
     let parts: Vec<&str> = number.split(['.', '-']).take(2).collect();
@@ -152,6 +227,41 @@ fn initialise(folder: &Path, user: Option<(u32, u32)>) -> Result<()> {
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
         bail!("mariadb-install-db failed:\n{}", String::from_utf8_lossy(&said));
+    }
+    Ok(())
+}
+
+/// What `mariadb-install-db` does, which finds its server only where the system has it.
+fn bootstrap(home: &Home, folder: &Path, user: Option<(u32, u32)>) -> Result<()> {
+    const SCRIPTS: [&str; 6] = [
+        "mariadb_system_tables.sql",
+        "mariadb_performance_tables.sql",
+        "mariadb_system_tables_data.sql",
+        "fill_help_tables.sql",
+        "maria_add_gis_sp_bootstrap.sql",
+        "mariadb_sys_schema.sql",
+    ];
+    let scripts = home.install("mariadb11/usr/share/mariadb");
+    let mut sql = "CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;\n".to_owned();
+    for name in SCRIPTS {
+        sql += &fs::read_to_string(scripts.join(name)).with_context(|| format!("reading {name}"))?;
+        sql.push('\n');
+    }
+    sql += ACCOUNTS;
+    let (data, input) = (folder.join("data"), folder.join("bootstrap.sql"));
+    fs::write(&input, sql).with_context(|| format!("writing {}", input.display()))?;
+    fs::create_dir(&data).with_context(|| format!("creating {}", data.display()))?;
+    template::give(&data, user)?;
+    let mut command = Series::New.command(home)?;
+    command.args(["--bootstrap", "--enforce-storage-engine=", "--max-allowed-packet=8M"]);
+    command.arg(format!("--datadir={}", data.display()));
+    command.stdin(fs::File::open(&input).with_context(|| format!("opening {}", input.display()))?);
+    if let Some((user, group)) = user {
+        command.uid(user).gid(group);
+    }
+    let output = command.current_dir(folder).output().context("running mariadbd --bootstrap")?;
+    if !output.status.success() {
+        bail!("mariadbd --bootstrap failed:\n{}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
 }

@@ -50,6 +50,8 @@ pub enum Flavor {
     Mysql,
     /// MariaDB's; started through [`crate::Mariadb`].
     Mariadb,
+    /// The same of version 11.
+    Mariadb11,
 }
 
 impl Flavor {
@@ -57,7 +59,7 @@ impl Flavor {
     pub fn scheme(self) -> &'static str {
         match self {
             Flavor::Mysql => "mysql",
-            Flavor::Mariadb => "mariadb",
+            Flavor::Mariadb | Flavor::Mariadb11 => "mariadb",
         }
     }
 }
@@ -110,7 +112,7 @@ impl Mysql {
     pub fn ca_file(&self) -> PathBuf {
         match self.flavor {
             Flavor::Mysql => self.data().join("ca.pem"),
-            Flavor::Mariadb => mariadb::certificates().join("authority.pem"),
+            Flavor::Mariadb | Flavor::Mariadb11 => mariadb::certificates().join("authority.pem"),
         }
     }
 
@@ -129,6 +131,10 @@ impl Mysql {
             Flavor::Mysql => {
                 install::mysql_programs()?;
                 program(&Home::find()?, "usr/bin/mysqlbinlog")?
+            }
+            Flavor::Mariadb11 => {
+                install::mariadb11_programs()?;
+                of_folder(&Home::find()?.install("mariadb11"), "unpacked/usr/bin/mariadb-binlog")?
             }
             Flavor::Mariadb => {
                 install::mariadb_programs()?;
@@ -201,9 +207,12 @@ pub(crate) fn greets(port: u16) -> bool {
         && greeting[4] == 10
 }
 
-/// A program of the MySQL folder, started through that folder's own loader and libraries.
 fn program(home: &Home, path: &str) -> Result<Command> {
-    let root = home.install("mysql");
+    of_folder(&home.install("mysql"), path)
+}
+
+/// A program of a folder with a whole Debian, started through that folder's own loader and libraries.
+pub(crate) fn of_folder(root: &Path, path: &str) -> Result<Command> {
     let libraries = root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
     let loader = fs::read_dir(&libraries)
         .with_context(|| format!("looking for the C library in {}", libraries.display()))?

@@ -12,6 +12,8 @@ use anyhow::{Context, Result};
 pub const MYSQL_MAIN: u16 = 13306;
 /// MariaDB of `cargo x up`.
 pub const MARIADB_MAIN: u16 = 13307;
+/// MariaDB 11, for whoever starts it under the name `main`.
+pub const MARIADB11_MAIN: u16 = 13308;
 /// Kafka of `cargo x up`; its controller listens on the next one.
 pub const KAFKA_MAIN: u16 = 19092;
 /// PostgreSQL of `cargo x up`.

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::compose::{self, Engine};
 use crate::home::Home;
+use crate::mariadb::Series;
 use crate::process_table::Process;
 use crate::state::State;
 use crate::{ports, say, wait};
@@ -325,9 +326,10 @@ pub fn remove_all() -> Result<Vec<String>> {
 }
 
 fn program_of(kind: &str) -> Option<Arc<dyn Program>> {
-    let known: [Arc<dyn Program>; 4] = [
+    let known: [Arc<dyn Program>; 5] = [
         Arc::new(crate::mysql::Program),
-        Arc::new(crate::mariadb::Program),
+        Arc::new(crate::mariadb::Program { series: Series::Old }),
+        Arc::new(crate::mariadb::Program { series: Series::New }),
         Arc::new(crate::kafka::Program),
         Arc::new(crate::postgres::Program),
     ];

@@ -2,7 +2,7 @@
 //! leaves nothing. With real servers; a server that can't be had fails the test.
 
 use anyhow::{Context, Result};
-use lab::{Kafka, Mariadb, Mysql, Postgres, Server};
+use lab::{Kafka, Mariadb, Mariadb11, Mysql, Postgres, Server};
 
 /// The life of any server. `up` is asked for the same name twice.
 fn check_life(up: impl Fn() -> Result<Server>) -> Result<()> {
@@ -51,6 +51,12 @@ fn mysql_survives_kills() {
 fn mariadb_survives_kills() {
     Mariadb::fresh("lab-life", &[]).unwrap();
     check_life(|| Ok(Server::clone(&*Mariadb::up("lab-life")?))).unwrap();
+}
+
+#[test]
+fn mariadb11_survives_kills() {
+    Mariadb11::fresh("lab-life", &[]).unwrap();
+    check_life(|| Ok(Server::clone(&*Mariadb11::up("lab-life")?))).unwrap();
 }
 
 #[test]

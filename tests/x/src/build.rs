@@ -32,6 +32,7 @@ pub(crate) fn demo(arguments: &[String]) -> Result<ExitCode> {
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     lab::install::build_tools()?;
     lab::install::mariadb()?;
+    lab::install::mariadb11()?;
     servers::start()?;
     cargo(&["build", "-p", "tailrace", "--features", "faults"])?;
     // Under a name of its own: building the tests may build the binary again, without the fault points.

@@ -22,7 +22,7 @@ pub(super) fn end(scene: &Scene) -> Result<Start> {
     scene.source("FLUSH BINARY LOGS")?;
     let rows = scene.source_rows(match scene.servers.mysql.flavor() {
         Flavor::Mysql => "SHOW BINARY LOG STATUS",
-        Flavor::Mariadb => "SHOW MASTER STATUS",
+        Flavor::Mariadb | Flavor::Mariadb11 => "SHOW MASTER STATUS",
     })?;
     let cell = |index: usize| rows.first()?.get(index)?.clone();
     let file = cell(0).context("the server has no binlog")?;
