@@ -175,12 +175,17 @@ impl server::Program for Program {
     }
 
     fn clear_leftovers(&self, folder: &Path) -> Result<()> {
+        // A server that starts deletes temporary tables from its folder for them, also those of another server, which then dies.
+        let temporary = folder.join("tmp");
+        fs::create_dir_all(&temporary).with_context(|| format!("creating {}", temporary.display()))?;
+        template::give(&temporary, self.user()?)?;
         template::remove_files(&folder.join("data"), &["mysql.sock", "mariadbd.pid"])
     }
 
     fn command(&self, home: &Home, folder: &Path, ports: &[u16], options: &[String]) -> Result<Command> {
         let mut command = self.series.command(home)?;
         command.arg(format!("--datadir={}", folder.join("data").display()));
+        command.arg(format!("--tmpdir={}", folder.join("tmp").display()));
         command.arg(format!("--port={}", ports[0])).args(SETTINGS);
         for (option, name) in [("ca", "authority.pem"), ("cert", "server.pem"), ("key", "server.key")] {
             command.arg(format!("--ssl-{option}={}", folder.join("data").join(name).display()));
@@ -219,6 +224,7 @@ fn initialise(folder: &Path, user: Option<(u32, u32)>) -> Result<()> {
         "--skip-name-resolve",
     ]);
     command.arg(format!("--datadir={}", folder.join("data").display()));
+    command.arg(format!("--tmpdir={}", folder.display()));
     command.arg(format!("--extra-file={}", accounts.display()));
     if let Some((user, group)) = user {
         command.uid(user).gid(group);
@@ -254,7 +260,7 @@ fn bootstrap(home: &Home, folder: &Path, user: Option<(u32, u32)>) -> Result<()>
     template::give(&data, user)?;
     let mut command = Series::New.command(home)?;
     command.args(["--bootstrap", "--enforce-storage-engine=", "--max-allowed-packet=8M"]);
-    command.arg(format!("--datadir={}", data.display()));
+    command.args([format!("--datadir={}", data.display()), format!("--tmpdir={}", data.display())]);
     command.stdin(fs::File::open(&input).with_context(|| format!("opening {}", input.display()))?);
     if let Some((user, group)) = user {
         command.uid(user).gid(group);
