@@ -3,6 +3,8 @@
 //! SQLite's own messages name tables, columns and constraints, never values. A trigger's message is the operator's, and
 //! functions may quote what they got: of those only the code goes on.
 
+use std::path::Path;
+
 use tailrace_contract::{Error, ErrorKind};
 
 /// Why a statement failed.
@@ -115,22 +117,23 @@ fn meaning(code: u32) -> &'static str {
 }
 
 /// Sorts an error of a statement that writes rows. `doing` is what failed, in words, like `writing rows`.
-pub(crate) fn classify_rows(error: sqlx::Error, doing: &str) -> Failure {
+pub(crate) fn classify_rows(error: sqlx::Error, doing: &str, file: &Path) -> Failure {
     match read(&error) {
         // Code 1 comes from expressions: those of triggers, checks and generated columns, since our own were prepared before.
         Some((code, message)) if is_about_rows(code) => {
             Failure::Table(TableRefusal { code, message: names_objects_only(code).then_some(message) })
         }
-        Some(_) | None => Failure::Other(classify(error, doing)),
+        Some(_) | None => Failure::Other(classify(error, doing, file)),
     }
 }
 
 /// Sorts an error of a statement without rows.
-pub(crate) fn classify(error: sqlx::Error, doing: &str) -> Error {
+pub(crate) fn classify(error: sqlx::Error, doing: &str, file: &Path) -> Error {
+    let file = file.display();
     match read(&error) {
         Some((code, message)) => {
             let (kind, hint) = decide(code);
-            let answer = Error::new(kind, format!("{doing}: SQLite answered with code {code}: {message}"));
+            let answer = Error::new(kind, format!("{doing}: SQLite answered with code {code} for {file}: {message}"));
             match hint {
                 Some(hint) => answer.hint(hint),
                 None => answer,
@@ -138,7 +141,7 @@ pub(crate) fn classify(error: sqlx::Error, doing: &str) -> Error {
         }
         None => match error {
             sqlx::Error::Io(cause) => {
-                Error::transient(format!("{doing}: the target's file can't be used")).caused_by(cause)
+                Error::transient(format!("{doing}: the target's file {file} can't be used")).caused_by(cause)
             }
             // A driver's decoding error may quote what it could not decode.
             other => Error::refused(format!("{doing}: the driver failed ({})", variant_name(&other))),
@@ -176,8 +179,15 @@ fn decide(code: u32) -> (ErrorKind, Option<&'static str>) {
             (ErrorKind::Transient, Some("another process holds the file's lock: end its transaction"))
         }
         code::NO_MEMORY | code::INTERRUPT | code::PROTOCOL | code::SCHEMA => (ErrorKind::Transient, None),
-        code::IO => (ErrorKind::Transient, Some("see what the system's log says of the disk")),
-        code::FULL => (ErrorKind::Transient, Some("free space on the file's disk, or raise PRAGMA max_page_count")),
+        code::IO => (
+            ErrorKind::Transient,
+            Some(
+                "see whether the file's disk is full or a limit of its size is reached, and what the system's log says of it",
+            ),
+        ),
+        code::FULL => {
+            (ErrorKind::Transient, Some("free space on the file's disk: what could not be written is written then"))
+        }
         code::READ_ONLY => {
             (ErrorKind::Refused, Some("let the account write the file and its folder, where SQLite keeps its log"))
         }

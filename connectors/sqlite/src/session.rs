@@ -68,7 +68,7 @@ impl Session {
                 .hint("make its tables with `tailrace schema --apply`, which makes the file too"));
         }
         let options = config::connect_options(file, statement_timeout).create_if_missing(access == Access::Make);
-        let connection = options.connect().await.map_err(|error| classify(error, DOING))?;
+        let connection = options.connect().await.map_err(|error| classify(error, DOING, file))?;
         let identity = identify(file)?;
         let mut session = Self {
             connection,
@@ -112,16 +112,16 @@ impl Session {
 
     /// Statements without parameters.
     pub(crate) async fn run(&mut self, sql: impl SqlSafeStr, doing: &str) -> Result<()> {
-        let Self { connection, is_busy, .. } = self;
+        let Self { connection, is_busy, file, .. } = self;
         let ran = settle(is_busy, connection.execute(sqlx::raw_sql(sql))).await;
-        ran.map(drop).map_err(|error| classify(error, doing))
+        ran.map(drop).map_err(|error| classify(error, doing, file))
     }
 
     /// A prepared statement on tables of our own; returns the number of rows that it wrote.
     pub(crate) async fn write(&mut self, sql: impl SqlSafeStr, arguments: SqliteArguments, doing: &str) -> Result<u64> {
-        let Self { connection, is_busy, .. } = self;
+        let Self { connection, is_busy, file, .. } = self;
         let written = settle(is_busy, connection.execute(sqlx::query_with(sql, arguments))).await;
-        written.map(|result| result.rows_affected()).map_err(|error| classify(error, doing))
+        written.map(|result| result.rows_affected()).map_err(|error| classify(error, doing, file))
     }
 
     /// A prepared statement on the user's tables; returns the number of rows that it wrote.
@@ -131,10 +131,10 @@ impl Session {
         arguments: SqliteArguments,
         doing: &str,
     ) -> std::result::Result<u64, Failure> {
-        let Self { connection, is_busy, .. } = self;
+        let Self { connection, is_busy, file, .. } = self;
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
         let written = settle(is_busy, connection.execute(query)).await;
-        written.map(|result| result.rows_affected()).map_err(|error| classify_rows(error, doing))
+        written.map(|result| result.rows_affected()).map_err(|error| classify_rows(error, doing, file))
     }
 
     /// A statement that returns rows.
@@ -144,9 +144,9 @@ impl Session {
         arguments: SqliteArguments,
         doing: &str,
     ) -> Result<Vec<SqliteRow>> {
-        let Self { connection, is_busy, .. } = self;
+        let Self { connection, is_busy, file, .. } = self;
         let rows = settle(is_busy, connection.fetch_all(sqlx::query_with(sql, arguments))).await;
-        rows.map_err(|error| classify(error, doing))
+        rows.map_err(|error| classify(error, doing, file))
     }
 
     /// The only field of the only row of an answer.
@@ -175,7 +175,7 @@ impl Session {
     /// Hands COMMIT over and calls `sent` once it is under way, before it is answered.
     pub(crate) async fn commit(&mut self, sent: impl FnOnce()) -> Result<()> {
         debug_assert!(self.is_in_transaction, "there is something to commit");
-        let Self { connection, is_busy, is_in_transaction, .. } = self;
+        let Self { connection, is_busy, is_in_transaction, file, .. } = self;
         let committing = async {
             let mut answer = pin!(connection.execute("COMMIT"));
             // The queue to the thread has room: the first poll hands it over.
@@ -190,7 +190,7 @@ impl Session {
         let committed = settle(is_busy, committing).await;
         // After an error the transaction may be open still: it is to be rolled back.
         *is_in_transaction = committed.is_err();
-        committed.map(drop).map_err(|error| classify(error, "committing"))
+        committed.map(drop).map_err(|error| classify(error, "committing", file))
     }
 
     /// Gives up the transaction. Where that fails the session is unusable.

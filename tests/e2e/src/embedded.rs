@@ -8,7 +8,7 @@ use lab::process::Tailrace;
 use lab::say;
 use lab::writer::Dice;
 
-use crate::harness::{LEDGER, Scene, seed, wait_until};
+use crate::harness::{LEDGER, Scene, TargetKind, seed, wait_until};
 
 const SNAPSHOTS: u64 = 4;
 const PAUSE: Duration = Duration::from_millis(1);
@@ -88,19 +88,28 @@ fn the_last_one_started_takes_over() -> Result<()> {
 
 #[test]
 fn a_checkpoint_set_back_by_hand_is_applied_again() -> Result<()> {
-    let seed = seed("embedded_rewind");
+    check_rewinds(Scene::new("embedded_rewind")?)
+}
+
+#[test]
+fn a_checkpoint_set_back_in_a_file_is_applied_again() -> Result<()> {
+    check_rewinds(Scene::to(TargetKind::Sqlite, "file_rewind")?)
+}
+
+fn check_rewinds(scene: Scene) -> Result<()> {
+    let seed = seed(&scene.database);
     let mut dice = Dice::new(seed);
-    let scene = Scene::new("embedded_rewind")?;
     scene.make_ledger()?;
     scene.make_target()?;
     let mut process = scene.run_embedded()?;
     scene.wait_drained()?;
     let ledger = scene.open_ledger(PAUSE, seed)?;
+    let streams = scene.own_table("streams");
     for number in 0..SNAPSHOTS {
         // One statement, so that rows and checkpoint are of one moment.
         scene.target(&format!(
-            "CREATE TABLE public.at_{number} AS SELECT s.checkpoint, l.id, l.version, l.note
-             FROM tailrace.streams s LEFT JOIN {LEDGER} l ON true"
+            "CREATE TABLE at_{number} AS SELECT s.checkpoint, l.id, l.version, l.note
+             FROM {streams} s LEFT JOIN {LEDGER} l ON true"
         ))?;
         let before = ledger.transactions();
         wait_until("the writer writes", LIMIT, || Ok(ledger.transactions() >= before + 300))?;
@@ -110,15 +119,13 @@ fn a_checkpoint_set_back_by_hand_is_applied_again() -> Result<()> {
     scene.ensure_equal()?;
     for number in [0, SNAPSHOTS - 1, 1, 2] {
         end(&mut process)?;
-        scene.target(&format!(
-            "UPDATE tailrace.streams SET checkpoint = (SELECT max(checkpoint) FROM public.at_{number})"
-        ))?;
+        scene.target(&format!("UPDATE {streams} SET checkpoint = (SELECT max(checkpoint) FROM at_{number})"))?;
         let spoiled = spoil(&scene, number, &mut dice)?;
         ensure!(scene.ensure_equal().is_err(), "what was spoiled makes no difference");
         process = scene.run_embedded()?;
         scene.wait_drained()?;
         let rows = scene.ensure_equal()?;
-        say(&format!("embedded rewind to {number}: {spoiled} rows healed of {rows}"));
+        say(&format!("{} set back to {number}: {spoiled} rows healed of {rows}", scene.database));
     }
     end(&mut process)?;
     scene.finish()
@@ -128,7 +135,7 @@ fn a_checkpoint_set_back_by_hand_is_applied_again() -> Result<()> {
 fn spoil(scene: &Scene, number: u64, dice: &mut Dice) -> Result<usize> {
     const SPOILED: usize = 20;
     let changed = scene.target_rows(&format!(
-        "SELECT coalesce(l.id, a.id) FROM {LEDGER} l FULL JOIN (SELECT * FROM public.at_{number} WHERE id IS NOT NULL) a
+        "SELECT coalesce(l.id, a.id) FROM {LEDGER} l FULL JOIN (SELECT * FROM at_{number} WHERE id IS NOT NULL) a
          ON a.id = l.id WHERE (l.version, l.note) IS DISTINCT FROM (a.version, a.note)"
     ))?;
     let mut ids: Vec<String> = changed.into_iter().filter_map(|mut row| row.remove(0)).collect();

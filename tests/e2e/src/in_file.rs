@@ -1,115 +1,136 @@
-//! A file of SQLite as the target of the embedded form: a process that dies at its commits and at random moments, and a
-//! checkpoint set back by hand, lose and double nothing.
+//! A file of SQLite that can't be written for a while, because its disk is full or another process holds its lock: Tailrace says
+//! so, waits, and goes on by itself; nothing is lost.
 
-use std::collections::BTreeMap;
-use std::os::unix::process::ExitStatusExt;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::process::Tailrace;
 use lab::say;
-use lab::writer::Dice;
 
-use crate::harness::{LEDGER, Ledger, READY_LIMIT, Scene, TargetKind, Texts, seed, wait_until};
+use crate::harness::{Ledger, Scene, TargetKind, seed, wait_until};
 
-const ROUNDS: u64 = 9;
-const POINTS: [&str; 2] = ["sqlite.commit_sent", "sqlite.committed"];
-const SPOILED: usize = 20;
-const PAUSE: Duration = Duration::from_millis(1);
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// What the target held at one moment, while nobody wrote it.
-struct Moment {
-    checkpoint: String,
-    rows: BTreeMap<String, Texts>,
-}
+const PAUSE: Duration = Duration::from_millis(2);
+/// How soon it must be seen that the file can't be written, and how soon afterwards everything runs again.
+const LIMIT: Duration = Duration::from_secs(90);
 
 #[test]
-fn kills_and_rewinds_lose_nothing_in_a_file() -> Result<()> {
-    let seed = seed("in_file");
-    let mut dice = Dice::new(seed);
-    let scene = Scene::to(TargetKind::Sqlite, "in_file")?;
-    scene.make_ledger()?;
-    scene.make_target()?;
-    drop(scene.run_embedded()?);
-    let ledger = scene.open_ledger(PAUSE, seed)?;
-    let mut moments = Vec::new();
-    for round in 0..ROUNDS {
-        die(&scene, &ledger, round, &mut dice).with_context(|| format!("round {round}"))?;
-        moments.push(read_moment(&scene)?);
-    }
-    let mut process = scene.run_embedded()?;
-    let transactions = ledger.transactions();
-    ledger.close()?;
-    scene.wait_drained()?;
-    let rows = scene.ensure_equal()?;
-    say(&format!("in_file: {ROUNDS} kills, {transactions} transactions, {rows} rows equal"));
-    for number in [0, moments.len() / 2] {
-        end(&mut process)?;
-        spoil(&scene, &moments[number], &mut dice)?;
-        ensure!(scene.ensure_equal().is_err(), "what was spoiled makes no difference");
-        process = scene.run_embedded()?;
-        scene.wait_drained()?;
-        scene.ensure_equal().with_context(|| format!("set back to moment {number}"))?;
-    }
-    end(&mut process)?;
-    ensure!(scene.target_rows("PRAGMA integrity_check")? == [[Some("ok".to_owned())]], "the file is damaged");
+fn another_s_lock_is_waited_for() -> Result<()> {
+    let scene = Scene::to(TargetKind::Sqlite, "file_locked")?;
+    let (mut process, ledger) = begin(&scene)?;
+    let lock = scene.lock_target()?;
+    wait_told(&mut process, "another process holds the file's lock")?;
+    wait_written(&ledger)?;
+    scene.unlock_target(lock)?;
+    end(&scene, process, ledger)?;
     scene.finish()
 }
 
-/// One life: it ends at a point, or at a random moment after work was done.
-fn die(scene: &Scene, ledger: &Ledger<'_>, round: u64, dice: &mut Dice) -> Result<()> {
-    let launch = scene.launch(&["run"])?;
-    let point = usize::try_from(round % 3).ok().and_then(|number| POINTS.get(number));
-    let Some(point) = point else {
-        let mut process = launch.spawn()?;
-        process.wait_ready(READY_LIMIT)?;
-        let commits = "tailrace_apply_commits_total";
-        wait_until("it has worked", LIMIT, || {
-            Ok(process.metrics().is_ok_and(|metrics| metrics.sum(commits) > Some(0.0)))
-        })?;
-        let wanted = ledger.transactions() + dice.below(100);
-        wait_until("the writer writes", LIMIT, || Ok(ledger.transactions() >= wanted))?;
-        return process.kill();
+#[test]
+fn a_full_disk_is_waited_for() -> Result<()> {
+    let scene = Scene::to(TargetKind::Sqlite, "file_full")?;
+    let Some(disk) = SmallDisk::mount(&scene)? else {
+        say("file_full: this account may mount nothing, so no disk can be filled");
+        return scene.finish();
     };
-    let mut process = launch.variable("TAILRACE_FAULT", &format!("{point}:{}", 1 + dice.below(12))).spawn()?;
-    let status = process.wait_exit(LIMIT)?;
-    ensure!(status.signal() == Some(9), "ended with {status}, not at {point}: {}", process.log_text());
-    Ok(())
+    let (mut process, ledger) = begin(&scene)?;
+    disk.fill()?;
+    wait_told(&mut process, "database or disk is full")?;
+    let file = scene.folder().join("target.db");
+    let log = process.log_text();
+    ensure!(log.contains(&file.display().to_string()), "the log does not name the file: {log}");
+    wait_written(&ledger)?;
+    disk.make_room()?;
+    end(&scene, process, ledger)?;
+    scene.finish()
 }
 
-fn read_moment(scene: &Scene) -> Result<Moment> {
-    let streams = scene.target_rows("SELECT checkpoint FROM tailrace_streams")?.concat();
-    let checkpoint = streams.into_iter().next().flatten().context("a checkpoint was saved")?;
-    Ok(Moment { checkpoint, rows: read_ledger(scene)? })
+/// A writer, and a process that follows it.
+fn begin(scene: &Scene) -> Result<(Tailrace, Ledger<'_>)> {
+    scene.make_ledger()?;
+    scene.make_target()?;
+    let process = scene.run_embedded()?;
+    let ledger = scene.open_ledger(PAUSE, seed(&scene.database))?;
+    let saves = "SELECT max(saves) FROM tailrace_streams";
+    wait_until("changes reach the file", LIMIT, || Ok(scene.target_number(saves)? > 20))?;
+    Ok((process, ledger))
 }
 
-fn read_ledger(scene: &Scene) -> Result<BTreeMap<String, Texts>> {
-    let rows = scene.target_rows(&format!("SELECT id, version, note FROM {LEDGER}"))?;
-    rows.into_iter().map(|row| Ok((row[0].clone().context("a key is never NULL")?, row))).collect()
+/// Health, metrics and log all tell it; the process lives.
+fn wait_told(process: &mut Tailrace, words: &str) -> Result<()> {
+    wait_until("health, metrics and log tell what is wrong", LIMIT, || {
+        ensure!(process.is_running(), "the process ended: {}", process.log_text());
+        let errors = process.metrics()?.labelled("tailrace_errors_total", "kind=\"transient\"").unwrap_or(0.0);
+        let log = process.log_text();
+        let is_told = log.contains(words) && log.contains("waits and tries again");
+        Ok(process.health()?.status != 200 && errors > 0.0 && is_told)
+    })
 }
 
-/// Sets the checkpoint back, and spoils rows that surely changed after its moment: those that differ between it and now.
-fn spoil(scene: &Scene, moment: &Moment, dice: &mut Dice) -> Result<()> {
-    let now = read_ledger(scene)?;
-    let keys = now.keys().chain(moment.rows.keys().filter(|id| !now.contains_key(*id)));
-    let mut changed: Vec<&String> = keys.filter(|id| now.get(*id) != moment.rows.get(*id)).collect();
-    ensure!(changed.len() > SPOILED, "only {} rows changed", changed.len());
-    for count in 0..SPOILED {
-        let id = changed.swap_remove(dice.index(changed.len()));
-        scene.target(&match count % 3 {
-            0 => format!("INSERT OR REPLACE INTO {LEDGER} VALUES ({id}, -3, 'spoiled')"),
-            1 => format!("UPDATE {LEDGER} SET version = -1, note = 'spoiled' WHERE id = {id}"),
-            _ => format!("DELETE FROM {LEDGER} WHERE id = {id}"),
-        })?;
-    }
-    let checkpoint = moment.checkpoint.replace('\'', "''");
-    scene.target(&format!("UPDATE tailrace_streams SET checkpoint = '{checkpoint}'"))
+/// The source does not wait.
+fn wait_written(ledger: &Ledger<'_>) -> Result<()> {
+    let wanted = ledger.transactions() + 200;
+    wait_until("the writer writes", LIMIT, || Ok(ledger.transactions() >= wanted))
 }
 
-fn end(process: &mut Tailrace) -> Result<()> {
+/// The same process goes on, and everything arrives.
+fn end(scene: &Scene, mut process: Tailrace, ledger: Ledger<'_>) -> Result<()> {
+    process.wait_ready(LIMIT)?;
+    let transactions = ledger.close()?;
+    scene.wait_drained()?;
+    let rows = scene.ensure_equal()?;
+    say(&format!("{}: {transactions} transactions, {rows} rows equal", scene.database));
     process.terminate()?;
-    let status = process.wait_exit(LIMIT).context("after SIGTERM")?;
+    let status = process.wait_exit(LIMIT)?;
     ensure!(status.code() == Some(0), "ended with {status}: {}", process.log_text());
     Ok(())
+}
+
+/// A disk of a few megabytes in memory that holds the scene's file. The log lies elsewhere: it must be able to tell.
+struct SmallDisk {
+    folder: PathBuf,
+}
+
+impl SmallDisk {
+    /// None where the account may not mount.
+    fn mount(scene: &Scene) -> Result<Option<SmallDisk>> {
+        // Beside the scene's folder, which the next run empties even if this one was killed.
+        let folder = scene.folder().with_extension("disk");
+        fs::create_dir_all(&folder)?;
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(&folder).output();
+        if !mounted.is_ok_and(|output| output.status.success()) {
+            return Ok(None);
+        }
+        symlink(folder.join("target.db"), scene.folder().join("target.db"))?;
+        Ok(Some(SmallDisk { folder }))
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.folder.join("ballast")
+    }
+
+    /// Takes what is left of it.
+    fn fill(&self) -> Result<()> {
+        let mut ballast = File::create(self.ballast())?;
+        let page = [0x2a; 4096];
+        while ballast.write_all(&page).is_ok() {}
+        let written = ballast.metadata()?.len();
+        ensure!(written > 0, "the disk was full before");
+        Ok(())
+    }
+
+    fn make_room(&self) -> Result<()> {
+        fs::remove_file(self.ballast()).context("removing the ballast")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Whoever still has the file open keeps it until it ends.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
+    }
 }

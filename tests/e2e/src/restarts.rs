@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use lab::process::Tailrace;
 use lab::{Kafka, Mariadb, Mysql, Postgres, Server, say};
 
-use crate::harness::{Ledger, Scene, Servers, seed, wait_until};
+use crate::harness::{Ledger, Scene, Servers, TargetKind, seed, wait_until};
 
 /// How soon an outage must be seen.
 const NOTICE_LIMIT: Duration = Duration::from_secs(60);
@@ -127,6 +127,15 @@ fn mysql_restarts_under_the_embedded_form() -> Result<()> {
 }
 
 #[test]
+fn mysql_restarts_before_a_file() -> Result<()> {
+    let shared = Servers::shared()?;
+    let mysql = Mysql::fresh("e2e-file-restarts", &[])?;
+    let server = Server::clone(&mysql);
+    let servers = Servers { mysql, ..shared };
+    check_embedded(Scene::on_to(TargetKind::Sqlite, "mysql_restarts_file", servers)?, &server)
+}
+
+#[test]
 fn postgres_restarts_under_the_embedded_form() -> Result<()> {
     let shared = Servers::shared()?;
     let postgres = Postgres::fresh("e2e-embedded-restarts", &[])?;
@@ -139,7 +148,8 @@ fn check_embedded(scene: Scene, server: &Server) -> Result<()> {
     scene.make_ledger()?;
     scene.make_target()?;
     let mut process = scene.run_embedded()?;
-    restart_twice(&scene, server, vec![&mut process], ("SELECT max(saves) FROM tailrace.streams", seed))?;
+    let rising = format!("SELECT max(saves) FROM {}", scene.own_table("streams"));
+    restart_twice(&scene, server, vec![&mut process], (&rising, seed))?;
     ensure!(process.is_running(), "the process ended: {}", process.log_text());
     drop(process);
     scene.finish()?;

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lab::process::{Finished, Launch, Tailrace};
 use lab::{Kafka, Mariadb, Mysql, Postgres, TAILRACE_PASSWORD};
+use sqlx::{Connection as _, SqliteConnection};
 
 pub(crate) use config::Addresses;
 pub(crate) use ledger::{KEYS, LEDGER, Ledger};
@@ -104,8 +105,7 @@ impl Scene {
 
     /// The same with a target of that kind.
     pub(crate) fn to(target_kind: TargetKind, name: &str) -> Result<Scene> {
-        let quiet = Quiet::Shared(QUIET.read().unwrap_or_else(PoisonError::into_inner));
-        Scene::begin(name, Servers::shared()?, quiet, target_kind)
+        Scene::on_to(target_kind, name, Servers::shared()?)
     }
 
     /// A scene on servers of the test's own, for a test that needs both processors: no other test of this binary runs
@@ -117,8 +117,13 @@ impl Scene {
 
     /// A scene on servers of the test's own, where some may be killed.
     pub(crate) fn on(name: &str, servers: Servers) -> Result<Scene> {
+        Scene::on_to(TargetKind::Postgres, name, servers)
+    }
+
+    /// The same with a target of that kind.
+    pub(crate) fn on_to(target_kind: TargetKind, name: &str, servers: Servers) -> Result<Scene> {
         let quiet = Quiet::Shared(QUIET.read().unwrap_or_else(PoisonError::into_inner));
-        Scene::begin(name, servers, quiet, TargetKind::Postgres)
+        Scene::begin(name, servers, quiet, target_kind)
     }
 
     fn begin(name: &str, servers: Servers, quiet: Quiet, target_kind: TargetKind) -> Result<Scene> {
@@ -174,6 +179,16 @@ impl Scene {
     /// Rows as the target prints them; `None` is NULL.
     pub(crate) fn target_rows(&self, query: &str) -> Result<Vec<Texts>> {
         self.sql.target_rows(&self.database, query)
+    }
+
+    /// Takes the write lock of a file, as another process might, until it is given back.
+    pub(crate) fn lock_target(&self) -> Result<SqliteConnection> {
+        self.sql.lock_file()
+    }
+
+    /// Gives it back.
+    pub(crate) fn unlock_target(&self, lock: SqliteConnection) -> Result<()> {
+        self.sql.run(async { lock.close().await.context("closing the file") })
     }
 
     /// The first column of the first row of the target, as a number.

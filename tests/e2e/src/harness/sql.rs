@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use lab::oracle::{self, Comparison, Pair};
 use mysql_async::prelude::Queryable;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection, PgConnection, Row, TypeInfo as _, ValueRef};
@@ -99,19 +100,36 @@ impl Sql {
         self.runtime.spawn(future)
     }
 
-    /// Lends a connection to each side.
-    pub(super) fn with_both<T>(
-        &self,
-        database: &str,
-        act: impl AsyncFnOnce(&mut mysql_async::Conn, &mut PgConnection) -> Result<T>,
-    ) -> Result<T> {
+    /// Compares every row of a table of this name on both sides.
+    pub(super) fn compare(&self, database: &str, table: &str) -> Result<Comparison> {
         self.runtime.block_on(async {
             let mut source = self.mysql_connection(database).await?;
-            let mut target = self.postgres_connection(database).await?;
-            let result = act(&mut source, &mut target).await?;
+            let found = match &self.target {
+                Target::Postgres(..) => {
+                    let mut target = self.postgres_connection(database).await?;
+                    let found = oracle::compare(&mut source, &mut target, &Pair::same(database, table)).await?;
+                    target.close().await?;
+                    found
+                }
+                Target::Sqlite(file) => {
+                    let mut file = sqlite_connection(file).await?;
+                    let found = oracle::compare_file(&mut source, &mut file, (database, table)).await?;
+                    file.close().await?;
+                    found
+                }
+            };
             source.disconnect().await?;
-            target.close().await?;
-            Ok(result)
+            Ok(found)
+        })
+    }
+
+    /// Takes the file's write lock, as another process might.
+    pub(super) fn lock_file(&self) -> Result<SqliteConnection> {
+        let Target::Sqlite(file) = &self.target else { anyhow::bail!("the scene's target is no file") };
+        self.runtime.block_on(async {
+            let mut connection = sqlite_connection(file).await?;
+            sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await?;
+            Ok(connection)
         })
     }
 

@@ -1,22 +1,32 @@
-//! The same for the embedded form: one process dies forty times, half of them just around the commit.
+//! The same for the embedded form, with each target: one process dies forty times, half of them just around the commit.
 
 use anyhow::{Context, Result, ensure};
 use lab::say;
 use lab::writer::Dice;
 
 use super::{APPLY_POINTS, Death, Half, Hits, RATE, ROUNDS, aim, mortal::Mortal};
-use crate::harness::{READY_LIMIT, Scene, seed};
+use crate::harness::{READY_LIMIT, Scene, TargetKind, seed};
+
+const FILE_POINTS: [&str; 2] = ["sqlite.commit_sent", "sqlite.committed"];
 
 #[test]
 fn forty_rounds_without_a_log_lose_nothing() -> Result<()> {
-    let seed = seed("kills_embedded");
+    check_kills(Scene::new("kills_embedded")?, APPLY_POINTS)
+}
+
+#[test]
+fn forty_rounds_lose_nothing_in_a_file() -> Result<()> {
+    check_kills(Scene::to(TargetKind::Sqlite, "kills_file")?, FILE_POINTS)
+}
+
+fn check_kills(scene: Scene, commit_points: [&'static str; 2]) -> Result<()> {
+    let seed = seed(&scene.database);
     let mut dice = Dice::new(seed);
-    let scene = Scene::new("kills_embedded")?;
     scene.make_shop()?;
     scene.make_target()?;
     drop(scene.run_embedded()?);
 
-    let mut points = APPLY_POINTS.iter().cycle();
+    let mut points = commit_points.iter().cycle();
     let death = |number: usize| match points.next() {
         Some(point) if number % 4 < 2 => Death::AtPoint(point),
         _ => Death::AtRandom,
@@ -36,8 +46,8 @@ fn forty_rounds_without_a_log_lose_nothing() -> Result<()> {
     shop.close()?;
     scene.wait_drained()?;
     let rows = scene.ensure_equal()?;
-    say(&format!("kills_embedded: {transactions} transactions, {rows} rows equal; {hits:?}"));
-    for point in APPLY_POINTS {
+    say(&format!("{}: {transactions} transactions, {rows} rows equal; {hits:?}", scene.database));
+    for point in commit_points {
         ensure!(hits.by_point.contains_key(point), "no kill hit {point}: {hits:?}");
     }
     ensure!(hits.random_in_flight[Half::Apply as usize] > 0, "every random kill hit an idle process: {hits:?}");
