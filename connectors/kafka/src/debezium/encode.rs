@@ -68,12 +68,6 @@ impl RecordForm {
         &self.schema_text
     }
 
-    /// What stands before a key's payload.
-    #[cfg(test)]
-    pub(super) fn key_opening_text(&self) -> String {
-        String::from_utf8(self.key_opening.clone()).expect("JSON is UTF-8")
-    }
-
     /// What stands before a value's payload.
     #[cfg(test)]
     pub(super) fn value_opening_text(&self, connector: Connector) -> String {
