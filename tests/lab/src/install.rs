@@ -162,6 +162,15 @@ fn jars(program: &str, what: &str, pom: &str) -> Result<()> {
     fs::rename(&begun, &folder).with_context(|| format!("renaming {}", begun.display()))
 }
 
+/// Why MySQL can't be had on this machine; none if it can.
+pub fn missing_for_mysql() -> Option<String> {
+    let is_there = || Home::find().is_ok_and(|home| home.install("mysql").exists());
+    if Engine::choose() == Engine::Compose || is_root() || is_there() {
+        return None;
+    }
+    Some("there is no MySQL in the laboratory, and this is not root, who could install it".to_owned())
+}
+
 /// Why Kafka or PostgreSQL can't be had on this machine; none if they can.
 pub fn missing_for_kafka() -> Option<String> {
     if Engine::choose() == Engine::Compose || is_root() {

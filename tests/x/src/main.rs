@@ -41,7 +41,7 @@ const COMMANDS: [Command; 6] = [
         summary: "a live table flows through Kafka into PostgreSQL while everything gets killed",
         help: "Starts servers, a writer, `tailrace capture` and `tailrace apply`; kills both again and again; compares every\n\
                row with SQL of both databases; prints a table. Exit code 0: no difference. Options go to the demo:\n\n\
-               --embedded      in one process into a file of SQLite: needs only MySQL. Played by itself where Java or root\n\
+               --embedded      in one process into a file of SQLite: needs only MySQL or MariaDB. Played by itself where Java or root\n\
                \x20               is missing\n\
                --plant         change one row of the target behind Tailrace's back: must exit 1 and name its key\n\
                --seconds N     how long the writer writes (default 45)\n\

@@ -1,5 +1,5 @@
-//! `cargo x demo --embedded`: the same shop flows from MySQL into a file of SQLite in one process, which is killed again and
-//! again. It needs no broker, no other database and no Java.
+//! `cargo x demo --embedded`: the same shop flows from MySQL (or MariaDB, where only that can be had) into a file of SQLite in
+//! one process, which is killed again and again. It needs no broker, no other database and no Java.
 //!
 //! Every second kill is aimed: it waits for the moment in which the process says that it has records in flight.
 
@@ -17,7 +17,7 @@ use crate::home::Home;
 use crate::oracle::{Comparison, compare_file};
 use crate::process::{Launch, Tailrace};
 use crate::writer::{self, Change, Dice, Settings, Table, Tally, Writer};
-use crate::{Mysql, TAILRACE_PASSWORD, compose::Engine, ports, say, wait};
+use crate::{Mariadb, Mysql, TAILRACE_PASSWORD, compose::Engine, install, ports, say, wait};
 
 const PASSWORD_VARIABLE: &str = "TAILRACE_PASSWORD";
 const READY_LIMIT: Duration = Duration::from_secs(90);
@@ -82,12 +82,23 @@ pub(super) async fn run(options: &Options) -> Result<bool> {
     Ok(failures.is_empty())
 }
 
+/// MySQL, or MariaDB where that can be had alone.
+fn source() -> Result<Mysql> {
+    match install::missing_for_mysql() {
+        None => Mysql::up("main"),
+        Some(missing) => {
+            say(&format!("{missing}: playing from MariaDB"));
+            Mariadb::up("main")
+        }
+    }
+}
+
 impl Stage {
     async fn prepare() -> Result<Stage> {
         let home = Home::find()?;
         let folder = home.root().join("demo-embedded");
         let [port] = ports::find_free(1, &[])?[..] else { bail!("no free port") };
-        let stage = Stage { mysql: Mysql::up("main")?, port, _lock: home.lock("demo")?, folder };
+        let stage = Stage { mysql: source()?, port, _lock: home.lock("demo")?, folder };
         if stage.folder.exists() {
             fs::remove_dir_all(&stage.folder).context("removing the last demo's files")?;
         }
