@@ -149,9 +149,10 @@ fn shape(column: &Column, field: Field<'_>) -> ColumnShape {
         Field::Unchanged => ("unchanged", None),
         Field::Null => ("null", None),
         Field::Value(Value::Text(text) | Value::Json(text)) => (type_name(&column.column_type), Some(text.len())),
-        Field::Value(Value::Bytes(bytes) | Value::InvalidText(bytes)) => {
+        Field::Value(Value::Bytes(bytes) | Value::InvalidText(bytes) | Value::Vector(bytes)) => {
             (type_name(&column.column_type), Some(bytes.len()))
         }
+        Field::Value(Value::Geometry { wkb, .. }) => (type_name(&column.column_type), Some(wkb.len())),
         Field::Value(_) => (type_name(&column.column_type), None),
     };
     ColumnShape { column: column.name.to_string(), kind, bytes }
@@ -174,5 +175,10 @@ fn type_name(column_type: &ColumnType) -> &'static str {
         ColumnType::Timestamp { .. } => "timestamp",
         ColumnType::Year => "year",
         ColumnType::Json => "json",
+        ColumnType::Geometry { .. } => "geometry",
+        ColumnType::Vector { .. } => "vector",
+        ColumnType::Uuid => "uuid",
+        ColumnType::Inet4 => "inet4",
+        ColumnType::Inet6 => "inet6",
     }
 }

@@ -5,7 +5,9 @@
 
 use std::fmt::Write as _;
 
-use tailrace_row::{ColumnType, Date, DateTime, Decimal, Field, Time, Timestamp, Value};
+use tailrace_row::{
+    ColumnType, Date, DateTime, Decimal, Field, Time, Timestamp, Value, write_inet4, write_inet6, write_uuid,
+};
 
 /// The field as a text.
 pub(super) fn literal(column_type: &ColumnType, field: Field<'_>) -> String {
@@ -42,7 +44,29 @@ fn value_text(column_type: &ColumnType, value: Value<'_>) -> String {
             None => format!("{micros} /* microseconds since 1970 */"),
         },
         Value::Year(year) => format!("{year:04}"),
+        Value::Geometry { srid, wkb } => format!("SRID {srid} {}", hex(wkb)),
+        Value::Vector(numbers) => vector_text(numbers),
+        Value::Uuid(bytes) => address_text(|text| write_uuid(bytes, text)),
+        Value::Inet4(bytes) => address_text(|text| write_inet4(bytes, text)),
+        Value::Inet6(bytes) => address_text(|text| write_inet6(bytes, text)),
     }
+}
+
+/// Numbers by the shortest text from which the same bits are read; one that is none, whose bits have no text, by its bits.
+fn vector_text(numbers: &[u8]) -> String {
+    let (numbers, _) = numbers.as_chunks();
+    let texts = numbers.iter().map(|bytes| match f32::from_le_bytes(*bytes) {
+        number if number.is_nan() => hex(bytes),
+        number => format!("{number:?}"),
+    });
+    format!("[{}]", texts.collect::<Vec<_>>().join(", "))
+}
+
+fn address_text(write: impl FnOnce(&mut String) -> std::fmt::Result) -> String {
+    let mut text = "'".to_owned();
+    write(&mut text).expect("invariant: writing to a String can't fail");
+    text.push('\'');
+    text
 }
 
 /// Between quotes; with escapes if the text holds what a terminal may obey or a reader can't see.
@@ -221,6 +245,9 @@ mod tests {
         }
         let year = &ColumnType::Year;
         check(year, Value::Year(0), "0000");
+        check(year, Value::Geometry { srid: 4326, wkb: &[1, 0xff] }, "SRID 4326 x'01ff'");
+        check(year, Value::Vector(&[0, 0, 0xc0, 0x3f, 0, 0, 0, 0x80]), "[1.5, -0.0]");
+        check(year, Value::Inet4([127, 0, 0, 1]), "'127.0.0.1'");
         check(year, Value::Time(Time { micros: -3_020_399_000_001 }), "'-838:59:59.000001'");
         check(year, Value::Date(Date { year: 0, month: 0, day: 0 }), "'0000-00-00'");
         check(year, Value::Timestamp(Timestamp::Zero), "'0000-00-00 00:00:00'");

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use tailrace_contract::{Error, Result, SeenTable, TableFilter, TablePattern};
-use tailrace_row::{Column, ColumnType, TableName, TableSchema, TextForm};
+use tailrace_row::{Column, ColumnType, GeometryKind, TableName, TableSchema, TextForm};
 
 use crate::{
     binlog::{check_key, no_decoder},
@@ -43,6 +43,7 @@ pub(crate) async fn find(connection: &mut Connection, filter: &TableFilter) -> R
         .await?;
     // Seen with 11.8, and not with 10.11; what lies between is not tried at the data's cost.
     let leaves_generated_out = connection.version().is_mariadb_since(11, 0);
+    let is_mariadb = connection.version().is_mariadb_since(0, 0);
     let mut by_table: BTreeMap<TableName, Vec<&Row>> = BTreeMap::new();
     for row in rows.iter().filter(|row| filter.matches(row.text(0), row.text(1))) {
         by_table.entry(TableName::new(row.text(0), row.text(1))).or_default().push(row);
@@ -50,9 +51,15 @@ pub(crate) async fn find(connection: &mut Connection, filter: &TableFilter) -> R
     let found = by_table.into_iter().map(|(name, columns)| {
         let key = keys.remove(&name).unwrap_or_default();
         let generated = columns.iter().find(|row| leaves_generated_out && row.text(12).contains("GENERATED"));
-        let schema = match generated {
-            Some(row) => Err(generated_column(&name, row.text(2))),
-            None => schema(&name, &columns, &key),
+        let vector = columns.iter().find(|row| is_mariadb && row.text(3) == "vector");
+        let schema = match (generated, vector) {
+            (Some(row), _) => Err(generated_column(&name, row.text(2))),
+            (None, Some(row)) => {
+                let unsupported =
+                    Unsupported { column: row.text(2).to_owned(), what: "type VECTOR of MariaDB".to_owned() };
+                Err(no_decoder(name.clone(), NoDecoder::Unsupported(unsupported)))
+            }
+            (None, None) => schema(&name, &columns, &key),
         };
         FoundTable { schema: schema.map(Arc::new), name }
     });
@@ -134,6 +141,11 @@ fn column_type(row: &Row) -> std::result::Result<ColumnType, String> {
     let number = |column: usize| row.text(column).parse().map_err(|_| format!("type {declared}"));
     let small = |column: usize| row.text(column).parse().map_err(|_| format!("type {declared}"));
     let integer = |bits| ColumnType::Integer { bits, unsigned: declared.contains("unsigned") };
+    if declared == "uuid /* old */" {
+        return Err(
+            "type UUID in its form before MariaDB 10.11.5 (ALTER TABLE … FORCE makes it a present one)".to_owned()
+        );
+    }
     if let Some((form, _)) = declared.split_once(" /* mariadb-5.3 */") {
         return Err(format!(
             "type {} in the form of MariaDB 5.3 (SET GLOBAL mysql56_temporal_format = ON, then ALTER TABLE … FORCE makes it a \
@@ -167,6 +179,18 @@ fn column_type(row: &Row) -> std::result::Result<ColumnType, String> {
         "timestamp" => ColumnType::Timestamp { fraction: small(9)? },
         "year" => ColumnType::Year,
         "json" => ColumnType::Json,
+        "vector" => ColumnType::Vector { dimension: number(6)? / 4 },
+        "uuid" => ColumnType::Uuid,
+        "inet4" => ColumnType::Inet4,
+        "inet6" => ColumnType::Inet6,
+        "geometry" => ColumnType::Geometry { kind: GeometryKind::Geometry },
+        "point" => ColumnType::Geometry { kind: GeometryKind::Point },
+        "linestring" => ColumnType::Geometry { kind: GeometryKind::LineString },
+        "polygon" => ColumnType::Geometry { kind: GeometryKind::Polygon },
+        "multipoint" => ColumnType::Geometry { kind: GeometryKind::MultiPoint },
+        "multilinestring" => ColumnType::Geometry { kind: GeometryKind::MultiLineString },
+        "multipolygon" => ColumnType::Geometry { kind: GeometryKind::MultiPolygon },
+        "geomcollection" | "geometrycollection" => ColumnType::Geometry { kind: GeometryKind::GeometryCollection },
         other => return Err(format!("type {}", other.to_uppercase())),
     })
 }

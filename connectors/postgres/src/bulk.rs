@@ -235,6 +235,10 @@ fn order_of(field: Field<'_>) -> u64 {
         Value::DateTime(clock) => clock.micros_since_epoch().map_or(0, |micros| micros as u64 ^ SIGN),
         Value::Timestamp(tailrace_row::Timestamp::Micros(micros)) => micros as u64 ^ SIGN,
         Value::Time(time) => time.micros as u64 ^ SIGN,
+        Value::Uuid(bytes) | Value::Inet6(bytes) => first_bytes(&bytes),
+        Value::Inet4(bytes) => first_bytes(&bytes),
+        Value::Geometry { wkb, .. } => first_bytes(wkb),
+        Value::Vector(numbers) => first_bytes(numbers),
         Value::Timestamp(tailrace_row::Timestamp::Zero) | Value::Float(_) | Value::Double(_) | Value::Decimal(_) => 0,
     }
 }

@@ -4,7 +4,10 @@
 //! and of COPY alike, so there is one encoder for both. What a column can't hold is refused here, before anything is sent;
 //! the refusal names the kind of the value, never the value.
 
-use tailrace_row::{ColumnType, Date, DateTime, Decimal, Field, Time, Timestamp, Value};
+use tailrace_row::{
+    ColumnType, Date, DateTime, Decimal, Field, Time, Timestamp, Value, write_ewkb, write_inet4, write_inet6,
+    write_uuid,
+};
 
 use crate::target_type::{NumericLimit, TargetType};
 
@@ -100,6 +103,9 @@ enum Form {
     TimestampTz { tick: i64 },
     Json,
     Jsonb,
+    RealArray,
+    Uuid,
+    Inet,
 }
 
 impl Codec {
@@ -132,6 +138,9 @@ impl Codec {
             TargetType::TimestampTz { fraction } => Form::TimestampTz { tick: tick(fraction) },
             TargetType::Json => Form::Json,
             TargetType::Jsonb => Form::Jsonb,
+            TargetType::RealArray => Form::RealArray,
+            TargetType::Uuid => Form::Uuid,
+            TargetType::Inet => Form::Inet,
         };
         Self { form, is_nullable }
     }
@@ -175,6 +184,9 @@ impl Codec {
             Form::Set { members, characters_max } => write_set(value, members, *characters_max, out)?,
             Form::Bytea => match value {
                 Value::Bytes(bytes) => varying(bytes, out)?,
+                Value::Geometry { srid, wkb } => {
+                    counted(out, |out| write_ewkb(srid, wkb, out).ok_or(Refusal::OtherType))?;
+                }
                 _ => return Err(Refusal::OtherType),
             },
             Form::Date => match value {
@@ -213,9 +225,63 @@ impl Codec {
                 out.push(FORMAT);
                 out.extend_from_slice(text);
             }
+            Form::RealArray => match value {
+                Value::Vector(numbers) => counted(out, |out| write_real_array(numbers, out))?,
+                _ => return Err(Refusal::OtherType),
+            },
+            Form::Uuid => match value {
+                Value::Uuid(bytes) => fixed(bytes, out),
+                _ => return Err(Refusal::OtherType),
+            },
+            Form::Inet => match value {
+                Value::Inet4(bytes) => write_inet(INET4_FAMILY, &bytes, out)?,
+                Value::Inet6(bytes) => write_inet(INET6_FAMILY, &bytes, out)?,
+                _ => return Err(Refusal::OtherType),
+            },
         }
         Ok(())
     }
+}
+
+/// A field whose length is known only when it is written.
+fn counted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    let length_at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    let start = out.len();
+    write(out)?;
+    let bytes = out.len() - start;
+    let length = i32::try_from(bytes).ok().filter(|_| bytes <= FIELD_BYTES_MAX).ok_or(Refusal::TooBig)?;
+    out[length_at..start].copy_from_slice(&length.to_be_bytes());
+    Ok(())
+}
+
+/// `{1,-0,1.5e-45}`: the shortest digits from which the same bits are read.
+fn write_real_array(numbers: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    use std::io::Write as _;
+    let (numbers, rest) = numbers.as_chunks();
+    if !rest.is_empty() {
+        return Err(Refusal::OtherType);
+    }
+    out.push(b'{');
+    for (place, number) in numbers.iter().enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        let number = f32::from_le_bytes(*number);
+        write!(out, "{comma}{number:?}").expect("invariant: writing to a Vec can't fail");
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+const INET4_FAMILY: u8 = 2;
+const INET6_FAMILY: u8 = 3;
+
+/// Family, bits of the network, whether it is a cidr, bytes of the address, the address.
+fn write_inet(family: u8, address: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let bytes = u8::try_from(address.len()).map_err(|_| Refusal::TooBig)?;
+    length(4 + address.len(), out)?;
+    out.extend_from_slice(&[family, 8 * bytes, 0, bytes]);
+    out.extend_from_slice(address);
+    Ok(())
 }
 
 #[inline]
@@ -298,8 +364,13 @@ fn write_bits(value: Value<'_>, length: u32, out: &mut Vec<u8>) -> Result<(), Re
 
 #[inline]
 fn write_text(value: Value<'_>, characters_max: Option<u32>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let mut address = String::new();
     let text = match value {
         Value::Text(text) | Value::Json(text) => text,
+        Value::Uuid(_) | Value::Inet4(_) | Value::Inet6(_) => {
+            write_address(value, &mut address).expect("invariant: writing to a String can't fail");
+            &address
+        }
         Value::InvalidText(_) => return Err(Refusal::InvalidText),
         _ => return Err(Refusal::OtherType),
     };
@@ -310,6 +381,15 @@ fn write_text(value: Value<'_>, characters_max: Option<u32>, out: &mut Vec<u8>) 
         check_characters(text, held)?;
     }
     varying(text.as_bytes(), out)
+}
+
+fn write_address(value: Value<'_>, text: &mut String) -> std::fmt::Result {
+    match value {
+        Value::Uuid(bytes) => write_uuid(bytes, text),
+        Value::Inet4(bytes) => write_inet4(bytes, text),
+        Value::Inet6(bytes) => write_inet6(bytes, text),
+        _ => Ok(()),
+    }
 }
 
 /// PostgreSQL would cut blanks beyond the length without a word.

@@ -127,7 +127,17 @@ impl<'p> Statements<'p> {
 
     fn upsert_arrays(&self) -> String {
         let arrays = self.arrays(&(0..self.columns.len()).collect::<Vec<_>>());
-        self.upsert(&format!("SELECT * FROM unnest({arrays})"))
+        self.upsert(&format!("SELECT {} FROM unnest({arrays}) AS d ({})", self.casts(), self.fields()))
+    }
+
+    /// `c0, c1::real[]`: the columns as they can be assigned.
+    fn casts(&self) -> String {
+        let cast = |(place, column): (usize, &PlanColumn)| format!("c{place}{}", column.target_type.cast());
+        self.columns.iter().enumerate().map(cast).collect::<Vec<_>>().join(", ")
+    }
+
+    fn fields(&self) -> String {
+        (0..self.columns.len()).map(|place| format!("c{place}")).collect::<Vec<_>>().join(", ")
     }
 
     fn upsert(&self, rows: &str) -> String {
@@ -159,7 +169,7 @@ impl<'p> Statements<'p> {
             let given = match target_type {
                 // They travel as bit varying, which the column's index does not know.
                 TargetType::Bit { .. } => format!("d.k{number}::{}", target_type.sql()),
-                _ => format!("d.k{number}"),
+                _ => format!("d.k{number}{}", target_type.cast()),
             };
             matches.push(format!("t.{name} = {given}"));
             if let Some(bytes_of) = byte_form(target_type) {
@@ -192,7 +202,7 @@ impl<'p> Statements<'p> {
                 fields.join(", ")
             ),
             copy: format!("COPY {table} FROM STDIN (FORMAT binary)"),
-            upsert: self.upsert(&format!("SELECT * FROM {table}")),
+            upsert: self.upsert(&format!("SELECT {} FROM {table}", self.casts())),
         }
     }
 }
@@ -218,6 +228,9 @@ fn byte_form(target_type: TargetType) -> Option<&'static str> {
         | TargetType::Timestamp { .. }
         | TargetType::TimestampTz { .. }
         | TargetType::Json
-        | TargetType::Jsonb => None,
+        | TargetType::Jsonb
+        | TargetType::RealArray
+        | TargetType::Uuid
+        | TargetType::Inet => None,
     }
 }

@@ -8,6 +8,9 @@
 //! - TIME becomes interval(n): it reaches ±838:59:59, `time` only a day.
 //! - JSON becomes json, which keeps the text; jsonb writes numbers anew and has no \u0000, so it is only taken if it exists.
 //! - YEAR becomes smallint, ENUM and SET the text of their members.
+//! - A geometry becomes bytea: EWKB, which PostGIS reads. Its own type is not taken, for it is an extension's and rewrites some values.
+//! - VECTOR becomes real[], and travels as text, for an array of arrays would be taken apart.
+//! - UUID becomes uuid; INET4 and INET6 become inet, without a network's length.
 //! - char(n) is never taken: it does not tell `'a'` from `'a '`.
 
 use tailrace_row::{Charset, ColumnType, TextForm};
@@ -34,6 +37,9 @@ pub(crate) enum TargetType {
     TimestampTz { fraction: u8 },
     Json,
     Jsonb,
+    RealArray,
+    Uuid,
+    Inet,
 }
 
 /// `numeric(precision, scale)`.
@@ -98,6 +104,9 @@ impl TargetType {
             1184 => Self::TimestampTz { fraction },
             114 => Self::Json,
             3802 => Self::Jsonb,
+            1021 => Self::RealArray,
+            2950 => Self::Uuid,
+            869 => Self::Inet,
             _ => return None,
         };
         Some(found)
@@ -119,13 +128,16 @@ impl TargetType {
             ColumnType::Double => Self::Double,
             ColumnType::Bit { length } => Self::Bit { length: (*length).into() },
             ColumnType::Text { .. } | ColumnType::Enum { .. } | ColumnType::Set { .. } => Self::Text,
-            ColumnType::Bytes { .. } => Self::Bytea,
+            ColumnType::Bytes { .. } | ColumnType::Geometry { .. } => Self::Bytea,
             ColumnType::Date => Self::Date,
             ColumnType::Time { fraction } => Self::Interval { fraction: *fraction },
             ColumnType::DateTime { fraction } => Self::Timestamp { fraction: *fraction },
             ColumnType::Timestamp { fraction } => Self::TimestampTz { fraction: *fraction },
             ColumnType::Year => Self::SmallInt,
             ColumnType::Json => Self::Json,
+            ColumnType::Vector { .. } => Self::RealArray,
+            ColumnType::Uuid => Self::Uuid,
+            ColumnType::Inet4 | ColumnType::Inet6 => Self::Inet,
         }
     }
 
@@ -155,6 +167,9 @@ impl TargetType {
             Self::TimestampTz { fraction } => format!("timestamptz({fraction})"),
             Self::Json => "json".into(),
             Self::Jsonb => "jsonb".into(),
+            Self::RealArray => "real[]".into(),
+            Self::Uuid => "uuid".into(),
+            Self::Inet => "inet".into(),
         }
     }
 
@@ -173,6 +188,11 @@ impl TargetType {
         self.wire().name
     }
 
+    /// The cast without which a value that has travelled can't be assigned.
+    pub(crate) fn cast(self) -> &'static str {
+        if self == Self::RealArray { "::real[]" } else { "" }
+    }
+
     /// Whether the type's collation decides what is equal.
     pub(crate) fn is_text(self) -> bool {
         matches!(self, Self::Text | Self::Varchar { .. })
@@ -188,7 +208,7 @@ impl TargetType {
             Self::Real => (700, 1021, "float4"),
             Self::Double => (701, 1022, "float8"),
             Self::Bit { .. } | Self::VarBit { .. } => (1562, 1563, "varbit"),
-            Self::Text | Self::Varchar { .. } => (25, 1009, "text"),
+            Self::Text | Self::Varchar { .. } | Self::RealArray => (25, 1009, "text"),
             Self::Bytea => (17, 1001, "bytea"),
             Self::Date => (1082, 1182, "date"),
             Self::Time { .. } => (1083, 1183, "time"),
@@ -197,6 +217,8 @@ impl TargetType {
             Self::TimestampTz { .. } => (1184, 1185, "timestamptz"),
             Self::Json => (114, 199, "json"),
             Self::Jsonb => (3802, 3807, "jsonb"),
+            Self::Uuid => (2950, 2951, "uuid"),
+            Self::Inet => (869, 1041, "inet"),
         };
         Wire { oid, array_oid, name }
     }
@@ -275,8 +297,30 @@ pub(crate) fn fit(source: &ColumnType, target: TargetType) -> Fit {
             TargetType::Text | TargetType::Varchar { .. } => fit_text(u32::MAX, target),
             other => meaning_differs(other),
         },
+        ColumnType::Geometry { .. } => match target {
+            TargetType::Bytea => Fit::Full,
+            other => meaning_differs(other),
+        },
+        ColumnType::Vector { .. } => match target {
+            TargetType::RealArray => Fit::Full,
+            other => meaning_differs(other),
+        },
+        ColumnType::Uuid => match target {
+            TargetType::Uuid => Fit::Full,
+            TargetType::Text | TargetType::Varchar { .. } => fit_text(UUID_CHARACTERS, target),
+            other => meaning_differs(other),
+        },
+        ColumnType::Inet4 | ColumnType::Inet6 => match target {
+            TargetType::Inet => Fit::Full,
+            TargetType::Text | TargetType::Varchar { .. } => fit_text(INET6_CHARACTERS, target),
+            other => meaning_differs(other),
+        },
     }
 }
+
+/// Characters of the longest texts of such types.
+const UUID_CHARACTERS: u32 = 36;
+const INET6_CHARACTERS: u32 = 39;
 
 fn meaning_differs(_: TargetType) -> Fit {
     Fit::Refused("it means something else")

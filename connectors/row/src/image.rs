@@ -147,6 +147,15 @@ impl<'b> ImageWriter<'b> {
             Value::Timestamp(Timestamp::Micros(micros)) => self.fixed(tag::TIMESTAMP, micros.to_le_bytes()),
             Value::Year(year) => self.fixed(tag::YEAR, year.to_le_bytes()),
             Value::Json(text) => self.varying(tag::JSON, text.as_bytes()),
+            Value::Geometry { srid, wkb } => {
+                self.begin_field(tag::GEOMETRY);
+                self.bytes.extend_from_slice(&srid.to_le_bytes());
+                self.bytes.extend_from_slice(wkb);
+            }
+            Value::Vector(numbers) => self.varying(tag::VECTOR, numbers),
+            Value::Uuid(bytes) => self.fixed(tag::UUID, bytes),
+            Value::Inet4(bytes) => self.fixed(tag::INET4, bytes),
+            Value::Inet6(bytes) => self.fixed(tag::INET6, bytes),
         }
     }
 
@@ -211,6 +220,11 @@ mod tag {
     pub(super) const TIMESTAMP_ZERO: u8 = 17;
     pub(super) const YEAR: u8 = 18;
     pub(super) const JSON: u8 = 19;
+    pub(super) const GEOMETRY: u8 = 20;
+    pub(super) const VECTOR: u8 = 21;
+    pub(super) const UUID: u8 = 22;
+    pub(super) const INET4: u8 = 23;
+    pub(super) const INET6: u8 = 24;
 }
 
 #[inline]
@@ -243,6 +257,11 @@ fn read_field(field: &[u8]) -> Field<'_> {
         tag::TIMESTAMP_ZERO => Value::Timestamp(Timestamp::Zero),
         tag::YEAR => Value::Year(u16::from_le_bytes(array(payload))),
         tag::JSON => Value::Json(text(payload)),
+        tag::GEOMETRY => Value::Geometry { srid: u32::from_le_bytes(array(payload)), wkb: &payload[4..] },
+        tag::VECTOR => Value::Vector(payload),
+        tag::UUID => Value::Uuid(array(payload)),
+        tag::INET4 => Value::Inet4(array(payload)),
+        tag::INET6 => Value::Inet6(array(payload)),
         unknown => unreachable!("a field has tag {unknown}, which no writer writes"),
     };
     Field::Value(value)
@@ -298,6 +317,12 @@ mod tests {
             Field::Value(Value::Timestamp(Timestamp::Micros(-1))),
             Field::Value(Value::Year(2155)),
             Field::Value(Value::Json("{\"a\":1}")),
+            Field::Value(Value::Geometry { srid: u32::MAX, wkb: &[1, 1, 0, 0, 0] }),
+            Field::Value(Value::Geometry { srid: 0, wkb: &[] }),
+            Field::Value(Value::Vector(&[0, 0, 128, 63])),
+            Field::Value(Value::Uuid([7; 16])),
+            Field::Value(Value::Inet4([127, 0, 0, 1])),
+            Field::Value(Value::Inet6([255; 16])),
         ];
         let mut bytes = vec![0xaa; 3];
         let mut writer = ImageWriter::begin(&mut bytes, fields.len());

@@ -55,6 +55,28 @@ pub enum TextForm {
     Large,
 }
 
+/// Which kinds of geometry a column takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GeometryKind {
+    /// Any kind.
+    Geometry,
+    /// One point.
+    Point,
+    /// Points joined by a line.
+    LineString,
+    /// An area, perhaps with holes.
+    Polygon,
+    /// Several points.
+    MultiPoint,
+    /// Several lines.
+    MultiLineString,
+    /// Several areas.
+    MultiPolygon,
+    /// Several geometries of any kind.
+    GeometryCollection,
+}
+
 /// The exact type of a column.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -129,6 +151,22 @@ pub enum ColumnType {
     Year,
     /// JSON.
     Json,
+    /// GEOMETRY and the types that take one kind of it.
+    Geometry {
+        /// The kind that it takes.
+        kind: GeometryKind,
+    },
+    /// VECTOR(dimension).
+    Vector {
+        /// Most numbers that a value can have.
+        dimension: u32,
+    },
+    /// MariaDB's UUID.
+    Uuid,
+    /// MariaDB's INET4.
+    Inet4,
+    /// MariaDB's INET6.
+    Inet6,
 }
 
 /// One column of a table.

@@ -40,6 +40,22 @@ pub enum Value<'a> {
     Year(u16),
     /// JSON as the text that the server prints.
     Json(&'a str),
+    /// A geometry.
+    Geometry {
+        /// Number of its spatial reference system, 0 for none.
+        srid: u32,
+        /// Well-known binary as the server stores it; empty where the server stored no geometry at all (outside of its strict
+        /// mode it does so as the default of a column that is NOT NULL).
+        wkb: &'a [u8],
+    },
+    /// VECTOR: little-endian numbers of 32 bits, as FLOAT.
+    Vector(&'a [u8]),
+    /// UUID: its 32 hex digits in the order in which they are written.
+    Uuid([u8; 16]),
+    /// INET4 in the network's order.
+    Inet4([u8; 4]),
+    /// INET6 in the network's order.
+    Inet6([u8; 16]),
 }
 
 /// A decimal number: an unscaled integer and the scale of its column.

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use sqlx::sqlite::SqliteArguments;
-use tailrace_row::{ColumnType, Field, Timestamp, Value};
+use tailrace_row::{ColumnType, Field, Timestamp, Value, write_ewkb, write_inet4, write_inet6, write_uuid};
 
 use crate::{session::add, target_type::TargetType};
 
@@ -95,6 +95,9 @@ enum Form {
         members: Box<[Box<str>]>,
     },
     Blob,
+    Ewkb,
+    Numbers,
+    Address,
     Date,
     Time {
         fraction: u8,
@@ -136,6 +139,9 @@ impl Codec {
             ColumnType::Enum { members } => Form::Enum { members: members.clone() },
             ColumnType::Set { members } => Form::Set { members: members.clone() },
             ColumnType::Bytes { .. } => Form::Blob,
+            ColumnType::Geometry { .. } => Form::Ewkb,
+            ColumnType::Vector { .. } => Form::Numbers,
+            ColumnType::Uuid | ColumnType::Inet4 | ColumnType::Inet6 => Form::Address,
             ColumnType::Date => Form::Date,
             ColumnType::Time { fraction } => Form::Time { fraction: *fraction },
             ColumnType::DateTime { fraction } => Form::DateTime { fraction: *fraction },
@@ -177,12 +183,19 @@ impl Codec {
             }
             Form::Blob => {
                 let Value::Bytes(bytes) = value else { return Err(Refusal::OtherType) };
-                if bytes.len() > FIELD_BYTES_MAX {
-                    return Err(Refusal::TooBig);
-                }
-                add(arguments, bytes);
-                return Ok(());
+                return add_bytes(bytes, arguments);
             }
+            Form::Ewkb => {
+                let Value::Geometry { srid, wkb } = value else { return Err(Refusal::OtherType) };
+                let mut ewkb = Vec::with_capacity(wkb.len() + 4);
+                write_ewkb(srid, wkb, &mut ewkb).ok_or(Refusal::OtherType)?;
+                return add_bytes(&ewkb, arguments);
+            }
+            Form::Numbers => {
+                let Value::Vector(numbers) = value else { return Err(Refusal::OtherType) };
+                return add_bytes(numbers, arguments);
+            }
+            Form::Address => write_address(value, text)?,
             Form::Text => return add_text(plain_text(value)?, arguments),
             Form::Enum { members } => return add_text(enum_label(value, members)?, arguments),
             Form::FloatText => {
@@ -227,6 +240,25 @@ impl Codec {
     fn fraction(&self, declared: u8) -> clock::Fraction {
         if self.is_key { clock::Fraction::Needed } else { clock::Fraction::Digits(declared) }
     }
+}
+
+fn add_bytes(bytes: &[u8], arguments: &mut SqliteArguments) -> Result<(), Refusal> {
+    if bytes.len() > FIELD_BYTES_MAX {
+        return Err(Refusal::TooBig);
+    }
+    add(arguments, bytes);
+    Ok(())
+}
+
+fn write_address(value: Value<'_>, text: &mut String) -> Result<(), Refusal> {
+    let written = match value {
+        Value::Uuid(bytes) => write_uuid(bytes, text),
+        Value::Inet4(bytes) => write_inet4(bytes, text),
+        Value::Inet6(bytes) => write_inet6(bytes, text),
+        _ => return Err(Refusal::OtherType),
+    };
+    written.expect("invariant: writing to a String can't fail");
+    Ok(())
 }
 
 fn add_text(text: &str, arguments: &mut SqliteArguments) -> Result<(), Refusal> {

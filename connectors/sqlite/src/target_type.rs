@@ -11,7 +11,8 @@
 //!   for equal and nothing in SQL tells them apart.
 //! - DECIMAL is TEXT, digit for digit; a NUMERIC column would make a float of it.
 //! - Days and times are TEXT as MySQL prints them, zero dates too; a TIMESTAMP is in UTC and ends with `Z`.
-//! - JSON, ENUM and SET are TEXT; bytes are BLOB; YEAR is INTEGER.
+//! - JSON, ENUM, SET, UUID, INET4 and INET6 are TEXT; bytes are BLOB; YEAR is INTEGER.
+//! - A geometry is a BLOB of EWKB, a VECTOR one of little-endian 32-bit numbers.
 
 use tailrace_row::ColumnType;
 
@@ -79,7 +80,7 @@ impl TargetType {
             ColumnType::Integer { .. } | ColumnType::Bit { .. } | ColumnType::Year => Self::Integer,
             ColumnType::Float | ColumnType::Double if is_key => Self::Text,
             ColumnType::Float | ColumnType::Double => Self::Any,
-            ColumnType::Bytes { .. } => Self::Blob,
+            ColumnType::Bytes { .. } | ColumnType::Geometry { .. } | ColumnType::Vector { .. } => Self::Blob,
             ColumnType::Decimal { .. }
             | ColumnType::Text { .. }
             | ColumnType::Enum { .. }
@@ -88,7 +89,10 @@ impl TargetType {
             | ColumnType::Time { .. }
             | ColumnType::DateTime { .. }
             | ColumnType::Timestamp { .. }
-            | ColumnType::Json => Self::Text,
+            | ColumnType::Json
+            | ColumnType::Uuid
+            | ColumnType::Inet4
+            | ColumnType::Inet6 => Self::Text,
         }
     }
 
@@ -135,9 +139,13 @@ pub(crate) fn fit(source: &ColumnType, is_key: bool, target: TargetType) -> Fit 
             TargetType::Blob => Fit::Refused("it takes bytes only"),
         },
         ColumnType::Decimal { .. } => fit_text(target, "it would make floats of decimals"),
-        ColumnType::Text { .. } | ColumnType::Enum { .. } | ColumnType::Set { .. } | ColumnType::Json => {
-            fit_text(target, NUMBER_OF_TEXT)
-        }
+        ColumnType::Text { .. }
+        | ColumnType::Enum { .. }
+        | ColumnType::Set { .. }
+        | ColumnType::Json
+        | ColumnType::Uuid
+        | ColumnType::Inet4
+        | ColumnType::Inet6 => fit_text(target, NUMBER_OF_TEXT),
         ColumnType::Date | ColumnType::Time { .. } | ColumnType::DateTime { .. } | ColumnType::Timestamp { .. } => {
             match target {
                 // A column declared DATETIME: no day and no time reads like a number.
@@ -145,7 +153,7 @@ pub(crate) fn fit(source: &ColumnType, is_key: bool, target: TargetType) -> Fit 
                 other => fit_text(other, "it means something else"),
             }
         }
-        ColumnType::Bytes { .. } => match target {
+        ColumnType::Bytes { .. } | ColumnType::Geometry { .. } | ColumnType::Vector { .. } => match target {
             TargetType::Any | TargetType::Blob => Fit::Full,
             TargetType::Integer | TargetType::Numeric | TargetType::Real | TargetType::Text => {
                 Fit::Refused("it means something else")

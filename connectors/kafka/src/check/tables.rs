@@ -96,11 +96,13 @@ fn check_row_bytes(schema: &TableSchema, topic: &str, limit: Limit) -> Option<Pr
     Some(problem("topic_row_bytes", Severity::Warning, topic, found, needed, mend))
 }
 
-/// The longest value of a column that can be long; a JSON document has no limit of its own.
+/// The longest value of a column that can be long; JSON documents and geometries have no limit of their own.
 fn bytes_max(column_type: &ColumnType) -> usize {
     match column_type {
         ColumnType::Text { bytes_max, .. } | ColumnType::Bytes { bytes_max, .. } => *bytes_max as usize,
-        ColumnType::Json => usize::MAX,
+        ColumnType::Json | ColumnType::Geometry { .. } => usize::MAX,
+        // Nine digits, point, sign and exponent: some fifteen characters a number.
+        ColumnType::Vector { dimension } => *dimension as usize * 15,
         ColumnType::Integer { .. }
         | ColumnType::Decimal { .. }
         | ColumnType::Float
@@ -112,7 +114,10 @@ fn bytes_max(column_type: &ColumnType) -> usize {
         | ColumnType::Time { .. }
         | ColumnType::DateTime { .. }
         | ColumnType::Timestamp { .. }
-        | ColumnType::Year => 0,
+        | ColumnType::Year
+        | ColumnType::Uuid
+        | ColumnType::Inet4
+        | ColumnType::Inet6 => 0,
     }
 }
 

@@ -4,10 +4,11 @@
 //! else the epoch; U+FFFD for bytes that are no text; '' for the ENUM index 0. A value of another type than the column's is
 //! a defect of the source and never written.
 
-use tailrace_row::{Charset, Date, DateTime, Field, Timestamp, Value};
+use tailrace_row::{Charset, Date, DateTime, Field, Timestamp, Value, write_inet4, write_inet6, write_uuid};
 
 use super::{
     base64_text::write_base64,
+    compound::{write_geometry, write_vector},
     form::{ColumnForm, Members, ValueForm},
     java_float::{write_f32, write_f64},
     json_text::write_string,
@@ -76,6 +77,16 @@ pub(super) fn write_field(
             write_timestamp(out, column, *fraction, instant, truths, side)?;
         }
         (ValueForm::Year, Value::Year(year)) => write_year(out, column, year, truths, side),
+        (form @ (ValueForm::Geometry | ValueForm::Point), Value::Geometry { srid, wkb }) => {
+            let is_point = matches!(form, ValueForm::Point);
+            write_geometry(out, column, is_point, (srid, wkb), truths, side);
+        }
+        (ValueForm::Vector { dimension }, Value::Vector(numbers)) if numbers.len() / 4 <= *dimension as usize => {
+            write_vector(out, column, numbers, truths, side);
+        }
+        (ValueForm::Uuid, Value::Uuid(bytes)) => write_address(out, |text| write_uuid(bytes, text)),
+        (ValueForm::Inet4, Value::Inet4(bytes)) => write_address(out, |text| write_inet4(bytes, text)),
+        (ValueForm::Inet6, Value::Inet6(bytes)) => write_address(out, |text| write_inet6(bytes, text)),
         (
             ValueForm::Signed { .. }
             | ValueForm::Unsigned { .. }
@@ -95,7 +106,13 @@ pub(super) fn write_field(
             | ValueForm::ClockMicros
             | ValueForm::Zoned { .. }
             | ValueForm::Year
-            | ValueForm::Json,
+            | ValueForm::Json
+            | ValueForm::Geometry
+            | ValueForm::Point
+            | ValueForm::Vector { .. }
+            | ValueForm::Uuid
+            | ValueForm::Inet4
+            | ValueForm::Inet6,
             _,
         ) => return Err(Misfit::OtherType),
     }
@@ -105,6 +122,15 @@ pub(super) fn write_field(
 #[inline]
 fn write_integer(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// A text of few characters, none of which is escaped.
+fn write_address(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> std::fmt::Result) {
+    let mut text = String::new();
+    write(&mut text).expect("invariant: writing to a String can't fail");
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 /// Two's complement in the fewest bytes: a leading zero where the first bit is set.

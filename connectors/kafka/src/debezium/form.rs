@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tailrace_row::{Charset, ColumnType, TableSchema};
+use tailrace_row::{Charset, ColumnType, GeometryKind, TableSchema};
 
 use super::json_text::{write_escaped, write_string};
 
@@ -74,6 +74,18 @@ pub(super) enum ValueForm {
     Year,
     /// A string that holds JSON.
     Json,
+    /// A struct of well-known binary and SRID.
+    Geometry,
+    /// The same with coordinates before.
+    Point,
+    /// An array of numbers.
+    Vector {
+        dimension: u32,
+    },
+    /// Texts.
+    Uuid,
+    Inet4,
+    Inet6,
 }
 
 /// The members of an ENUM or SET.
@@ -125,6 +137,12 @@ impl ValueForm {
             ColumnType::Timestamp { fraction } => Self::Zoned { fraction: (*fraction).min(6) },
             ColumnType::Year => Self::Year,
             ColumnType::Json => Self::Json,
+            ColumnType::Geometry { kind: GeometryKind::Point } => Self::Point,
+            ColumnType::Geometry { .. } => Self::Geometry,
+            ColumnType::Vector { dimension } => Self::Vector { dimension: *dimension },
+            ColumnType::Uuid => Self::Uuid,
+            ColumnType::Inet4 => Self::Inet4,
+            ColumnType::Inet6 => Self::Inet6,
         }
     }
 }

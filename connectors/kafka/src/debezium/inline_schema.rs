@@ -3,7 +3,7 @@
 //! Rendered once per table and schema. Defaults of columns are left out (the table schema does not carry them), which a
 //! consumer sees as fields without a default; everything else is Debezium's, names and versions included.
 
-use tailrace_row::{Column, ColumnType};
+use tailrace_row::{Column, ColumnType, GeometryKind};
 
 use super::{form::TableForm, json_text::write_string, source_block::Connector};
 
@@ -87,9 +87,13 @@ fn write_fields<'a>(out: &mut Vec<u8>, columns: impl Iterator<Item = &'a Column>
 
 fn write_field(out: &mut Vec<u8>, column: &Column) {
     let connect = ConnectType::of(&column.column_type);
-    out.extend_from_slice(format!(r#"{{"type":"{}","optional":{}"#, connect.primitive, column.nullable).as_bytes());
+    let (primitive, parts) = (connect.primitive, connect.parts);
+    out.extend_from_slice(format!(r#"{{"type":"{primitive}"{parts},"optional":{}"#, column.nullable).as_bytes());
     if let Some(name) = connect.name {
         out.extend_from_slice(format!(r#","name":"{name}","version":1"#).as_bytes());
+    }
+    if let Some(doc) = connect.doc {
+        out.extend_from_slice(format!(r#","doc":"{doc}""#).as_bytes());
     }
     for (place, (name, value)) in connect.parameters.iter().enumerate() {
         out.extend_from_slice(if place == 0 { br#","parameters":{""# } else { br#",""# });
@@ -109,14 +113,29 @@ fn write_field(out: &mut Vec<u8>, column: &Column) {
 struct ConnectType {
     primitive: &'static str,
     name: Option<&'static str>,
+    doc: Option<&'static str>,
     parameters: Vec<(&'static str, String)>,
+    /// What stands behind the type of a struct or an array.
+    parts: &'static str,
 }
+
+const POINT_PARTS: &str = concat!(
+    r#","fields":[{"type":"double","optional":false,"field":"x"},{"type":"double","optional":false,"field":"y"},"#,
+    r#"{"type":"bytes","optional":true,"field":"wkb"},{"type":"int32","optional":true,"field":"srid"}]"#,
+);
+
+const GEOMETRY_PARTS: &str = concat!(
+    r#","fields":[{"type":"bytes","optional":false,"field":"wkb"},"#,
+    r#"{"type":"int32","optional":true,"field":"srid"}]"#,
+);
+
+const VECTOR_PARTS: &str = r#","items":{"type":"float","optional":false}"#;
 
 impl ConnectType {
     fn of(column_type: &ColumnType) -> Self {
-        let plain = |primitive| Self { primitive, name: None, parameters: Vec::new() };
-        let named = |primitive, name| Self { primitive, name: Some(name), parameters: Vec::new() };
-        let with = |primitive, name, parameters| Self { primitive, name: Some(name), parameters };
+        let plain = |primitive| Self { primitive, name: None, doc: None, parameters: Vec::new(), parts: "" };
+        let named = |primitive, name| Self { name: Some(name), ..plain(primitive) };
+        let with = |primitive, name, parameters| Self { parameters, ..named(primitive, name) };
         let decimal = |scale: u8, precision: u8| {
             let parameters = vec![("scale", scale.to_string()), ("connect.decimal.precision", precision.to_string())];
             with("bytes", "org.apache.kafka.connect.data.Decimal", parameters)
@@ -152,6 +171,19 @@ impl ConnectType {
             ColumnType::Timestamp { .. } => named("string", "io.debezium.time.ZonedTimestamp"),
             ColumnType::Year => named("int32", "io.debezium.time.Year"),
             ColumnType::Json => named("string", "io.debezium.data.Json"),
+            ColumnType::Geometry { kind: GeometryKind::Point } => Self {
+                doc: Some("Geometry (POINT)"),
+                parts: POINT_PARTS,
+                ..named("struct", "io.debezium.data.geometry.Point")
+            },
+            ColumnType::Geometry { .. } => Self {
+                doc: Some("Geometry"),
+                parts: GEOMETRY_PARTS,
+                ..named("struct", "io.debezium.data.geometry.Geometry")
+            },
+            ColumnType::Vector { .. } => Self { parts: VECTOR_PARTS, ..named("array", "io.debezium.data.FloatVector") },
+            ColumnType::Uuid => named("string", "io.debezium.data.Uuid"),
+            ColumnType::Inet4 | ColumnType::Inet6 => plain("string"),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Debezium byte for byte. Reading topics that Debezium itself wrote is not done here.
 
 mod base64_text;
+mod compound;
 mod decode;
 mod encode;
 mod field;

@@ -11,10 +11,13 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Visitor},
 };
 use serde_json::value::RawValue;
-use tailrace_row::{Date, DateTime, Decimal, ImageWriter, Time, Timestamp, Value};
+use tailrace_row::{
+    Date, DateTime, Decimal, ImageWriter, Time, Timestamp, Value, parse_inet4, parse_inet6, parse_uuid,
+};
 
 use super::{
     base64_text::read_base64,
+    compound::{RawGeometry, RawVector, read_geometry, read_vector},
     decode::{Scratch, Trouble},
     form::{Members, ValueForm},
     time_text,
@@ -57,7 +60,24 @@ impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_, '_> {
             | ValueForm::ClockMicros
             | ValueForm::Zoned { .. }
             | ValueForm::Year
-            | ValueForm::Json => deserializer.deserialize_any(self),
+            | ValueForm::Json
+            | ValueForm::Uuid
+            | ValueForm::Inet4
+            | ValueForm::Inet6 => deserializer.deserialize_any(self),
+            ValueForm::Geometry | ValueForm::Point => {
+                let read = match Option::<RawGeometry<'_>>::deserialize(deserializer)? {
+                    Some(raw) => read_geometry(&raw, &mut self.scratch.bytes, self.writer),
+                    None => Ok(self.writer.null()),
+                };
+                read.map_err(|reason| self.trouble.because(reason))
+            }
+            ValueForm::Vector { dimension } => {
+                let read = match Option::<RawVector<'_>>::deserialize(deserializer)? {
+                    Some(raw) => read_vector(&raw, *dimension, &mut self.scratch.bytes, self.writer),
+                    None => Ok(self.writer.null()),
+                };
+                read.map_err(|reason| self.trouble.because(reason))
+            }
         }
     }
 }
@@ -140,6 +160,9 @@ impl FieldSeed<'_, '_, '_> {
                 let micros = time_text::parse_zoned(text).and_then(DateTime::micros_since_epoch).ok_or(UNREADABLE)?;
                 Value::Timestamp(Timestamp::Micros(micros))
             }
+            ValueForm::Uuid => Value::Uuid(parse_uuid(text).ok_or(UNREADABLE)?),
+            ValueForm::Inet4 => Value::Inet4(parse_inet4(text).ok_or(UNREADABLE)?),
+            ValueForm::Inet6 => Value::Inet6(parse_inet6(text).ok_or(UNREADABLE)?),
             ValueForm::Signed { .. }
             | ValueForm::Unsigned { .. }
             | ValueForm::Float
@@ -149,7 +172,10 @@ impl FieldSeed<'_, '_, '_> {
             | ValueForm::Time
             | ValueForm::ClockMillis
             | ValueForm::ClockMicros
-            | ValueForm::Year => return Err(OTHER_TYPE),
+            | ValueForm::Year
+            | ValueForm::Geometry
+            | ValueForm::Point
+            | ValueForm::Vector { .. } => return Err(OTHER_TYPE),
         };
         self.writer.value(value);
         Ok(())
@@ -192,7 +218,13 @@ fn integer_value(form: &ValueForm, number: i64) -> Result<Value<'static>, &'stat
         | ValueForm::Enum(_)
         | ValueForm::Set(_)
         | ValueForm::Zoned { .. }
-        | ValueForm::Json => Err(OTHER_TYPE),
+        | ValueForm::Json
+        | ValueForm::Geometry
+        | ValueForm::Point
+        | ValueForm::Vector { .. }
+        | ValueForm::Uuid
+        | ValueForm::Inet4
+        | ValueForm::Inet6 => Err(OTHER_TYPE),
     }
 }
 

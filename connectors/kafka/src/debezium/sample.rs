@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use proptest::{collection::vec, prelude::*};
 use tailrace_row::{
-    Charset, Column, ColumnType, Date, DateTime, Decimal, Epoch, Field, Operation, Origin, Record, RecordBatch,
-    TableName, TableSchema, TextForm, Time, Timestamp, Value,
+    Charset, Column, ColumnType, Date, DateTime, Decimal, Epoch, Field, GeometryKind, Operation, Origin, Record,
+    RecordBatch, TableName, TableSchema, TextForm, Time, Timestamp, Value,
 };
 
 use super::encode::{Encoded, Encoder, RecordForm, RecordSink, RecordStyle};
@@ -32,6 +32,11 @@ pub(super) enum Owned {
     Timestamp(Timestamp),
     Year(u16),
     Json(String),
+    Geometry(u32, Vec<u8>),
+    Vector(Vec<u8>),
+    Uuid([u8; 16]),
+    Inet4([u8; 4]),
+    Inet6([u8; 16]),
 }
 
 impl Owned {
@@ -55,6 +60,11 @@ impl Owned {
             Self::Timestamp(instant) => Value::Timestamp(*instant),
             Self::Year(year) => Value::Year(*year),
             Self::Json(text) => Value::Json(text),
+            Self::Geometry(srid, wkb) => Value::Geometry { srid: *srid, wkb },
+            Self::Vector(numbers) => Value::Vector(numbers),
+            Self::Uuid(bytes) => Value::Uuid(*bytes),
+            Self::Inet4(bytes) => Value::Inet4(*bytes),
+            Self::Inet6(bytes) => Value::Inet6(*bytes),
         })
     }
 }
@@ -192,6 +202,10 @@ pub(super) fn column_type() -> impl Strategy<Value = ColumnType> {
         (0_u8..=6).prop_map(|fraction| ColumnType::Timestamp { fraction }),
         Just(ColumnType::Year),
         Just(ColumnType::Json),
+        prop_oneof![Just(GeometryKind::Point), Just(GeometryKind::Geometry), Just(GeometryKind::Polygon)]
+            .prop_map(|kind| ColumnType::Geometry { kind }),
+        Just(ColumnType::Vector { dimension: 9 }),
+        prop_oneof![Just(ColumnType::Uuid), Just(ColumnType::Inet4), Just(ColumnType::Inet6)],
     ]
 }
 
@@ -246,6 +260,22 @@ pub(super) fn value(column_type: &ColumnType) -> BoxedStrategy<Owned> {
         .boxed(),
         ColumnType::Year => prop_oneof![Just(0), 1901_u16..=2155].prop_map(Owned::Year).boxed(),
         ColumnType::Json => any::<String>().prop_map(Owned::Json).boxed(),
+        ColumnType::Geometry { .. } => {
+            let srid = prop_oneof![Just(0), Just(4326), any::<u32>()];
+            (srid, vec(any::<u8>(), 0..30)).prop_map(|(srid, wkb)| Owned::Geometry(srid, wkb)).boxed()
+        }
+        ColumnType::Vector { dimension } => {
+            vec(any::<[u8; 4]>(), 0..=*dimension as usize).prop_map(|numbers| Owned::Vector(numbers.concat())).boxed()
+        }
+        ColumnType::Uuid => any::<[u8; 16]>().prop_map(Owned::Uuid).boxed(),
+        ColumnType::Inet4 => any::<[u8; 4]>().prop_map(Owned::Inet4).boxed(),
+        ColumnType::Inet6 => prop_oneof![
+            any::<[u8; 16]>(),
+            vec(prop_oneof![3 => Just([0_u8; 2]), 1 => any::<[u8; 2]>(), 1 => Just([255; 2])], 8)
+                .prop_map(|words| words.concat().try_into().expect("eight words")),
+        ]
+        .prop_map(Owned::Inet6)
+        .boxed(),
     };
     prop_oneof![9 => some, 1 => Just(Owned::Null)].boxed()
 }

@@ -1,10 +1,10 @@
 //! The header `tailrace.exact`: the true values of fields that Debezium's form can't hold (zero and partial dates, invalid
-//! text, YEAR 0000, ambiguous ENUM and SET texts, infinity).
+//! text, YEAR 0000, ambiguous ENUM and SET texts, infinity, an SRID beyond 2^31).
 //!
 //! The field itself holds what Debezium would have shown, the header `{"before":{column: truth},"after":{column: truth}}`
 //! what is true; a side without such fields is left out, and so is the header of most records. A truth is text: dates as
 //! MySQL prints them, an ENUM's index, a SET's bits as a number; or `{"base64":"…"}`: bytes that are no text in the
-//! column's charset. Our reader overrides the fields with it, other consumers see Debezium's substitute.
+//! column's charset, a geometry's SRID (four bytes, the lowest first) and well-known binary, a vector's numbers. Our reader overrides the fields with it, other consumers see Debezium's substitute.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use tailrace_row::{ImageWriter, Timestamp, Value};
 
 use super::{
     base64_text::write_base64,
+    compound::{geometry_of_truth, vector_of_truth},
     form::{TableForm, ValueForm},
     time_text,
 };
@@ -177,15 +178,23 @@ impl<'de> Deserialize<'de> for Pairs {
 
 /// Writes the true value of a field. An error tells what is wrong, without the value.
 pub(super) fn write_truth(form: &ValueForm, truth: &Truth, writer: &mut ImageWriter<'_>) -> Result<(), &'static str> {
+    const UNREADABLE: &str = "has an entry in tailrace.exact that its type does not read";
     let text = match (form, truth) {
         (ValueForm::Text { .. }, Truth::Bytes(bytes)) => {
             writer.value(Value::InvalidText(bytes));
             return Ok(());
         }
-        (_, Truth::Bytes(_)) => return Err("has bytes in tailrace.exact, which only text columns have"),
+        (ValueForm::Geometry | ValueForm::Point, Truth::Bytes(bytes)) => {
+            writer.value(geometry_of_truth(bytes).ok_or(UNREADABLE)?);
+            return Ok(());
+        }
+        (ValueForm::Vector { dimension }, Truth::Bytes(bytes)) => {
+            writer.value(vector_of_truth(bytes, *dimension).ok_or(UNREADABLE)?);
+            return Ok(());
+        }
+        (_, Truth::Bytes(_)) => return Err("has bytes in tailrace.exact, which its type never needs"),
         (_, Truth::Text(text)) => text.as_str(),
     };
-    const UNREADABLE: &str = "has a text in tailrace.exact that its type does not read";
     let value = match form {
         ValueForm::Date => Value::Date(time_text::parse_date(text).ok_or(UNREADABLE)?),
         ValueForm::ClockMillis | ValueForm::ClockMicros => {
@@ -219,7 +228,13 @@ pub(super) fn write_truth(form: &ValueForm, truth: &Truth, writer: &mut ImageWri
         | ValueForm::Text { .. }
         | ValueForm::Bytes
         | ValueForm::Time
-        | ValueForm::Json => return Err("has an entry in tailrace.exact, which its type never needs"),
+        | ValueForm::Json
+        | ValueForm::Geometry
+        | ValueForm::Point
+        | ValueForm::Vector { .. }
+        | ValueForm::Uuid
+        | ValueForm::Inet4
+        | ValueForm::Inet6 => return Err("has an entry in tailrace.exact, which its type never needs"),
     };
     writer.value(value);
     Ok(())

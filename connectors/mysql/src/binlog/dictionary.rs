@@ -1,5 +1,5 @@
-//! What MariaDB's table maps keep to themselves: UUID, INET4 and INET6 look like BINARY(16) and BINARY(4) there, and their bytes
-//! stand in an order of their own. The dictionary knows which is which.
+//! What MariaDB's table maps keep to themselves: UUID, INET4 and INET6 look like BINARY(16) and BINARY(4) there. The dictionary
+//! knows which is which.
 //!
 //! It is read when a stream is opened. A table that came later is missing from it, and then the stream is opened anew; one that
 //! is missing although the dictionary was read behind its rows is gone, and nobody knows any more what its bytes were. The same
@@ -12,7 +12,7 @@ use tailrace_row::TableName;
 
 use crate::{
     binlog::no_decoder,
-    events::{ColumnShape, TableShape, column_type},
+    events::{ColumnShape, Disguised, TableShape, TypeCode},
     history,
     position::FileOffset,
     row_decoder::{NoDecoder, Unsupported},
@@ -44,7 +44,7 @@ impl Dictionary {
                 .connection
                 .query(&format!(
                     "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS \
-                     WHERE (DATA_TYPE IN ('uuid', 'inet4', 'inet6') OR \
+                     WHERE (DATA_TYPE IN ('uuid', 'inet4', 'inet6', 'vector') OR \
                      DATA_TYPE = 'binary' AND CHARACTER_OCTET_LENGTH IN (4, 16)) AND ({})",
                     schema::condition(filter)
                 ))
@@ -67,13 +67,21 @@ impl Dictionary {
         self.altered = tables;
     }
 
-    /// Refuses a table with columns that are not what they seem, or may not be.
-    pub(super) fn check(&self, table: &TableName, shape: &TableShape<'_>, here: &FileOffset) -> Result<()> {
+    /// Tells the shape which columns are not what they seem. A table of which this is not known is refused.
+    pub(super) fn complete(&self, table: &TableName, shape: &mut TableShape<'_>, here: &FileOffset) -> Result<()> {
         // The stream ends at the statement that altered it, so all of its rows in here lie before that.
         let known = self.types.get(table).filter(|_| !self.altered.contains(table));
-        for column in shape.columns.iter().filter(|column| is_suspect(column)) {
-            match known.and_then(|columns| columns.get(column.name)).map(String::as_str) {
+        for column in &mut shape.columns {
+            let told = known.and_then(|columns| columns.get(column.name)).map(String::as_str);
+            // A VECTOR looks like VARBINARY.
+            if !is_suspect(column) && told != Some("vector") {
+                continue;
+            }
+            match told {
                 Some("binary") => {}
+                Some("uuid") => column.disguised = Some(Disguised::Uuid),
+                Some("inet4") => column.disguised = Some(Disguised::Inet4),
+                Some("inet6") => column.disguised = Some(Disguised::Inet6),
                 Some(other) => {
                     let what = format!("type {}", other.to_uppercase());
                     let unsupported = Unsupported { column: column.name.to_owned(), what };
@@ -110,5 +118,5 @@ impl Dictionary {
 fn is_suspect(column: &ColumnShape<'_>) -> bool {
     /// Number of the collation `binary`.
     const BINARY: u64 = 63;
-    column.code == column_type::STRING && column.collation == Some(BINARY) && SUSPECTS.contains(&column.detail)
+    column.code == TypeCode::Char && column.collation == Some(BINARY) && SUSPECTS.contains(&column.detail)
 }

@@ -96,7 +96,7 @@ impl Tables {
 
     fn compile(&self, map: &TableMap<'_>, place: &Place) -> std::result::Result<RowDecoder, BadMap> {
         let name = TableName::new(map.database, map.table);
-        let Some(shape) = map.shape(self.dictionary.is_some())? else {
+        let Some(mut shape) = map.shape(self.dictionary.is_some())? else {
             let set = if self.dictionary.is_some() { "SET GLOBAL" } else { "SET PERSIST" };
             return Err(BadMap::Refused(
                 Error::table_failed(name, "its rows are logged without the columns' names (binlog_row_metadata=MINIMAL)")
@@ -104,7 +104,7 @@ impl Tables {
             ));
         };
         if let Some(dictionary) = &self.dictionary {
-            dictionary.check(&name, &shape, &place.here()).map_err(BadMap::Refused)?;
+            dictionary.complete(&name, &mut shape, &place.here()).map_err(BadMap::Refused)?;
         }
         let decoder = RowDecoder::compile(name.clone(), &shape, &self.collations);
         let decoder = decoder.map_err(|none| BadMap::Refused(no_decoder(name.clone(), none)))?;

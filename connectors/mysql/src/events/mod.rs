@@ -11,6 +11,7 @@ mod query;
 mod rows;
 mod table_map;
 mod text;
+mod type_code;
 
 pub(crate) use compressed::{unpack_event, unpack_value};
 pub(crate) use domain_gtid::{DomainGtidEvent, XaPhase};
@@ -18,8 +19,9 @@ pub(crate) use format::Format;
 pub(crate) use gtid::GtidEvent;
 pub(crate) use query::{QueryEvent, parse_load_query};
 pub(crate) use rows::{RowsBody, RowsHeader, RowsKind};
-pub(crate) use table_map::{ColumnShape, TableMap, TableShape, column_type};
+pub(crate) use table_map::{ColumnShape, Disguised, TableMap, TableShape};
 pub(crate) use text::{Heartbeat, Rotate, XaPrepare};
+pub(crate) use type_code::TypeCode;
 
 use crate::protocol::{Cursor, Malformed};
 

@@ -3,42 +3,13 @@
 //! With `binlog_row_metadata=FULL` it says everything a schema needs: names, signs, collations, members, the primary key.
 //! Names are read for every table map; the shape only where the table is captured and its map is new.
 
+use super::TypeCode;
 use crate::protocol::{Cursor, Malformed};
 
 const BAD: Malformed = Malformed::new("table map");
 
 /// The server's own limit.
 const COLUMNS_MAX: usize = 4096;
-
-/// Type codes of columns, as table maps have them.
-pub(crate) mod column_type {
-    pub(crate) const TINY: u8 = 1;
-    pub(crate) const SHORT: u8 = 2;
-    pub(crate) const LONG: u8 = 3;
-    pub(crate) const FLOAT: u8 = 4;
-    pub(crate) const DOUBLE: u8 = 5;
-    pub(crate) const LONGLONG: u8 = 8;
-    pub(crate) const INT24: u8 = 9;
-    pub(crate) const DATE: u8 = 10;
-    pub(crate) const YEAR: u8 = 13;
-    pub(crate) const VARCHAR: u8 = 15;
-    pub(crate) const BIT: u8 = 16;
-    pub(crate) const TIMESTAMP2: u8 = 17;
-    pub(crate) const DATETIME2: u8 = 18;
-    pub(crate) const TIME2: u8 = 19;
-    /// MariaDB's COMPRESSED columns.
-    pub(crate) const BLOB_COMPRESSED: u8 = 140;
-    pub(crate) const VARCHAR_COMPRESSED: u8 = 141;
-    pub(crate) const VECTOR: u8 = 242;
-    pub(crate) const JSON: u8 = 245;
-    pub(crate) const NEWDECIMAL: u8 = 246;
-    pub(crate) const ENUM: u8 = 247;
-    pub(crate) const SET: u8 = 248;
-    pub(crate) const BLOB: u8 = 252;
-    pub(crate) const VAR_STRING: u8 = 253;
-    pub(crate) const STRING: u8 = 254;
-    pub(crate) const GEOMETRY: u8 = 255;
-}
 
 /// Id and names; the shape is still bytes.
 #[derive(Clone, Copy)]
@@ -77,9 +48,10 @@ impl<'a> TableMap<'a> {
         for (at, code) in types.iter().enumerate() {
             let name = std::str::from_utf8(names.packed_bytes()?).map_err(|_| BAD)?;
             // Behind a type that nobody knows the details can't be told apart. The row decoder refuses the table for it.
-            let known = if has_unknown_type { None } else { detail(*code, &mut details)? };
+            let code = TypeCode::of(*code);
+            let known = if has_unknown_type { None } else { detail(code, &mut details)? };
             has_unknown_type = known.is_none();
-            let (code, detail) = known.unwrap_or((*code, 0));
+            let (code, detail) = known.unwrap_or((code, 0));
             let nullable = nulls[at / 8] >> (at % 8) & 1 == 1;
             columns.push(ColumnShape { name, code, detail, nullable, ..ColumnShape::default() });
         }
@@ -98,14 +70,28 @@ impl<'a> TableMap<'a> {
 pub(crate) struct ColumnShape<'a> {
     pub(crate) name: &'a str,
     /// The type; ENUM and SET, which travel as strings, are told apart already.
-    pub(crate) code: u8,
+    pub(crate) code: TypeCode,
     /// Lengths or digits, as the type has them: the first byte is the low one.
     pub(crate) detail: u16,
+    /// The type that only the dictionary knows, where the code is that of another one.
+    pub(crate) disguised: Option<Disguised>,
     pub(crate) nullable: bool,
     pub(crate) unsigned: bool,
     pub(crate) collation: Option<u64>,
     /// Of ENUM and SET, in the column's charset.
     pub(crate) members: Vec<&'a [u8]>,
+    /// The kind of a GEOMETRY, by its number in well-known binary.
+    pub(crate) geometry: Option<u64>,
+    /// Of VECTOR.
+    pub(crate) dimension: Option<u64>,
+}
+
+/// Types that look like BINARY in MariaDB's table maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disguised {
+    Uuid,
+    Inet4,
+    Inet6,
 }
 
 /// All columns and the key.
@@ -124,8 +110,14 @@ impl<'a> TableShape<'a> {
             field::COLLATIONS => self.read_collations(kinds.is_text, value),
             field::MEMBER_DEFAULT_COLLATION => self.read_default_collation(has_members, value),
             field::MEMBER_COLLATIONS => self.read_collations(has_members, value),
-            field::SET_MEMBERS => self.read_members(column_type::SET, value),
-            field::ENUM_MEMBERS => self.read_members(column_type::ENUM, value),
+            field::SET_MEMBERS => self.read_members(TypeCode::Set, value),
+            field::ENUM_MEMBERS => self.read_members(TypeCode::Enum, value),
+            field::GEOMETRY_TYPES => {
+                self.read_numbers(TypeCode::Geometry, value, |column, number| column.geometry = Some(number))
+            }
+            field::VECTOR_DIMENSIONS => {
+                self.read_numbers(TypeCode::Vector, value, |column, number| column.dimension = Some(number))
+            }
             field::PRIMARY_KEY => {
                 while !value.is_empty() {
                     self.add_key_column(value.packed_len()?)?;
@@ -140,7 +132,7 @@ impl<'a> TableShape<'a> {
                 }
                 Ok(())
             }
-            // Names are read before; visibility, geometry types and vector lengths say nothing about values.
+            // Names are read before; visibility says nothing about values.
             _ => Ok(()),
         }
     }
@@ -154,7 +146,7 @@ impl<'a> TableShape<'a> {
     }
 
     /// One bit per numeric column, the highest bit of a byte first.
-    fn read_signs(&mut self, is_numeric: fn(u8) -> bool, bits: &[u8]) -> Result<(), Malformed> {
+    fn read_signs(&mut self, is_numeric: fn(TypeCode) -> bool, bits: &[u8]) -> Result<(), Malformed> {
         let numeric = self.columns.iter_mut().filter(|column| is_numeric(column.code));
         for (at, column) in numeric.enumerate() {
             let byte = bits.get(at / 8).ok_or(BAD)?;
@@ -163,7 +155,7 @@ impl<'a> TableShape<'a> {
         Ok(())
     }
 
-    fn read_collations(&mut self, concerns: fn(u8) -> bool, mut value: Cursor<'_>) -> Result<(), Malformed> {
+    fn read_collations(&mut self, concerns: fn(TypeCode) -> bool, mut value: Cursor<'_>) -> Result<(), Malformed> {
         for column in self.columns.iter_mut().filter(|column| concerns(column.code)) {
             column.collation = Some(value.packed()?);
         }
@@ -171,7 +163,11 @@ impl<'a> TableShape<'a> {
     }
 
     /// The collation of most columns, then those that differ, counted among the columns concerned.
-    fn read_default_collation(&mut self, concerns: fn(u8) -> bool, mut value: Cursor<'_>) -> Result<(), Malformed> {
+    fn read_default_collation(
+        &mut self,
+        concerns: fn(TypeCode) -> bool,
+        mut value: Cursor<'_>,
+    ) -> Result<(), Malformed> {
         let default = value.packed()?;
         let mut columns: Vec<&mut ColumnShape<'_>> =
             self.columns.iter_mut().filter(|column| concerns(column.code)).collect();
@@ -183,7 +179,20 @@ impl<'a> TableShape<'a> {
         Ok(())
     }
 
-    fn read_members(&mut self, code: u8, mut value: Cursor<'a>) -> Result<(), Malformed> {
+    /// One number for each column of the type.
+    fn read_numbers(
+        &mut self,
+        code: TypeCode,
+        mut value: Cursor<'_>,
+        set: fn(&mut ColumnShape<'_>, u64),
+    ) -> Result<(), Malformed> {
+        for column in self.columns.iter_mut().filter(|column| column.code == code) {
+            set(column, value.packed()?);
+        }
+        Ok(())
+    }
+
+    fn read_members(&mut self, code: TypeCode, mut value: Cursor<'a>) -> Result<(), Malformed> {
         for column in self.columns.iter_mut().filter(|column| column.code == code) {
             for _ in 0..value.packed()? {
                 column.members.push(value.packed_bytes()?);
@@ -201,22 +210,24 @@ mod field {
     pub(super) const COLUMN_NAMES: u8 = 4;
     pub(super) const SET_MEMBERS: u8 = 5;
     pub(super) const ENUM_MEMBERS: u8 = 6;
+    pub(super) const GEOMETRY_TYPES: u8 = 7;
     pub(super) const PRIMARY_KEY: u8 = 8;
     pub(super) const PRIMARY_KEY_WITH_PREFIXES: u8 = 9;
     pub(super) const MEMBER_DEFAULT_COLLATION: u8 = 10;
     pub(super) const MEMBER_COLLATIONS: u8 = 11;
+    pub(super) const VECTOR_DIMENSIONS: u8 = 13;
 }
 
-fn is_numeric(code: u8) -> bool {
-    use column_type as t;
-    matches!(code, t::TINY | t::SHORT | t::INT24 | t::LONG | t::LONGLONG | t::NEWDECIMAL | t::FLOAT | t::DOUBLE)
+fn is_numeric(code: TypeCode) -> bool {
+    use TypeCode as T;
+    matches!(code, T::Tiny | T::Short | T::Int24 | T::Long | T::LongLong | T::NewDecimal | T::Float | T::Double)
 }
 
 /// Which columns an optional field counts: the servers differ.
 #[derive(Clone, Copy)]
 struct Kinds {
-    is_numeric: fn(u8) -> bool,
-    is_text: fn(u8) -> bool,
+    is_numeric: fn(TypeCode) -> bool,
+    is_text: fn(TypeCode) -> bool,
 }
 
 impl Kinds {
@@ -225,23 +236,21 @@ impl Kinds {
 }
 
 /// To MariaDB a YEAR is a number that has a sign (`Field_year` derives from `Field_num`, whose `binlog_type_info` gives one).
-fn is_numeric_of_mariadb(code: u8) -> bool {
-    is_numeric(code) || code == column_type::YEAR
+fn is_numeric_of_mariadb(code: TypeCode) -> bool {
+    is_numeric(code) || code == TypeCode::Year
 }
 
-fn is_text(code: u8) -> bool {
-    use column_type as t;
-    matches!(code, t::STRING | t::VAR_STRING | t::VARCHAR | t::BLOB)
+fn is_text(code: TypeCode) -> bool {
+    matches!(code, TypeCode::Char | TypeCode::OldVarchar | TypeCode::Varchar | TypeCode::Blob)
 }
 
 /// The same for MariaDB's table maps.
-fn is_text_of_mariadb(code: u8) -> bool {
-    use column_type as t;
-    is_text(code) || matches!(code, t::GEOMETRY | t::BLOB_COMPRESSED | t::VARCHAR_COMPRESSED)
+fn is_text_of_mariadb(code: TypeCode) -> bool {
+    is_text(code) || matches!(code, TypeCode::Geometry | TypeCode::CompressedBlob | TypeCode::CompressedVarchar)
 }
 
-fn has_members(code: u8) -> bool {
-    matches!(code, column_type::ENUM | column_type::SET)
+fn has_members(code: TypeCode) -> bool {
+    matches!(code, TypeCode::Enum | TypeCode::Set)
 }
 
 /// The value of an optional field, if it is there.
@@ -265,21 +274,29 @@ fn name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Malformed> {
 
 /// The true type and its detail, `None` for an unknown type. A string's two bytes hold the true type and, in two bits of it,
 /// the length's high part.
-fn detail(code: u8, details: &mut Cursor<'_>) -> Result<Option<(u8, u16)>, Malformed> {
-    use column_type as t;
+fn detail(code: TypeCode, details: &mut Cursor<'_>) -> Result<Option<(TypeCode, u16)>, Malformed> {
+    use TypeCode as T;
     let (code, detail) = match code {
-        t::FLOAT | t::DOUBLE | t::BLOB | t::JSON | t::GEOMETRY | t::VECTOR | t::BLOB_COMPRESSED => {
+        T::Float | T::Double | T::Blob | T::Json | T::Geometry | T::Vector | T::CompressedBlob => {
             (code, u16::from(details.u8()?))
         }
-        t::TIMESTAMP2 | t::DATETIME2 | t::TIME2 => (code, u16::from(details.u8()?)),
-        t::VARCHAR | t::VARCHAR_COMPRESSED | t::BIT | t::NEWDECIMAL | t::VAR_STRING => (code, details.u16()?),
-        t::STRING | t::ENUM | t::SET => {
+        T::Timestamp | T::DateTime | T::Time => (code, u16::from(details.u8()?)),
+        T::Varchar | T::CompressedVarchar | T::Bit | T::NewDecimal | T::OldVarchar => (code, details.u16()?),
+        T::Char | T::Enum | T::Set => {
             let [first, second] = details.array()?;
             let high = u16::from(first & 0x30 ^ 0x30) << 4;
-            (first | 0x30, high | u16::from(second))
+            (TypeCode::of(first | 0x30), high | u16::from(second))
         }
-        t::TINY | t::SHORT | t::INT24 | t::LONG | t::LONGLONG | t::DATE | t::YEAR => (code, 0),
-        _ => return Ok(None),
+        T::Tiny | T::Short | T::Int24 | T::Long | T::LongLong | T::Date | T::Year => (code, 0),
+        T::Null
+        | T::OldDecimal
+        | T::NewDate
+        | T::OldTime
+        | T::OldDateTime
+        | T::OldTimestamp
+        | T::SizedBlob
+        | T::TypedArray
+        | T::Unknown(_) => return Ok(None),
     };
     Ok(Some((code, detail)))
 }

@@ -2,13 +2,13 @@
 //!
 //! The match over the type codes is the list of what is supported. Everything else has a name and is refused by it.
 
-use tailrace_row::{Charset, Column, ColumnType, TextForm};
+use tailrace_row::{Charset, Column, ColumnType, GeometryKind, TextForm};
 
 use super::{
     charset::{self, Collations, Encoding},
     decimal::DecimalForm,
 };
-use crate::events::{ColumnShape, column_type as t};
+use crate::events::{ColumnShape, Disguised, TypeCode, TypeCode as T};
 
 /// How the values of one column are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,17 @@ pub(super) enum Decode {
         members: u64,
     },
     Json,
+    Geometry {
+        length_bytes: u8,
+    },
+    Vector {
+        length_bytes: u8,
+        dimension: u32,
+    },
+    /// Of MariaDB: BINARY by another name.
+    Uuid,
+    Inet4,
+    Inet6,
 }
 
 /// A column that can't be captured yet, and why.
@@ -81,32 +92,44 @@ pub(crate) struct Unsupported {
 pub(super) fn compile(shape: &ColumnShape<'_>, collations: &Collations) -> Result<(Column, Decode), Unsupported> {
     let refused = |what: String| Unsupported { column: shape.name.to_owned(), what };
     let (column_type, decode) = match shape.code {
-        t::TINY | t::SHORT | t::INT24 | t::LONG | t::LONGLONG => integer(shape.code, shape.unsigned),
-        t::FLOAT => (ColumnType::Float, Decode::Float),
-        t::DOUBLE => (ColumnType::Double, Decode::Double),
-        t::NEWDECIMAL => decimal(shape.detail).ok_or_else(|| refused("an impossible DECIMAL".to_owned()))?,
-        t::BIT => bit(shape.detail).ok_or_else(|| refused("an impossible BIT".to_owned()))?,
-        t::DATE => (ColumnType::Date, Decode::Date),
-        t::YEAR => (ColumnType::Year, Decode::Year),
-        t::TIME2 | t::DATETIME2 | t::TIMESTAMP2 => {
+        T::Tiny | T::Short | T::Int24 | T::Long | T::LongLong => integer(shape.code, shape.unsigned),
+        T::Float => (ColumnType::Float, Decode::Float),
+        T::Double => (ColumnType::Double, Decode::Double),
+        T::NewDecimal => decimal(shape.detail).ok_or_else(|| refused("an impossible DECIMAL".to_owned()))?,
+        T::Bit => bit(shape.detail).ok_or_else(|| refused("an impossible BIT".to_owned()))?,
+        T::Date => (ColumnType::Date, Decode::Date),
+        T::Year => (ColumnType::Year, Decode::Year),
+        T::Time | T::DateTime | T::Timestamp => {
             temporal(shape.code, shape.detail).ok_or_else(|| refused("an impossible fraction of seconds".to_owned()))?
         }
-        t::JSON => (ColumnType::Json, Decode::Json),
-        t::VARCHAR | t::STRING | t::BLOB | t::VARCHAR_COMPRESSED | t::BLOB_COMPRESSED => {
+        T::Json => (ColumnType::Json, Decode::Json),
+        T::Char if shape.disguised.is_some() => disguised(shape).map_err(refused)?,
+        T::Varchar | T::Char | T::Blob | T::CompressedVarchar | T::CompressedBlob => {
             text_or_bytes(shape, collations).map_err(refused)?
         }
-        t::ENUM | t::SET => members(shape, collations).map_err(refused)?,
-        _ => return Err(refused(format!("type {}", type_name(shape.code)))),
+        T::Enum | T::Set => members(shape, collations).map_err(refused)?,
+        T::Geometry => geometry(shape).ok_or_else(|| refused("an impossible GEOMETRY".to_owned()))?,
+        T::Vector => vector(shape).ok_or_else(|| refused("an impossible VECTOR".to_owned()))?,
+        T::Null
+        | T::OldDecimal
+        | T::NewDate
+        | T::OldTime
+        | T::OldDateTime
+        | T::OldTimestamp
+        | T::OldVarchar
+        | T::SizedBlob
+        | T::TypedArray
+        | T::Unknown(_) => return Err(refused(format!("type {}", type_name(shape.code)))),
     };
     Ok((Column { name: shape.name.into(), column_type, nullable: shape.nullable }, decode))
 }
 
-fn integer(code: u8, unsigned: bool) -> (ColumnType, Decode) {
+fn integer(code: TypeCode, unsigned: bool) -> (ColumnType, Decode) {
     let (bits, signed_decode, unsigned_decode) = match code {
-        t::TINY => (8, Decode::I8, Decode::U8),
-        t::SHORT => (16, Decode::I16, Decode::U16),
-        t::INT24 => (24, Decode::I24, Decode::U24),
-        t::LONG => (32, Decode::I32, Decode::U32),
+        T::Tiny => (8, Decode::I8, Decode::U8),
+        T::Short => (16, Decode::I16, Decode::U16),
+        T::Int24 => (24, Decode::I24, Decode::U24),
+        T::Long => (32, Decode::I32, Decode::U32),
         _ => (64, Decode::I64, Decode::U64),
     };
     (ColumnType::Integer { bits, unsigned }, if unsigned { unsigned_decode } else { signed_decode })
@@ -125,34 +148,34 @@ fn bit(detail: u16) -> Option<(ColumnType, Decode)> {
     is_possible.then(|| (ColumnType::Bit { length }, Decode::Bit { bytes: length.div_ceil(8), length }))
 }
 
-fn temporal(code: u8, detail: u16) -> Option<(ColumnType, Decode)> {
+fn temporal(code: TypeCode, detail: u16) -> Option<(ColumnType, Decode)> {
     let fraction = u8::try_from(detail).ok().filter(|digits| *digits <= 6)?;
     Some(match code {
-        t::TIME2 => (ColumnType::Time { fraction }, Decode::Time { fraction }),
-        t::DATETIME2 => (ColumnType::DateTime { fraction }, Decode::DateTime { fraction }),
+        T::Time => (ColumnType::Time { fraction }, Decode::Time { fraction }),
+        T::DateTime => (ColumnType::DateTime { fraction }, Decode::DateTime { fraction }),
         _ => (ColumnType::Timestamp { fraction }, Decode::Timestamp { fraction }),
     })
 }
 
 fn text_or_bytes(shape: &ColumnShape<'_>, collations: &Collations) -> Result<(ColumnType, Decode), String> {
     let (form, length_bytes, bytes_max) = match shape.code {
-        t::BLOB | t::BLOB_COMPRESSED => {
+        T::Blob | T::CompressedBlob => {
             (TextForm::Large, shape.detail, large_bytes_max(shape.detail).ok_or("an impossible BLOB")?)
         }
         // One byte more is kept for how it is compressed.
-        t::VARCHAR_COMPRESSED => (
+        T::CompressedVarchar => (
             TextForm::Varying,
             if shape.detail < 256 { 1 } else { 2 },
             u32::from(shape.detail).checked_sub(1).ok_or("an impossible VARCHAR")?,
         ),
         code => {
-            let form = if code == t::STRING { TextForm::Fixed } else { TextForm::Varying };
+            let form = if code == T::Char { TextForm::Fixed } else { TextForm::Varying };
             (form, if shape.detail < 256 { 1 } else { 2 }, u32::from(shape.detail))
         }
     };
     let length_bytes = u8::try_from(length_bytes).map_err(|_| "an impossible BLOB")?;
     let collation = shape.collation.ok_or("a text without collation in the table map")?;
-    let is_compressed = matches!(shape.code, t::VARCHAR_COMPRESSED | t::BLOB_COMPRESSED);
+    let is_compressed = matches!(shape.code, T::CompressedVarchar | T::CompressedBlob);
     match collations.encoding(collation) {
         Encoding::Text(charset) => {
             let decode = match is_compressed {
@@ -193,28 +216,67 @@ fn members(shape: &ColumnShape<'_>, collations: &Collations) -> Result<(ColumnTy
     let count = names.len();
     let [bytes, _] = shape.detail.to_le_bytes();
     match (shape.code, bytes) {
-        (t::ENUM, 1 | 2) if (1..=0xffff).contains(&count) => {
+        (T::Enum, 1 | 2) if (1..=0xffff).contains(&count) => {
             let members = u16::try_from(count).map_err(|_| "an impossible ENUM")?;
             Ok((ColumnType::Enum { members: names }, Decode::Enum { bytes, members }))
         }
-        (t::SET, 1..=4 | 8) if (1..=64).contains(&count) => {
+        (T::Set, 1..=4 | 8) if (1..=64).contains(&count) => {
             Ok((ColumnType::Set { members: names }, Decode::Set { bytes, members: u64::MAX >> (64 - count) }))
         }
         _ => Err("impossible members".to_owned()),
     }
 }
 
+/// The kind of a geometry by its number in well-known binary.
+fn geometry_kind(number: u64) -> Option<GeometryKind> {
+    Some(match number {
+        0 => GeometryKind::Geometry,
+        1 => GeometryKind::Point,
+        2 => GeometryKind::LineString,
+        3 => GeometryKind::Polygon,
+        4 => GeometryKind::MultiPoint,
+        5 => GeometryKind::MultiLineString,
+        6 => GeometryKind::MultiPolygon,
+        7 => GeometryKind::GeometryCollection,
+        _ => return None,
+    })
+}
+
+fn geometry(shape: &ColumnShape<'_>) -> Option<(ColumnType, Decode)> {
+    let kind = geometry_kind(shape.geometry?)?;
+    Some((ColumnType::Geometry { kind }, Decode::Geometry { length_bytes: large_length(shape.detail)? }))
+}
+
+fn vector(shape: &ColumnShape<'_>) -> Option<(ColumnType, Decode)> {
+    let dimension = u32::try_from(shape.dimension?).ok()?;
+    Some((ColumnType::Vector { dimension }, Decode::Vector { length_bytes: large_length(shape.detail)?, dimension }))
+}
+
+/// Bytes of the length of what is stored like a BLOB.
+fn large_length(detail: u16) -> Option<u8> {
+    u8::try_from(detail).ok().filter(|bytes| (1..=4).contains(bytes))
+}
+
+fn disguised(shape: &ColumnShape<'_>) -> Result<(ColumnType, Decode), String> {
+    match (shape.disguised, shape.detail) {
+        (Some(Disguised::Uuid), 16) => Ok((ColumnType::Uuid, Decode::Uuid)),
+        (Some(Disguised::Inet4), 4) => Ok((ColumnType::Inet4, Decode::Inet4)),
+        (Some(Disguised::Inet6), 16) => Ok((ColumnType::Inet6, Decode::Inet6)),
+        (_, length) => Err(format!("another length than its type in the dictionary ({length})")),
+    }
+}
+
 /// The name of a type that is not supported.
-fn type_name(code: u8) -> String {
+fn type_name(code: TypeCode) -> String {
     let name = match code {
-        t::GEOMETRY => "GEOMETRY",
-        t::VECTOR => "VECTOR",
-        t::VAR_STRING => "VARCHAR of MySQL 4",
-        7 => "TIMESTAMP of MySQL 5.5 or MariaDB 5.3 (ALTER TABLE … FORCE makes it a present one)",
-        11 => "TIME of MySQL 5.5 or MariaDB 5.3 (ALTER TABLE … FORCE makes it a present one)",
-        12 => "DATETIME of MySQL 5.5 or MariaDB 5.3 (ALTER TABLE … FORCE makes it a present one)",
-        20 => "TYPED_ARRAY",
-        _ => return format!("number {code}"),
+        T::OldVarchar => "VARCHAR of MySQL 4",
+        T::OldDecimal => "DECIMAL of MySQL 4",
+        T::OldTimestamp => "TIMESTAMP of MySQL 5.5 or MariaDB 5.3 (ALTER TABLE … FORCE makes it a present one)",
+        T::OldTime => "TIME of MySQL 5.5 or MariaDB 5.3 (ALTER TABLE … FORCE makes it a present one)",
+        T::OldDateTime => "DATETIME of MySQL 5.5 or MariaDB 5.3 (ALTER TABLE … FORCE makes it a present one)",
+        T::TypedArray => "TYPED_ARRAY",
+        T::Unknown(code) => return format!("number {code}"),
+        other => return format!("{other:?}"),
     };
     name.to_owned()
 }

@@ -133,6 +133,15 @@ impl Decode {
                 let document = sized(rows, 4)?;
                 return out.text_with(true, |text| json::write_text(document, text));
             }
+            Self::Geometry { length_bytes } => out.value(geometry(sized(rows, length_bytes)?)?),
+            Self::Vector { length_bytes, dimension } => {
+                let numbers = sized(rows, length_bytes)?;
+                let is_possible = numbers.len() % 4 == 0 && numbers.len() / 4 <= dimension as usize;
+                out.value(Value::Vector(is_possible.then_some(numbers).ok_or(Malformed::new("VECTOR"))?));
+            }
+            Self::Uuid => out.value(Value::Uuid(padded(rows)?)),
+            Self::Inet4 => out.value(Value::Inet4(padded(rows)?)),
+            Self::Inet6 => out.value(Value::Inet6(padded(rows)?)),
         }
         Ok(())
     }
@@ -157,6 +166,23 @@ fn uncompressed(stored: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
         [0, plain @ ..] => Ok(Cow::Borrowed(plain)),
         [method, packed @ ..] => unpack_value(*method, packed).map(Cow::Owned),
     }
+}
+
+/// Number of the reference system, then well-known binary; nothing at all where the server stored no geometry.
+fn geometry(stored: &[u8]) -> Result<Value<'_>, Malformed> {
+    match stored.split_first_chunk() {
+        Some((srid, wkb)) if !wkb.is_empty() => Ok(Value::Geometry { srid: u32::from_le_bytes(*srid), wkb }),
+        None if stored.is_empty() => Ok(Value::Geometry { srid: 0, wkb: &[] }),
+        Some(_) | None => Err(Malformed::new("GEOMETRY")),
+    }
+}
+
+/// The few bytes of a type that is stored as BINARY(N), in the order in which the type's text has them.
+fn padded<const N: usize>(rows: &mut Cursor<'_>) -> Result<[u8; N], Malformed> {
+    let stored = sized(rows, 1)?;
+    let mut padded = [0; N];
+    padded.get_mut(..stored.len()).ok_or(Malformed::new("UUID or INET"))?.copy_from_slice(stored);
+    Ok(padded)
 }
 
 /// BINARY(n): the server leaves out zero bytes at the end.

@@ -140,6 +140,41 @@ const TEXTS: &[Case] = &[
     case("JSON", "c", &["'null'", "'{}'", "'[]'"]),
 ];
 
+const GEOMETRIES: &[Case] = &[
+    case("GEOMETRY", "HEX(c)", &["ST_GeomFromText('POINT(1 2)', 3857)", "ST_GeomFromText('LINESTRING(0 0,1 1)')"]),
+    case("POINT", "HEX(c)", &["POINT(1, 2)", "0x000000000101000000000000000000F87F000000000000F03F"]),
+    case("LINESTRING", "HEX(c)", &["ST_GeomFromText('LINESTRING(0 0,1 1,2 0)')"]),
+    case("POLYGON", "HEX(c)", &["ST_GeomFromText('POLYGON((0 0,4 0,4 4,0 4,0 0),(1 1,2 1,2 2,1 1))', 3857)"]),
+    case("MULTIPOINT", "HEX(c)", &["ST_GeomFromText('MULTIPOINT(0 0,1 1)')"]),
+    case("MULTILINESTRING", "HEX(c)", &["ST_GeomFromText('MULTILINESTRING((0 0,1 1),(2 2,3 3))')"]),
+    case("MULTIPOLYGON", "HEX(c)", &["ST_GeomFromText('MULTIPOLYGON(((0 0,1 0,1 1,0 0)))')"]),
+    case("GEOMETRYCOLLECTION", "HEX(c)", &["ST_GeomFromText('GEOMETRYCOLLECTION EMPTY')"]),
+];
+
+const VECTORS: &[Case] = &[
+    case("VECTOR(3)", "HEX(c)", &["STRING_TO_VECTOR('[1,2,3]')", "STRING_TO_VECTOR('[-0.0]')"]),
+    case("VECTOR", "HEX(c)", &["STRING_TO_VECTOR('[1.5]')", "0x01000000"]),
+];
+
+const ADDRESSES: &[Case] = &[
+    case("UUID", "c", &["'f47ac10b-58cc-4372-a567-000000000000'", "'123e4567-e89b-12d3-a456-426655440000'"]),
+    case("INET4", "c", &["'10.0.0.0'", "'0.0.0.0'", "'255.32.0.32'"]),
+    case(
+        "INET6",
+        "c",
+        &[
+            "'::'",
+            "'2001:db8::'",
+            "'1:2:3:4:5:6:7:0'",
+            "'0:2:3:4:5:6:7:8'",
+            "'1:0:3:4:5:0:0:8'",
+            "'::1.2.3.4'",
+            "'::ffff:1.2.3.4'",
+            "'::ffff:0:1.2.3.4'",
+        ],
+    ),
+];
+
 /// Every byte that latin1 does not share with ASCII.
 const ALL_LATIN1: &str =
     "_latin1 0x808182838485868788898A8B8C8D8E8F909192939495969798999A9B9C9D9E9FA0A1BFC0D7DFE9F0F7FDFEFF";
@@ -159,8 +194,50 @@ async fn texts_and_bytes_arrive_as_the_server_prints_them() {
     check_all("types_texts", TEXTS).await;
 }
 
+#[tokio::test]
+async fn geometries_and_vectors_arrive_as_the_server_stores_them() {
+    check_all("types_geometries", GEOMETRIES).await;
+    check_all("types_vectors", VECTORS).await;
+}
+
+#[tokio::test]
+async fn addresses_and_geometries_of_mariadb_arrive() {
+    check_on(Database::on(lab::Mariadb::up("source").unwrap(), "types_addresses").await, ADDRESSES).await;
+    check_on(Database::on(lab::Mariadb::up("source").unwrap(), "types_geometries").await, GEOMETRIES).await;
+}
+
+/// MariaDB orders a UUID's bytes in its tables by version and variant, and the binlog has them as they are written: seen with
+/// every version beside every variant.
+#[tokio::test]
+async fn every_uuid_of_mariadb_arrives() {
+    use mysql_async::prelude::Queryable;
+    let mut db = Database::on(lab::Mariadb::up("source").unwrap(), "types_uuids").await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, c UUID)").await;
+    let mut stream = db.follow(&["t"]).await;
+    db.run(
+        "INSERT IGNORE INTO t SELECT seq, CONCAT('01234567-89ab-', LPAD(HEX(seq DIV 256), 2, '0'), 'cd-', LPAD(HEX(seq % 256), 2, '0'), \
+         'ef-', LPAD(HEX(seq), 12, '0')) FROM seq_0_to_65535",
+    )
+    .await;
+    let expected: Vec<Text> = db.conn.query("SELECT CAST(c AS CHAR) FROM t ORDER BY id").await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < expected.len() {
+        stream.next().await.unwrap();
+        let images = stream.batch.records().iter().filter_map(|record| stream.batch.after(record));
+        seen.extend(images.map(|image| show(&stream.batch.schemas()[0], image)));
+    }
+    assert!(
+        expected.iter().flatten().count() > 40_000,
+        "the server refuses only versions that can't have their variant"
+    );
+    assert!(seen == expected, "{:?}", seen.iter().zip(&expected).find(|(seen, expected)| seen != expected));
+}
+
 async fn check_all(database: &str, cases: &[Case]) {
-    let mut db = Database::new(database).await;
+    check_on(Database::new(database).await, cases).await;
+}
+
+async fn check_on(mut db: Database, cases: &[Case]) {
     db.run("SET sql_mode = 'ALLOW_INVALID_DATES'").await;
     for (number, case) in cases.iter().enumerate() {
         check(&mut db, &format!("t{number}"), case).await;
@@ -290,8 +367,23 @@ fn show_value(column: &ColumnType, value: Value<'_>) -> String {
         }
         (ColumnType::Year, Value::Year(year)) => format!("{year:04}"),
         (ColumnType::Json, Value::Json(text)) => text.to_owned(),
+        (ColumnType::Geometry { .. }, Value::Geometry { srid, wkb }) => {
+            srid.to_le_bytes().iter().chain(wkb).map(|byte| format!("{byte:02X}")).collect()
+        }
+        (ColumnType::Vector { .. }, Value::Vector(numbers)) => {
+            numbers.iter().map(|byte| format!("{byte:02X}")).collect()
+        }
+        (ColumnType::Uuid, Value::Uuid(bytes)) => written(|text| tailrace_row::write_uuid(bytes, text)),
+        (ColumnType::Inet4, Value::Inet4(bytes)) => written(|text| tailrace_row::write_inet4(bytes, text)),
+        (ColumnType::Inet6, Value::Inet6(bytes)) => written(|text| tailrace_row::write_inet6(bytes, text)),
         (column, value) => panic!("{value:?} in a column of {column:?}"),
     }
+}
+
+fn written(write: impl FnOnce(&mut String) -> std::fmt::Result) -> String {
+    let mut text = String::new();
+    write(&mut text).unwrap();
+    text
 }
 
 fn show_clock(clock: tailrace_row::DateTime, fraction: u8) -> String {

@@ -222,8 +222,6 @@ async fn tables_that_can_not_be_captured_are_refused_in_the_dictionary_and_in_th
     let (_guard, mut db) = alone("odd_tables").await;
     for (table, columns, insert, words) in [
         ("keyless", "id INT, UNIQUE (id)", "(1)", &["primary key"][..]),
-        ("geometric", "id INT PRIMARY KEY, c GEOMETRY", "(1, POINT(47, 11))", &["column c", "GEOMETRY"]),
-        ("vectors", "id INT PRIMARY KEY, c VECTOR(3)", "(1, STRING_TO_VECTOR('[4711,2,3]'))", &["column c", "VECTOR"]),
         ("chinese", "id INT PRIMARY KEY, c VARCHAR(10) CHARACTER SET gbk", "(1, 'x')", &["column c", "gbk"]),
         ("wide", "id INT PRIMARY KEY, c TEXT CHARACTER SET utf16", "(1, 'x')", &["column c", "utf16"]),
         ("listed", "id INT PRIMARY KEY, c ENUM('a') CHARACTER SET ucs2", "(1, 'a')", &["column c", "ucs2"]),

@@ -4,8 +4,10 @@
 //! with the first value as default, never named by an INSERT). [`shapes`] walks all column types that the product knows; a
 //! new one does not compile here until it has its place, and fails the test until it has a row.
 
-use tailrace_row::{Charset, ColumnType, TextForm};
+use tailrace_row::{Charset, ColumnType, GeometryKind, TextForm};
 
+#[cfg(test)]
+use super::mariadb::groups_of_mariadb;
 use super::rules::Rule;
 
 /// One column type and its values.
@@ -27,7 +29,7 @@ pub(crate) struct TypeRow {
 }
 
 impl TypeRow {
-    fn key(self) -> TypeRow {
+    pub(super) fn key(self) -> TypeRow {
         TypeRow { is_key: true, ..self }
     }
 }
@@ -58,6 +60,8 @@ pub(crate) fn groups() -> Vec<Group> {
         group("clocks", clocks()),
         group("instants", instants()),
         group("documents", documents()),
+        group("geometries", geometries()),
+        group("vectors", vectors()),
     ]
 }
 
@@ -519,6 +523,98 @@ fn documents() -> Vec<TypeRow> {
     vec![row("j", ColumnType::Json, ["JSON", "json"], Rule::Json, DOCUMENTS)]
 }
 
+fn geometries() -> Vec<TypeRow> {
+    use GeometryKind as K;
+    let geometry = |name, kind, declared, values| {
+        row(name, ColumnType::Geometry { kind }, [declared, "bytea"], Rule::Geometry, values)
+    };
+    const POINTS: &[&str] = &[
+        "ST_GeomFromText('POINT(1.5 -2.25)')",
+        "ST_GeomFromText('POINT(1e308 5e-324)')",
+        "ST_GeomFromText('POINT(-0.0 0.1)')",
+        "ST_GeomFromText('POINT(52.52 13.405)', 4326)",
+        "ST_GeomFromText('POINT(1 2)', 3857)",
+        // A coordinate that is no number, and one without end.
+        "0x000000000101000000000000000000F87F000000000000F03F",
+        "0x110F00000101000000000000000000F07F000000000000F03F",
+    ];
+    const ANY: &[&str] = &[
+        "ST_GeomFromText('POINT(1 2)', 3857)",
+        "ST_GeomFromText('LINESTRING(0 0,1 1)')",
+        "ST_GeomFromText('POLYGON((0 0,4 0,4 4,0 4,0 0))', 4326)",
+        "ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))')",
+    ];
+    vec![
+        geometry("g", K::Geometry, "GEOMETRY", ANY),
+        geometry("g_point", K::Point, "POINT", POINTS),
+        geometry(
+            "g_line",
+            K::LineString,
+            "LINESTRING",
+            &["ST_GeomFromText('LINESTRING(0 0,1 1,2 0)')", "ST_GeomFromText('LINESTRING(0 0,1e-300 -7)', 3857)"],
+        ),
+        geometry(
+            "g_polygon",
+            K::Polygon,
+            "POLYGON",
+            &[
+                "ST_GeomFromText('POLYGON((0 0,4 0,4 4,0 4,0 0),(1 1,2 1,2 2,1 1))')",
+                "ST_GeomFromText('POLYGON((0 0,4 0,4 4,0 4,0 0))', 4326)",
+            ],
+        ),
+        geometry(
+            "g_points",
+            K::MultiPoint,
+            "MULTIPOINT",
+            &["ST_GeomFromText('MULTIPOINT(0 0,1 1)')", "ST_GeomFromText('MULTIPOINT(5 5)', 3857)"],
+        ),
+        geometry(
+            "g_lines",
+            K::MultiLineString,
+            "MULTILINESTRING",
+            &[
+                "ST_GeomFromText('MULTILINESTRING((0 0,1 1),(2 2,3 3))')",
+                "ST_GeomFromText('MULTILINESTRING((0 0,1 1))', 4326)",
+            ],
+        ),
+        geometry(
+            "g_polygons",
+            K::MultiPolygon,
+            "MULTIPOLYGON",
+            &[
+                "ST_GeomFromText('MULTIPOLYGON(((0 0,1 0,1 1,0 0)))')",
+                "ST_GeomFromText('MULTIPOLYGON(((0 0,1 0,1 1,0 0)),((5 5,6 5,6 6,5 5)))', 3857)",
+            ],
+        ),
+        geometry(
+            "g_all",
+            K::GeometryCollection,
+            "GEOMETRYCOLLECTION",
+            &[
+                "ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))')",
+                "ST_GeomFromText('GEOMETRYCOLLECTION EMPTY')",
+                "ST_GeomFromText('GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(POINT(1 2)))', 4326)",
+            ],
+        ),
+    ]
+}
+
+fn vectors() -> Vec<TypeRow> {
+    let vector = |name, declared, values| {
+        row(name, ColumnType::Vector { dimension: 0 }, [declared, "real[]"], Rule::Vector, values)
+    };
+    const ALL: &[&str] = &[
+        "STRING_TO_VECTOR('[1,-2.5,0.1,3]')",
+        "STRING_TO_VECTOR('[3.4028235e38,-3.4028235e38,1.17549435e-38,-0.0]')",
+        "STRING_TO_VECTOR('[0,16777216,0.33333334]')",
+        // The smallest numbers there are.
+        "0x01000000010000800000008000000000",
+        "STRING_TO_VECTOR('[1]')",
+    ];
+    const LONG: &[&str] = &["STRING_TO_VECTOR(CONCAT('[', REPEAT('0.1,', 16382), '7]'))", "0x0000803F"];
+    vec![vector("v4", "VECTOR(4)", ALL), vector("v", "VECTOR", ALL), vector("v16383", "VECTOR(16383)", LONG)]
+}
+
 /// Every column type that the product knows, by a chain that an unknown type breaks at compile time.
 pub(crate) fn shapes() -> Vec<ColumnType> {
     let first = ColumnType::Integer { bits: 8, unsigned: false };
@@ -555,12 +651,33 @@ fn successor(shape: &ColumnType) -> Option<ColumnType> {
         ColumnType::Timestamp { fraction: 6 } => ColumnType::Year,
         ColumnType::Timestamp { fraction } => ColumnType::Timestamp { fraction: fraction + 1 },
         ColumnType::Year => ColumnType::Json,
-        ColumnType::Json => return None,
+        ColumnType::Json => ColumnType::Geometry { kind: GeometryKind::Geometry },
+        ColumnType::Geometry { kind } => match next_kind(*kind) {
+            Some(kind) => ColumnType::Geometry { kind },
+            None => ColumnType::Vector { dimension: 0 },
+        },
+        ColumnType::Vector { .. } => ColumnType::Uuid,
+        ColumnType::Uuid => ColumnType::Inet4,
+        ColumnType::Inet4 => ColumnType::Inet6,
+        ColumnType::Inet6 => return None,
     })
 }
 
 fn text_of(form: TextForm, charset: Charset) -> ColumnType {
     ColumnType::Text { form, bytes_max: 0, charset }
+}
+
+fn next_kind(kind: GeometryKind) -> Option<GeometryKind> {
+    Some(match kind {
+        GeometryKind::Geometry => GeometryKind::Point,
+        GeometryKind::Point => GeometryKind::LineString,
+        GeometryKind::LineString => GeometryKind::Polygon,
+        GeometryKind::Polygon => GeometryKind::MultiPoint,
+        GeometryKind::MultiPoint => GeometryKind::MultiLineString,
+        GeometryKind::MultiLineString => GeometryKind::MultiPolygon,
+        GeometryKind::MultiPolygon => GeometryKind::GeometryCollection,
+        GeometryKind::GeometryCollection => return None,
+    })
 }
 
 fn next_form(form: TextForm) -> Option<TextForm> {
@@ -582,14 +699,18 @@ fn next_charset(charset: Charset) -> Option<Charset> {
 
 #[test]
 fn every_column_type_has_a_row() {
-    let rows: Vec<TypeRow> = groups().into_iter().flat_map(|group| group.rows).collect();
+    let rows = |groups: Vec<Group>| groups.into_iter().flat_map(|group| group.rows).collect::<Vec<TypeRow>>();
+    let catalogues = [rows(groups()), rows(groups_of_mariadb())];
     let shapes = shapes();
-    assert!(shapes.len() > 50, "the chain of column types is cut short: {}", shapes.len());
+    assert!(shapes.len() > 60, "the chain of column types is cut short: {}", shapes.len());
     for shape in shapes {
-        assert!(rows.iter().any(|row| row.shape == shape), "no test row for {shape:?}");
+        let has_row = catalogues.iter().flatten().any(|row| row.shape == shape);
+        assert!(has_row, "no test row for {shape:?}");
     }
-    for row in &rows {
-        assert!(row.values.len() > 1, "{} has too few values", row.name);
-        assert_eq!(rows.iter().filter(|other| other.name == row.name).count(), 1, "{} stands twice", row.name);
+    for rows in &catalogues {
+        for row in rows {
+            assert!(row.values.len() > 1, "{} has too few values", row.name);
+            assert_eq!(rows.iter().filter(|other| other.name == row.name).count(), 1, "{} stands twice", row.name);
+        }
     }
 }

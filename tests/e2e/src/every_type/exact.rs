@@ -65,6 +65,32 @@ pub(super) fn day_and_time(text: &str) -> Result<String> {
     Ok(format!("{} {}", day(&format!("{date}{suffix}"))?, time_micros(time)?))
 }
 
+/// A geometry as MySQL stores it, in hex digits: four bytes of SRID, the lowest first, then well-known binary.
+pub(super) fn stored_geometry(hex: &str) -> Result<String> {
+    let (srid, wkb) = hex.split_at_checked(8).context("a geometry's SRID")?;
+    let srid = u32::from_str_radix(srid, 16).context("an SRID")?.swap_bytes();
+    Ok(format!("SRID {srid} {}", wkb.to_ascii_lowercase()))
+}
+
+/// A geometry as EWKB in hex digits, little-endian: a bit of the type says that an SRID follows it.
+pub(super) fn ewkb(hex: &str) -> Result<String> {
+    let hex = hex.to_ascii_lowercase();
+    let (head, rest) = hex.split_at_checked(10).context("the type of a geometry")?;
+    ensure!(head.starts_with("01"), "the geometry is not little-endian");
+    let Some(kind) = head.strip_suffix("20") else { return Ok(format!("SRID 0 {hex}")) };
+    let (srid, rest) = rest.split_at_checked(8).context("a geometry's SRID")?;
+    let srid = u32::from_str_radix(srid, 16).context("an SRID")?.swap_bytes();
+    Ok(format!("SRID {srid} {kind}00{rest}"))
+}
+
+/// Numbers of four bytes in hex digits, each with its bytes turned around.
+pub(super) fn turned_around(hex: &str) -> Result<String> {
+    ensure!(hex.len().is_multiple_of(8), "{} hex digits are no numbers of 32 bits", hex.len());
+    let numbers = (0..hex.len()).step_by(8).map(|at| u32::from_str_radix(&hex[at..at + 8], 16));
+    let turned = numbers.map(|number| Ok(format!("{:08x}", number?.swap_bytes())));
+    turned.collect()
+}
+
 /// Whether a JSON number keeps its form: PostgreSQL's jsonb writes `1e2` as `100`, json keeps the text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum NumberForm {
@@ -216,6 +242,9 @@ fn equal_values_have_one_form_and_others_do_not() {
     ] {
         assert_eq!(number(one).unwrap() == number(other).unwrap(), is_equal, "{one} {other}");
     }
+    assert_eq!(stored_geometry("110F000001010000007F").unwrap(), ewkb("0101000020110f00007f").unwrap());
+    assert_ne!(stored_geometry("0000000001010000007F").unwrap(), ewkb("0101000020110f00007f").unwrap());
+    assert_eq!(turned_around("3f80000080000000").unwrap(), "0000803f00000080");
     for bad in ["", "-", ".", "abc", "1 2", "Infinity"] {
         assert!(number(bad).is_err(), "{bad}");
     }

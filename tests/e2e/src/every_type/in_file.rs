@@ -95,7 +95,7 @@ fn declared(row: &TypeRow) -> &'static str {
         Rule::Whole if row.shape == (ColumnType::Integer { bits: 64, unsigned: true }) => "ANY",
         Rule::BitString(64) | Rule::Bits64 => "ANY",
         Rule::Whole | Rule::BitString(_) => "INTEGER",
-        Rule::Bytes => "BLOB",
+        Rule::Bytes | Rule::Geometry | Rule::Vector => "BLOB",
         Rule::Decimal
         | Rule::Text
         | Rule::Day
@@ -103,6 +103,7 @@ fn declared(row: &TypeRow) -> &'static str {
         | Rule::DayAndTime
         | Rule::Instant
         | Rule::Json
-        | Rule::Jsonb => "TEXT",
+        | Rule::Jsonb
+        | Rule::Address => "TEXT",
     }
 }

@@ -1,7 +1,7 @@
 //! The same types as MariaDB has them: its JSON is a text, its columns can be compressed, and it reads no time zone behind a
 //! literal.
 
-use tailrace_row::{Charset, ColumnType, TextForm};
+use tailrace_row::{Charset, ColumnType, GeometryKind, TextForm};
 
 use super::catalog::{Group, TypeRow, groups, row};
 use super::rules::Rule;
@@ -12,7 +12,9 @@ pub(super) fn groups_of_mariadb() -> Vec<Group> {
     for row in groups.iter_mut().flat_map(|group| &mut group.rows) {
         adapt(row);
     }
+    groups.retain(|group| group.name != "vectors");
     groups.push(Group { name: "compressed", rows: compressed() });
+    groups.push(Group { name: "addresses", rows: addresses() });
     groups
 }
 
@@ -34,6 +36,43 @@ fn adapt(row: &mut TypeRow) {
         }
         _ => {}
     }
+}
+
+/// Types that look like BINARY in the binlog: zeros at the end, which it leaves out, and every version of UUID.
+fn addresses() -> Vec<TypeRow> {
+    const UUIDS: &[&str] = &[
+        "'f47ac10b-58cc-4372-a567-0e02b2c3d479'",
+        "'f47ac10b-58cc-4372-a567-000000000000'",
+        "'123e4567-e89b-12d3-a456-426655440000'",
+        "'0192f0e1-7c1a-7a3b-8c4d-5e6f708192a3'",
+        "'00000000-0000-0000-0000-000000000000'",
+        "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
+        "'20202020-2020-4020-a020-202020202020'",
+        "'11111111-2222-1333-4444-555555555555'",
+    ];
+    const INET4: &[&str] = &["'192.168.0.1'", "'0.0.0.0'", "'10.0.0.0'", "'32.32.32.32'", "'255.255.255.255'"];
+    const INET6: &[&str] = &[
+        "'2001:db8::ff00:42:8329'",
+        "'::'",
+        "'::1'",
+        "'2001:db8::'",
+        "'::ffff:1.2.3.4'",
+        "'::1.2.3.4'",
+        "'1:2:3:4:5:6:7:0'",
+        "'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'",
+    ];
+    const POINTS: &[&str] = &[
+        "ST_GeomFromText('POINT(1 2)', 4294967295)",
+        "ST_GeomFromText('POINT(1 2)')",
+        "ST_GeomFromText('POINT(2 1)')",
+    ];
+    let point = ColumnType::Geometry { kind: GeometryKind::Point };
+    vec![
+        row("uuid", ColumnType::Uuid, ["UUID", "uuid"], Rule::Text, UUIDS).key(),
+        row("inet4", ColumnType::Inet4, ["INET4", "inet"], Rule::Address, INET4).key(),
+        row("inet6", ColumnType::Inet6, ["INET6", "inet"], Rule::Address, INET6).key(),
+        row("g_far", point, ["POINT", "bytea"], Rule::Geometry, POINTS).key(),
+    ]
 }
 
 /// Values short of what is worth compressing, and well above.

@@ -36,6 +36,12 @@ pub(crate) enum Rule {
     Json,
     /// The same in a jsonb column, which writes numbers in a form of its own.
     Jsonb,
+    /// Geometries by SRID and well-known binary.
+    Geometry,
+    /// Vectors by the bits of their numbers.
+    Vector,
+    /// Network addresses; forgives which zeros a text leaves out.
+    Address,
 }
 
 impl Rule {
@@ -43,7 +49,7 @@ impl Rule {
     pub(crate) fn of_mysql(self, column: &str) -> String {
         match self {
             Rule::Bits64 => format!("CAST({column} AS DOUBLE)"),
-            Rule::Bytes => format!("HEX({column})"),
+            Rule::Bytes | Rule::Geometry | Rule::Vector => format!("HEX({column})"),
             Rule::BitString(length) => format!("LPAD(BIN({column} + 0), {length}, '0')"),
             Rule::Instant => format!("UNIX_TIMESTAMP({column})"),
             Rule::Whole
@@ -53,7 +59,8 @@ impl Rule {
             | Rule::Time
             | Rule::DayAndTime
             | Rule::Json
-            | Rule::Jsonb => column.to_owned(),
+            | Rule::Jsonb
+            | Rule::Address => column.to_owned(),
         }
     }
 
@@ -69,7 +76,9 @@ impl Rule {
     fn of_sqlite(self, column: &str) -> String {
         match self {
             // hex(NULL) is ''.
-            Rule::Bytes => format!("CASE WHEN {column} IS NOT NULL THEN hex({column}) END"),
+            Rule::Bytes | Rule::Geometry | Rule::Vector => {
+                format!("CASE WHEN {column} IS NOT NULL THEN hex({column}) END")
+            }
             Rule::Instant => format!("strftime('%s', {column}) || rtrim(substr({column}, 20), 'Z')"),
             Rule::Whole
             | Rule::Decimal
@@ -80,7 +89,8 @@ impl Rule {
             | Rule::Time
             | Rule::DayAndTime
             | Rule::Json
-            | Rule::Jsonb => column.to_owned(),
+            | Rule::Jsonb
+            | Rule::Address => column.to_owned(),
         }
     }
 
@@ -92,6 +102,8 @@ impl Rule {
                 let number: u64 = answer.parse().context("the number of a BIT(n)")?;
                 self.read(&format!("{number:0length$b}"))
             }
+            (Rule::Geometry, _) => exact::ewkb(answer),
+            (Rule::Vector, TargetKind::Postgres) => exact::turned_around(answer),
             _ => self.read(answer),
         }
     }
@@ -100,7 +112,12 @@ impl Rule {
     fn of_postgres(self, column: &str) -> String {
         match self {
             Rule::Bits64 => format!("({column})::float8::text"),
-            Rule::Bytes => format!("encode({column}, 'hex')"),
+            Rule::Bytes | Rule::Geometry => format!("encode({column}, 'hex')"),
+            Rule::Vector => format!(
+                "(SELECT string_agg(encode(float4send(number), 'hex'), '' ORDER BY place) \
+                 FROM unnest({column}) WITH ORDINALITY AS numbers (number, place))"
+            ),
+            Rule::Address => format!("host({column})"),
             Rule::Instant => format!("extract(epoch FROM {column})::text"),
             Rule::Whole
             | Rule::Decimal
@@ -126,7 +143,11 @@ impl Rule {
                 Ok(answer.to_owned())
             }
             Rule::Text => Ok(answer.to_owned()),
-            Rule::Bytes => Ok(answer.to_ascii_lowercase()),
+            Rule::Bytes | Rule::Vector => Ok(answer.to_ascii_lowercase()),
+            Rule::Geometry => exact::stored_geometry(answer),
+            Rule::Address => {
+                answer.parse::<std::net::IpAddr>().map(|address| address.to_string()).context("an address")
+            }
             Rule::Day => exact::day(answer),
             Rule::Time => exact::time_micros(answer).map(|micros| micros.to_string()),
             Rule::DayAndTime => exact::day_and_time(answer),
