@@ -64,7 +64,7 @@ async fn compare(server: &Mysql, dice: &mut Dice, reach: Reach) -> usize {
     database.run("FLUSH BINARY LOGS").await;
     let file = match server.flavor() {
         Flavor::Mysql => "SELECT JSON_UNQUOTE(LOCAL->'$.binary_log_file') FROM performance_schema.log_status",
-        Flavor::Mariadb => {
+        Flavor::Mariadb | Flavor::Mariadb11 => {
             "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'BINLOG_SNAPSHOT_FILE'"
         }
     };

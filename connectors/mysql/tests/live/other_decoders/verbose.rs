@@ -89,7 +89,7 @@ fn agrees(flavor: Flavor, column_type: &ColumnType, ours: Value<'_>, printed: &[
     let is = |expected: &str| bare(printed) == expected;
     let is_quoted = |expected: &[u8]| match flavor {
         Flavor::Mysql => quoted(printed) == expected,
-        Flavor::Mariadb => printed.starts_with(&in_quotes(expected)),
+        Flavor::Mariadb | Flavor::Mariadb11 => printed.starts_with(&in_quotes(expected)),
     };
     match (column_type, ours) {
         (ColumnType::Integer { bits, .. }, Value::Integer(number)) => is(&integer(*bits, number)),
