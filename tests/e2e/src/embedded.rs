@@ -8,7 +8,7 @@ use lab::process::Tailrace;
 use lab::say;
 use lab::writer::Dice;
 
-use crate::harness::{LEDGER, Scene, TargetKind, seed, wait_until};
+use crate::harness::{LEDGER, Scene, Servers, TargetKind, seed, wait_until};
 
 const SNAPSHOTS: u64 = 4;
 const PAUSE: Duration = Duration::from_millis(1);
@@ -94,6 +94,11 @@ fn a_checkpoint_set_back_by_hand_is_applied_again() -> Result<()> {
 #[test]
 fn a_checkpoint_set_back_in_a_file_is_applied_again() -> Result<()> {
     check_rewinds(Scene::to(TargetKind::Sqlite, "file_rewind")?)
+}
+
+#[test]
+fn a_checkpoint_of_mariadb_set_back_by_hand_is_applied_again() -> Result<()> {
+    check_rewinds(Scene::on("embedded_rewind_mariadb", Servers::shared_mariadb()?)?)
 }
 
 fn check_rewinds(scene: Scene) -> Result<()> {

@@ -136,6 +136,14 @@ fn mysql_restarts_before_a_file() -> Result<()> {
 }
 
 #[test]
+fn mariadb_restarts_under_the_embedded_form() -> Result<()> {
+    let shared = Servers::shared()?;
+    let mysql = Mariadb::fresh("e2e-embedded-restarts", &[])?;
+    let server = Server::clone(&mysql);
+    check_embedded(Scene::on("mariadb_restarts_embedded", Servers { mysql, ..shared })?, &server)
+}
+
+#[test]
 fn postgres_restarts_under_the_embedded_form() -> Result<()> {
     let shared = Servers::shared()?;
     let postgres = Postgres::fresh("e2e-embedded-restarts", &[])?;

@@ -55,6 +55,13 @@ fn every_value_of_every_type_arrives_embedded() -> Result<()> {
     scene.finish()
 }
 
+#[test]
+fn every_value_of_mariadbs_types_arrives_embedded() -> Result<()> {
+    let scene = Scene::on("every_type_mariadb_embedded", Servers::shared_mariadb()?)?;
+    check_embedded(&scene, &groups_of_mariadb(), check_target_types)?;
+    scene.finish()
+}
+
 /// All groups by way of a log; returns their tables.
 fn check_by_log(scene: &Scene, groups: &[Group], check_types: CheckTypes) -> Result<Vec<Compared>> {
     let compared = stage(scene, groups, check_types)?;

@@ -5,7 +5,7 @@ use lab::say;
 use lab::writer::Dice;
 
 use super::{APPLY_POINTS, Death, Half, Hits, RATE, ROUNDS, aim, mortal::Mortal};
-use crate::harness::{READY_LIMIT, Scene, TargetKind, seed};
+use crate::harness::{READY_LIMIT, Scene, Servers, TargetKind, seed};
 
 const FILE_POINTS: [&str; 2] = ["sqlite.commit_sent", "sqlite.committed"];
 
@@ -17,6 +17,11 @@ fn forty_rounds_without_a_log_lose_nothing() -> Result<()> {
 #[test]
 fn forty_rounds_lose_nothing_in_a_file() -> Result<()> {
     check_kills(Scene::to(TargetKind::Sqlite, "kills_file")?, FILE_POINTS)
+}
+
+#[test]
+fn forty_rounds_of_mariadb_without_a_log_lose_nothing() -> Result<()> {
+    check_kills(Scene::on("kills_mariadb_embedded", Servers::shared_mariadb()?)?, APPLY_POINTS)
 }
 
 fn check_kills(scene: Scene, commit_points: [&'static str; 2]) -> Result<()> {
