@@ -63,7 +63,12 @@ pub struct Mariadb11;
 impl Mariadb11 {
     /// Finds or starts the instance.
     pub fn up(name: &str) -> Result<Mysql> {
-        Series::New.up(name, &[])
+        Mariadb11::up_with(name, &[])
+    }
+
+    /// The same with options of mariadbd.
+    pub fn up_with(name: &str, options: &[&str]) -> Result<Mysql> {
+        Series::New.up(name, options)
     }
 
     /// A new, empty instance, whatever was left under this name.

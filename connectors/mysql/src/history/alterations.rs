@@ -20,7 +20,7 @@ use crate::{
     row_decoder::charset::Collations,
     schema,
     server::Server,
-    statement::{self, Captured, Control, Verdict},
+    statement::{self, Captured, Control},
 };
 
 /// Seconds by which events may be dated too late, against the server's files: a replica logs its source's times.
@@ -136,7 +136,7 @@ impl Look<'_> {
         let (collations, ignores_case) = (self.collations, self.ignores_case);
         let altered = self
             .filters
-            .extract_if(.., |filter| Captured { filter, collations, ignores_case }.judge(query) != Verdict::Harmless);
+            .extract_if(.., |filter| Captured { filter, collations, ignores_case }.judge(query).may_alter());
         let names = altered.flat_map(|filter| filter.patterns).filter_map(|pattern| match pattern {
             TablePattern::Table(name) => Some(name),
             TablePattern::Database(_) => None,

@@ -53,6 +53,16 @@ pub(crate) enum Verdict {
     Database { verb: String, database: String },
 }
 
+impl Verdict {
+    /// Whether a captured table may look otherwise behind it: rows alone change no table.
+    pub(crate) fn may_alter(&self) -> bool {
+        match self {
+            Self::Harmless => false,
+            Self::Table { verb, .. } | Self::Database { verb, .. } => !DML_VERBS.contains(&&**verb),
+        }
+    }
+}
+
 /// Which part the statement plays.
 pub(crate) fn control(query: &QueryEvent<'_>) -> Control {
     // Both are by far the most frequent, and the server writes them just so.

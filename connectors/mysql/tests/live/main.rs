@@ -9,6 +9,9 @@ mod flow;
 mod harness;
 mod json;
 mod mariadb;
+#[expect(clippy::duplicate_mod, reason = "the same tests on another version")]
+#[path = "mariadb/mod.rs"]
+mod mariadb11;
 mod other_decoders;
 mod positions;
 mod preflight;

@@ -1,4 +1,6 @@
 //! MariaDB as the source: what is its own. Whatever both servers share is tested on MySQL.
+//!
+//! These tests stand in the tree twice: as `mariadb` they ask the system's server, as `mariadb11` one of version 11.
 
 mod history;
 mod logins;
@@ -6,7 +8,7 @@ mod preflight;
 mod refusals;
 mod transactions;
 
-use lab::{Mariadb, Mysql};
+use lab::{Mariadb, Mariadb11, Mysql};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::harness::Database;
@@ -14,7 +16,16 @@ use crate::harness::Database;
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 fn server() -> Mysql {
-    Mariadb::up("source").unwrap()
+    up("source", &[])
+}
+
+fn up(name: &str, options: &[&str]) -> Mysql {
+    let up = if is_version_11() { Mariadb11::up_with } else { Mariadb::up_with };
+    up(name, options).unwrap()
+}
+
+fn is_version_11() -> bool {
+    module_path!().ends_with("mariadb11")
 }
 
 /// A database on the server that ordinary tests share.
@@ -36,5 +47,5 @@ async fn alone(name: &str) -> (MutexGuard<'static, ()>, Database) {
         &keys,
         "--encrypt-binlog=ON",
     ];
-    (guard, Database::on(Mariadb::up_with("source-packed", &options).unwrap(), name).await)
+    (guard, Database::on(up("source-packed", &options), name).await)
 }
