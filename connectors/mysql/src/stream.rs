@@ -120,7 +120,8 @@ impl MysqlChangeStream {
 
     /// Receives something, up to the deadline: then `false`. A server that is silent for too long counts as dead.
     async fn receive(&mut self, deadline: Option<Instant>) -> Result<bool> {
-        let dead_at = self.heard_at + self.silence_max;
+        let silence_max = self.silence_max();
+        let dead_at = self.heard_at + silence_max;
         let until = deadline.map_or(dead_at, |deadline| deadline.min(dead_at));
         match timeout_at(until, self.connection.fill()).await {
             Ok(received) => received?,
@@ -128,12 +129,18 @@ impl MysqlChangeStream {
             // After a long pause of ours only a look decides: what was sent meanwhile lies ready.
             Err(_) if self.receive_at_once().await? => {}
             Err(_) => {
-                let seconds = self.silence_max.as_secs_f64();
+                let seconds = silence_max.as_secs_f64();
                 return Err(Error::transient(format!("the server was silent for {seconds:.1} s, and counts as dead")));
             }
         }
         self.heard_at = Instant::now();
         Ok(true)
+    }
+
+    fn silence_max(&self) -> Duration {
+        /// More than it takes to read some files of the binlog from a slow disk.
+        const SEARCH_MAX: Duration = Duration::from_secs(600);
+        if self.reader.is_sought() { self.silence_max.max(SEARCH_MAX) } else { self.silence_max }
     }
 
     /// Receives what is there already; `false` if there is nothing.

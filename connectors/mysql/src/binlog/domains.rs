@@ -18,6 +18,8 @@ impl BinlogReader {
         let mut transaction = self.name_transaction(Some(id), None, header.timestamp, span)?;
         // One statement follows and ends it; or whatever was changed, up to a commit.
         let is_one_statement = event.is_standalone || matches!(event.xa, Some(XaPhase::Finish(_)));
+        self.sought.remove(&event.gtid.domain);
+        transaction.is_unfinished_alter = event.is_unfinished_alter;
         transaction.xid = event.xa.map(|(XaPhase::Prepare(xid) | XaPhase::Finish(xid))| xid);
         self.phase = if is_one_statement { Phase::Named(transaction) } else { Phase::Open(transaction) };
         Ok(Step::Continue)

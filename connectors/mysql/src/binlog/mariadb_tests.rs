@@ -249,3 +249,44 @@ fn encryption_is_the_servers_own_affair_and_the_unknown_is_refused() {
     let error = reader.event(&with_kind(172)).unwrap_err();
     assert!(error.kind() == ErrorKind::Refused && error.to_string().contains("172"), "{error}");
 }
+
+/// A heartbeat with the place in its header, or before the file's name.
+fn heartbeat(end: u32, before_name: &[u8]) -> Vec<u8> {
+    changed(&bytes(CHECKPOINT), |event| {
+        event[4] = kind::HEARTBEAT;
+        event[13..17].copy_from_slice(&end.to_le_bytes());
+        event.truncate(HEADER_BYTES);
+        event.extend_from_slice(before_name);
+        event.extend_from_slice(b"binlog.000001");
+    })
+}
+
+#[test]
+fn heartbeats_beyond_4_gib_say_their_whole_place() {
+    let mut reader = reader("3-1-1", "t");
+    reader.event(&heartbeat(70_000, &[])).unwrap();
+    assert_eq!(reader.place.offset, 70_000);
+    let far = (1u64 << 32) + 0x8283_8485;
+    reader.event(&heartbeat(0, &far.to_le_bytes())).unwrap();
+    assert_eq!(reader.place.offset, far);
+    let event = changed(&bytes(GTID_OF_INSERT), |event| {
+        let end = 0x8283_8485 + u32::try_from(event.len() + CHECKSUM_BYTES).unwrap();
+        event[13..17].copy_from_slice(&end.to_le_bytes());
+    });
+    reader.event(&event).unwrap();
+    assert_eq!(reader.place.offset, far + event.len() as u64);
+}
+
+#[test]
+fn the_position_is_found_once_every_domain_or_the_end_was_heard_of() {
+    let mut reader = self::reader("0-1-5,3-1-1", "t");
+    reader.event(&bytes(GTID_OF_INSERT)).unwrap();
+    assert!(reader.is_sought(), "of domain 0 nothing has come");
+    reader.event(&heartbeat(70_000, &[])).unwrap();
+    assert!(!reader.is_sought());
+    let mut reader = self::reader("3-1-1", "t");
+    assert!(reader.is_sought());
+    reader.event(&bytes(GTID_OF_INSERT)).unwrap();
+    assert!(!reader.is_sought());
+    assert!(!self::reader("", "t").is_sought(), "from the begin there is nothing to look for");
+}

@@ -20,7 +20,10 @@ mod statements;
 mod tables;
 mod transaction;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use tailrace_contract::{Checkpoint, Error, Mark, Result, SplitTransaction, TableFilter};
 use tailrace_row::{Epoch, RecordBatch};
@@ -86,6 +89,8 @@ pub(crate) struct BinlogReader {
     unpacked: Vec<u8>,
     /// Whose binlog it is.
     server: Arc<str>,
+    /// Domains of the position that nothing was sent of yet.
+    sought: BTreeSet<u32>,
 }
 
 /// What the reader must know beside the checkpoint.
@@ -107,6 +112,10 @@ impl BinlogReader {
             BinlogPosition::File { at, .. } if settings.has_lead_in => Some(at.offset),
             BinlogPosition::File { .. } | BinlogPosition::Gtids { .. } | BinlogPosition::Domains { .. } => None,
         };
+        let sought = match &position {
+            BinlogPosition::Domains { list, .. } => list.iter().map(|gtid| gtid.domain).collect(),
+            BinlogPosition::Gtids { .. } | BinlogPosition::File { .. } => BTreeSet::new(),
+        };
         let names = TableNames { filter: settings.filter, ignores_case: settings.ignores_case };
         Self {
             epoch: from.epoch,
@@ -123,6 +132,7 @@ impl BinlogReader {
             discarded: RecordBatch::new(),
             unpacked: Vec::new(),
             server: settings.server,
+            sought,
         }
     }
 
@@ -147,6 +157,11 @@ impl BinlogReader {
     /// Whether the format of the stream's events is known, that is, the server has accepted the request.
     pub(crate) fn has_begun(&self) -> bool {
         self.format.is_some()
+    }
+
+    /// Whether the server may still be looking for the position in its files. MariaDB says nothing meanwhile.
+    pub(crate) fn is_sought(&self) -> bool {
+        !self.sought.is_empty()
     }
 
     /// Whether no transaction is in progress.
@@ -388,9 +403,14 @@ impl BinlogReader {
     }
 
     fn heartbeat(&mut self, header: Header, body: &[u8]) -> Result<Step> {
-        let heartbeat =
-            if header.kind == kind::HEARTBEAT { Heartbeat::parse_v1(body) } else { Heartbeat::parse_v2(body) };
+        let is_mariadb = matches!(self.place.boundary(), BinlogPosition::Domains { .. });
+        let heartbeat = match header.kind {
+            kind::HEARTBEAT_V2 => Heartbeat::parse_v2(body),
+            _ if is_mariadb && header.end == 0 => Heartbeat::parse_far(body),
+            _ => Heartbeat::parse_v1(body),
+        };
         let heartbeat = heartbeat.map_err(|malformed| self.corrupt(malformed))?;
+        self.sought.clear();
         if self.place.is_by_gtid() {
             self.place.move_to(heartbeat.file, heartbeat.offset, header.end);
         }

@@ -37,7 +37,9 @@ impl BinlogReader {
             // An empty transaction of a replica that filters.
             Control::Commit | Control::Rollback => Ok(Step::TransactionEnd),
             Control::Savepoint | Control::XaEnd | Control::None => {
-                self.judge(query, span)?;
+                if !matches!(self.phase, Phase::Named(Transaction { is_unfinished_alter: true, .. })) {
+                    self.judge(query, span)?;
+                }
                 Ok(Step::TransactionEnd)
             }
         }

@@ -32,6 +32,8 @@ pub(super) struct Transaction {
     name: Option<Arc<str>>,
     /// The XA transaction's own name.
     pub(super) xid: Option<Vec<u8>>,
+    /// Its statement is one that MariaDB logs in two parts, and not the part that takes effect.
+    pub(super) is_unfinished_alter: bool,
     /// The captured table whose rows it changed last.
     pub(super) captured: Option<Arc<TableSchema>>,
     /// The last of its records that was handed over, now or before a restart.
@@ -54,6 +56,7 @@ impl Transaction {
             next_event: 0,
             name: None,
             xid: None,
+            is_unfinished_alter: false,
             captured: None,
             last: None,
         }

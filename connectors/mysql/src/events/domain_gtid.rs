@@ -11,6 +11,8 @@ pub(crate) struct DomainGtidEvent {
     pub(crate) gtid: DomainGtid,
     /// One statement follows, without a commit.
     pub(crate) is_standalone: bool,
+    /// The statement is an ALTER that begins, or one that failed: only the event that commits it changes something.
+    pub(crate) is_unfinished_alter: bool,
     /// The XA transaction whose first or second phase this is.
     pub(crate) xa: Option<XaPhase>,
 }
@@ -27,6 +29,9 @@ mod flag {
     pub(super) const GROUP_COMMIT: u8 = 2;
     pub(super) const PREPARED_XA: u8 = 64;
     pub(super) const COMPLETED_XA: u8 = 128;
+    // Of a second byte, behind everything that the first one tells of.
+    pub(super) const START_ALTER: u8 = 2;
+    pub(super) const ROLLBACK_ALTER: u8 = 8;
 }
 
 impl DomainGtidEvent {
@@ -46,7 +51,9 @@ impl DomainGtidEvent {
         if gtid.sequence == 0 {
             return Err(Malformed::new("GTID event"));
         }
-        Ok(Self { gtid, is_standalone: flags & flag::STANDALONE != 0, xa })
+        let more_flags = if cursor.is_empty() { 0 } else { cursor.u8()? };
+        let is_unfinished_alter = more_flags & (flag::START_ALTER | flag::ROLLBACK_ALTER) != 0;
+        Ok(Self { gtid, is_standalone: flags & flag::STANDALONE != 0, is_unfinished_alter, xa })
     }
 }
 

@@ -30,6 +30,13 @@ impl<'a> Heartbeat<'a> {
         Ok(Self { file: file_name(body)?, offset: None })
     }
 
+    /// MariaDB's, where the header has no room for the offset.
+    pub(crate) fn parse_far(body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(body);
+        let offset = Some(cursor.u64()?);
+        Ok(Self { file: file_name(cursor.rest())?, offset })
+    }
+
     pub(crate) fn parse_v2(body: &'a [u8]) -> Result<Self, Malformed> {
         const END: u64 = 0;
         const FILE: u64 = 1;

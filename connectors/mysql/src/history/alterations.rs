@@ -77,8 +77,7 @@ async fn altered_last(connection: &mut Connection, tables: &[TableName]) -> Resu
     let filter = TableFilter { patterns: tables.iter().cloned().map(TablePattern::Table).collect() };
     let row = connection
         .query_row(&format!(
-            "SET STATEMENT time_zone = '+00:00' FOR \
-             SELECT COUNT(CREATE_TIME), UNIX_TIMESTAMP(MAX(CREATE_TIME)) FROM information_schema.TABLES WHERE {}",
+            "SELECT COUNT(CREATE_TIME), UNIX_TIMESTAMP(MAX(CREATE_TIME)) FROM information_schema.TABLES WHERE {}",
             schema::condition(&filter)
         ))
         .await?;

@@ -1,5 +1,6 @@
 //! What can't be followed ends the stream by name; what only looks like it does not.
 
+use mysql_async::prelude::Queryable;
 use tailrace_contract::{Error, ErrorKind, StartAt};
 
 use super::{alone, shared};
@@ -46,6 +47,28 @@ async fn mariadbs_own_statements_on_captured_tables_stop() {
     .await;
     stream.next().await.unwrap();
     assert_eq!(stream.batch.len(), 1);
+}
+
+/// Logged in two parts, of which only the second one changes something.
+#[tokio::test]
+async fn an_alter_in_two_phases_stops_once_and_one_that_failed_never() {
+    let mut db = shared("maria_two_phases").await;
+    db.run_all(&[
+        "SET SESSION binlog_alter_two_phase = ON",
+        "CREATE TABLE t (id INT PRIMARY KEY, c INT)",
+        "INSERT INTO t VALUES (1, 1), (2, 1)",
+    ])
+    .await;
+    let mut stream = db.follow(&["t"]).await;
+    db.conn.query_drop("ALTER TABLE t ADD UNIQUE (c), ALGORITHM=COPY").await.unwrap_err();
+    db.run("INSERT INTO t VALUES (3, 1)").await;
+    stream.next().await.unwrap();
+    db.run_all(&["ALTER TABLE t ADD COLUMN d INT, ALGORITHM=COPY", "INSERT INTO t VALUES (4, 1, 1)"]).await;
+    let error = stream.error().await;
+    assert!(error.kind() == ErrorKind::TableFailed && error.to_string().contains("ALTER TABLE"), "{error}");
+    let (_, behind) = error.advice().unwrap().rsplit_once(' ').unwrap();
+    let from = db.checkpoint(&StartAt::At(behind.to_owned())).await;
+    db.follow_from(&from, &["t"]).await.unwrap().next().await.unwrap();
 }
 
 /// The server does not list the databases that a statement writes, so this one would stop the streams of all other tests.

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use mysql_async::{Row, prelude::Queryable};
 use tailrace_contract::{BatchEnd, BatchLimits, Checkpoint, Source as _, StartAt};
-use tailrace_row::{Epoch, Field, Operation, Sequence, Value};
+use tailrace_mysql::MysqlSource;
+use tailrace_row::{Epoch, Field, Operation, RecordBatch, Sequence, Value};
 
 use super::{alone, shared};
-use crate::harness::{Database, LIMITS, Stream};
+use crate::{
+    harness::{Database, LIMITS, Stream, checkpoint, settings},
+    proxy::{Mode, Proxy},
+};
 
 /// A record's place in the order, what happened, and both columns.
 type Seen = (Sequence, Operation, i64, String);
@@ -167,6 +171,36 @@ async fn an_idle_mariadb_is_heard() {
     assert!(matches!(end, BatchEnd::Idle(_)) && stream.batch.is_empty(), "{end:?}");
     db.run("INSERT INTO t VALUES (1)").await;
     stream.next().await.unwrap();
+}
+
+/// The server says nothing while it looks for the position in its files.
+#[tokio::test]
+async fn a_long_search_for_the_position_is_no_silence() {
+    let mut db = shared("maria_search").await;
+    db.run_all(&["CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1)"]).await;
+    let proxy = Proxy::before(&db.server).await;
+    let mut settings = settings(&db.server);
+    settings.endpoint.port = proxy.port;
+    let silence_max = settings.heartbeat * 3;
+    let source = MysqlSource::new(settings).unwrap();
+    let mut is_alive = false;
+    // A heartbeat that came before the proxy fell silent says that the search is over.
+    for _ in 0..5 {
+        proxy.set(Mode::Forward);
+        let from = checkpoint(&source, &StartAt::Now).await.unwrap();
+        let inner = source.open(&from, db.filter(&["t"])).await.unwrap();
+        proxy.set(Mode::Silent);
+        let mut stream = Stream { inner, batch: RecordBatch::new() };
+        let limits = BatchLimits { wait_max: silence_max * 2, ..LIMITS };
+        is_alive = stream.inner.read_batch(&mut stream.batch, limits).await.is_ok();
+        if is_alive {
+            proxy.set(Mode::Forward);
+            db.run("INSERT INTO t VALUES (2)").await;
+            stream.next().await.unwrap();
+            break;
+        }
+    }
+    assert!(is_alive, "a server that looks for the position counted as dead");
 }
 
 /// To MariaDB a YEAR has a sign. The columns behind it must not get each other's.
