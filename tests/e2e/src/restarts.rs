@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::process::Tailrace;
-use lab::{Kafka, Mariadb, Mysql, Postgres, Server, say};
+use lab::{Kafka, Mariadb, Mariadb11, Mysql, Postgres, Server, say};
 
 use crate::harness::{Ledger, Scene, Servers, TargetKind, seed, wait_until};
 
@@ -136,11 +136,11 @@ fn mysql_restarts_before_a_file() -> Result<()> {
 }
 
 #[test]
-fn mariadb_restarts_under_the_embedded_form() -> Result<()> {
+fn mariadb_11_restarts_under_the_embedded_form() -> Result<()> {
     let shared = Servers::shared()?;
-    let mysql = Mariadb::fresh("e2e-embedded-restarts", &[])?;
+    let mysql = Mariadb11::fresh("e2e-embedded-restarts", &[])?;
     let server = Server::clone(&mysql);
-    check_embedded(Scene::on("mariadb_restarts_embedded", Servers { mysql, ..shared })?, &server)
+    check_embedded(Scene::on("mariadb11_restarts_embedded", Servers { mysql, ..shared })?, &server)
 }
 
 #[test]

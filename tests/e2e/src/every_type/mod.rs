@@ -56,8 +56,8 @@ fn every_value_of_every_type_arrives_embedded() -> Result<()> {
 }
 
 #[test]
-fn every_value_of_mariadbs_types_arrives_embedded() -> Result<()> {
-    let scene = Scene::on("every_type_mariadb_embedded", Servers::shared_mariadb()?)?;
+fn every_value_of_mariadb_11s_types_arrives_embedded() -> Result<()> {
+    let scene = Scene::on("every_type_mariadb11", Servers::shared_mariadb11()?)?;
     check_embedded(&scene, &groups_of_mariadb(), check_target_types)?;
     scene.finish()
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::process::{Finished, Launch, Tailrace};
-use lab::{Kafka, Mariadb, Mysql, Postgres, TAILRACE_PASSWORD};
+use lab::{Kafka, Mariadb, Mariadb11, Mysql, Postgres, TAILRACE_PASSWORD};
 use sqlx::{Connection as _, SqliteConnection};
 
 pub(crate) use config::Addresses;
@@ -60,6 +60,11 @@ impl Servers {
     /// The same with MariaDB as the source.
     pub(crate) fn shared_mariadb() -> Result<Servers> {
         Ok(Servers { mysql: Mariadb::up("main")?, ..Servers::shared()? })
+    }
+
+    /// The same with MariaDB 11.
+    pub(crate) fn shared_mariadb11() -> Result<Servers> {
+        Ok(Servers { mysql: Mariadb11::up("main")?, ..Servers::shared()? })
     }
 }
 
