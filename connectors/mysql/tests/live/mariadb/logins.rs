@@ -1,5 +1,6 @@
 //! Ways into the server: TLS with a certificate that names the host, each way of proving a password, one capture at a time.
 
+use mysql_async::prelude::Queryable;
 use tailrace_contract::{ErrorKind, Result, Secret, Source, SourceSettings, StartAt, Tls, TlsMode};
 use tailrace_mysql::MysqlSource;
 
@@ -45,6 +46,21 @@ async fn mariadb_takes_logins_by_ed25519_and_over_tls() {
     let mut stream = Stream { inner, batch: tailrace_row::RecordBatch::new() };
     db.run("INSERT INTO t VALUES (1)").await;
     stream.next().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_way_of_logging_in_that_is_not_known_is_named() {
+    let mut db = shared("maria_odd_login").await;
+    let (library, account, method) = match super::is_version_11() {
+        true => ("auth_parsec", "parsec USING PASSWORD('secret')", "parsec"),
+        false => ("auth_pam_v1", "pam USING 'mariadb'", "dialog"),
+    };
+    db.conn.query_drop(format!("INSTALL SONAME '{library}'")).await.ok();
+    db.run(&format!("CREATE OR REPLACE USER login_odd IDENTIFIED VIA {account}")).await;
+    let error = log_in("login_odd", "secret", Tls { mode: TlsMode::Disabled, ..Tls::default() }).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    assert!(error.to_string().contains(&format!("login method {method} is not supported")), "{error}");
+    assert!(error.advice().unwrap().contains("IDENTIFIED VIA ed25519"), "{error:?}");
 }
 
 /// Which kind of server it is, the server says; the scheme is only a word.

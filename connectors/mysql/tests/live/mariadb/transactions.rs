@@ -173,6 +173,45 @@ async fn an_idle_mariadb_is_heard() {
     stream.next().await.unwrap();
 }
 
+/// Version 11 makes a file of the binlog out of a transaction that is large enough, unless files are encrypted.
+#[tokio::test]
+async fn a_large_transaction_is_followed_and_resumed_in_its_middle() {
+    let mut db = shared("maria_large").await;
+    if super::is_version_11() {
+        db.run("SET GLOBAL binlog_large_commit_threshold = 10485760").await;
+    }
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, c LONGBLOB)").await;
+    let from = db.checkpoint(&StartAt::Now).await;
+    db.run_all(&[
+        "INSERT INTO t VALUES (0, 'before')",
+        "INSERT INTO t SELECT seq, RANDOM_BYTES(1000) FROM seq_1_to_14000",
+        "INSERT INTO t VALUES (14001, 'behind')",
+    ])
+    .await;
+    let mut stream = db.follow_from(&from, &["t"]).await.unwrap();
+    let (mut seen, mut saved) = (0, None);
+    while seen < 14_002 {
+        let end = stream.next().await.unwrap();
+        seen += stream.batch.len();
+        if let BatchEnd::MidTransaction { mark, split } = end {
+            saved = Some((seen, Checkpoint { epoch: Epoch(3), mark, split: Some(split) }));
+        }
+    }
+    let (seen, checkpoint) = saved.expect("the transaction is larger than a batch");
+    let mut rest = Vec::new();
+    let mut stream = db.follow_from(&checkpoint, &["t"]).await.unwrap();
+    while rest.len() < 14_002 - seen {
+        stream.next().await.unwrap();
+        let first = |record| match stream.batch.after(record).unwrap().fields().next() {
+            Some(Field::Value(Value::Integer(id))) => id,
+            other => panic!("{other:?}"),
+        };
+        rest.extend(stream.batch.records().iter().map(first));
+    }
+    let wanted: Vec<i64> = (i64::try_from(seen).unwrap()..14_002).collect();
+    assert_eq!(rest, wanted);
+}
+
 /// The server says nothing while it looks for the position in its files.
 #[tokio::test]
 async fn a_long_search_for_the_position_is_no_silence() {
