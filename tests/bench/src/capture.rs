@@ -33,7 +33,7 @@ const PORTS: [u16; 2] = [18_700, 18_701];
     reason = "counts are far below 2^53"
 )]
 pub(crate) async fn capture(site: &Site, start: &str, rows: u64, report: &mut Report) -> Result<&'static str> {
-    report.heading("capture: MySQL → Kafka");
+    report.heading(&format!("capture: {} → Kafka", site.source_name()));
     let prefix = "full";
     let config = site.config(prefix, start, &["rows_in"], PORTS)?;
     site.run("schema --apply", &config)?;

@@ -2,6 +2,7 @@
 //! huge transaction.
 
 use anyhow::{Context, Result};
+use lab::Flavor;
 use mysql_async::prelude::Queryable;
 
 use crate::site::{NAME, Site};
@@ -13,11 +14,11 @@ const COLUMNS: &str = "id BIGINT PRIMARY KEY, n INT NOT NULL, name VARCHAR(60) N
      created DATETIME(6) NOT NULL, updated TIMESTAMP NOT NULL, doc JSON NOT NULL, bin VARBINARY(40) NOT NULL, \
      ratio DOUBLE NOT NULL, note TEXT NOT NULL";
 
-/// The GTID set before the rows, from which captures start.
+/// The GTIDs before the rows, from which captures start.
 pub(crate) async fn fill(site: &Site, rows: u64) -> Result<String> {
     let mut mysql = site.mysql().await?;
     mysql.query_drop(format!("USE {NAME}")).await?;
-    mysql.query_drop("SET SESSION cte_max_recursion_depth = 10000000").await?;
+    mysql.query_drop(deep_recursion(site)).await?;
     mysql.query_drop(format!("CREATE TABLE seed ({COLUMNS})")).await?;
     mysql.query_drop(format!("CREATE TABLE rows_in ({COLUMNS})")).await?;
     mysql.query_drop("CREATE TABLE huge (id BIGINT PRIMARY KEY, n INT NOT NULL, name VARCHAR(40) NOT NULL)").await?;
@@ -30,7 +31,7 @@ pub(crate) async fn fill(site: &Site, rows: u64) -> Result<String> {
              UNHEX(SHA2(i, 256)), i / 7, RPAD('', 60 + i % 20, 'lorem ipsum ') FROM k"
         ))
         .await?;
-    let start = executed(&mut mysql).await?;
+    let start = executed(site, &mut mysql).await?;
     for block in 0..rows / STATEMENT_ROWS {
         mysql
             .query_drop(format!(
@@ -46,8 +47,8 @@ pub(crate) async fn fill(site: &Site, rows: u64) -> Result<String> {
 pub(crate) async fn fill_huge(site: &Site, rows: u64) -> Result<String> {
     let mut mysql = site.mysql().await?;
     mysql.query_drop(format!("USE {NAME}")).await?;
-    mysql.query_drop("SET SESSION cte_max_recursion_depth = 10000000").await?;
-    let start = executed(&mut mysql).await?;
+    mysql.query_drop(deep_recursion(site)).await?;
+    let start = executed(site, &mut mysql).await?;
     mysql
         .query_drop(format!(
             "INSERT INTO huge WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < {rows}) \
@@ -58,7 +59,19 @@ pub(crate) async fn fill_huge(site: &Site, rows: u64) -> Result<String> {
 }
 
 /// What the server has executed.
-pub(crate) async fn executed(mysql: &mut mysql_async::Conn) -> Result<String> {
-    let set: Option<String> = mysql.query_first("SELECT REPLACE(@@GLOBAL.gtid_executed, '\\n', '')").await?;
-    set.context("the server has a GTID set")
+pub(crate) async fn executed(site: &Site, mysql: &mut mysql_async::Conn) -> Result<String> {
+    let query = match site.mysql.flavor() {
+        Flavor::Mysql => "SELECT REPLACE(@@GLOBAL.gtid_executed, '\n', '')",
+        Flavor::Mariadb | Flavor::Mariadb11 => "SELECT @@GLOBAL.gtid_binlog_pos",
+    };
+    let set: Option<String> = mysql.query_first(query).await?;
+    set.context("the server has GTIDs")
+}
+
+/// So that one statement can count to what is asked for.
+fn deep_recursion(site: &Site) -> &'static str {
+    match site.mysql.flavor() {
+        Flavor::Mysql => "SET SESSION cte_max_recursion_depth = 10000000",
+        Flavor::Mariadb | Flavor::Mariadb11 => "SET SESSION max_recursive_iterations = 10000000",
+    }
 }

@@ -58,7 +58,7 @@ async fn read(source: &MysqlSource, from: &Checkpoint, filter: Arc<TableFilter>,
 
 fn source(site: &Site) -> Result<MysqlSource> {
     let endpoint = Endpoint {
-        scheme: "mysql".into(),
+        scheme: site.mysql.flavor().scheme().into(),
         host: "127.0.0.1".into(),
         port: site.mysql.port()?,
         user: "tailrace".into(),

@@ -1,4 +1,4 @@
-//! MySQL → PostgreSQL in one process, for new and for existing keys, beside the best upsert by hand.
+//! Source → PostgreSQL in one process, for new and for existing keys, beside the best upsert by hand.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ const PORT: u16 = 18_702;
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 pub(crate) async fn embedded(site: &Site, start: &str, rows: u64, report: &mut Report) -> Result<()> {
-    report.heading("embedded: MySQL → PostgreSQL in one process");
+    report.heading(&format!("embedded: {} → PostgreSQL in one process", site.source_name()));
     let config = site.embedded_config("embedded", start, &["rows_in"], PORT)?;
     site.run("schema --apply", &config)?;
     let mut postgres = site.postgres().await?;

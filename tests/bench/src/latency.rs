@@ -1,4 +1,4 @@
-//! Commit in MySQL → visible in PostgreSQL under an even load, seen from outside: a probe inserts a row and asks the target
+//! Commit in the source → visible in PostgreSQL under an even load, seen from outside: a probe inserts a row and asks the target
 //! for it until it is there. Through Kafka and in one process; then the memory at rest.
 
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ async fn make_table(site: &Site, table: &str) -> Result<String> {
     mysql
         .query_drop(format!("CREATE TABLE {NAME}.{table} (id BIGINT PRIMARY KEY, n INT NOT NULL, name VARCHAR(60))"))
         .await?;
-    executed(&mut mysql).await
+    executed(site, &mut mysql).await
 }
 
 /// Loads the table at the rate and probes it; then lets all come to rest.

@@ -1,6 +1,7 @@
 //! Benchmarks: each figure beside the limit measured in the same run, on servers of their own.
 //!
-//! `cargo x bench [decode] [capture] [apply] [embedded] [latency] [huge] [--rows N] [--json FILE]`; without names all of them.
+//! `cargo x bench [decode] [capture] [apply] [embedded] [latency] [huge] [--source mariadb] [--rows N] [--json FILE]`; without
+//! names all of them. The source is MySQL, or `mariadb` (10.11) or `mariadb11`.
 
 mod apply;
 mod capture;
@@ -14,6 +15,7 @@ mod report;
 mod site;
 
 use anyhow::{Context, Result, bail};
+use lab::Flavor;
 
 use crate::{report::Report, site::Site};
 
@@ -22,17 +24,26 @@ const HUGE_ROWS: u64 = 5_000_000;
 
 struct Options {
     names: Vec<String>,
+    source: Flavor,
     rows: u64,
     json: Option<String>,
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { names: Vec::new(), rows: 2_000_000, json: None };
+    let mut options = Options { names: Vec::new(), source: Flavor::Mysql, rows: 2_000_000, json: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--rows" => {
                 options.rows = words.next().and_then(|rows| rows.parse().ok()).context("--rows takes a number")?
+            }
+            "--source" => {
+                options.source = match words.next().as_deref() {
+                    Some("mysql") => Flavor::Mysql,
+                    Some("mariadb") => Flavor::Mariadb,
+                    Some("mariadb11") => Flavor::Mariadb11,
+                    other => bail!("--source takes mysql, mariadb or mariadb11, not {other:?}"),
+                }
             }
             "--json" => options.json = Some(words.next().context("--json takes a file")?),
             name if NAMES.contains(&name) => options.names.push(word),
@@ -50,10 +61,10 @@ async fn main() -> Result<()> {
     let options = options()?;
     let wants = |name: &str| options.names.iter().any(|wanted| wanted == name);
     let mut report = Report::default();
-    let site = Site::open()?;
+    let site = Site::open(options.source)?;
     site.make_databases().await?;
     if wants("decode") || wants("capture") || wants("apply") || wants("embedded") {
-        lab::say(&format!("making {} rows in MySQL", options.rows));
+        lab::say(&format!("making {} rows in {}", options.rows, site.source_name()));
         let start = dataset::fill(&site, options.rows).await?;
         if wants("decode") {
             decode::decode(&site, &start, options.rows, &mut report).await?;

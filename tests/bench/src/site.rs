@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use lab::{
-    Kafka, Mysql, Postgres, TAILRACE_PASSWORD,
+    Flavor, Kafka, Mariadb, Mariadb11, Mysql, Postgres, TAILRACE_PASSWORD,
     http::Metrics,
     process::{Launch, Tailrace},
 };
@@ -22,15 +22,31 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Own, empty servers. MySQL's durability is relaxed: it only has to bring forth a binlog quickly.
-    pub(crate) fn open() -> Result<Self> {
-        let mysql =
-            Mysql::fresh(NAME, &["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--max-binlog-size=1G"])?;
+    /// Own, empty servers. The source's durability is relaxed: it only has to bring forth a binlog quickly.
+    pub(crate) fn open(source: Flavor) -> Result<Self> {
+        let options = ["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--max-binlog-size=1G"];
+        // As the laboratory's MySQL has it.
+        let memory = ["--innodb-buffer-pool-size=256M", "--innodb-log-file-size=256M"];
+        let of_mariadb = [options.as_slice(), &memory].concat();
+        let mysql = match source {
+            Flavor::Mysql => Mysql::fresh(NAME, &options)?,
+            Flavor::Mariadb => Mariadb::fresh(NAME, &of_mariadb)?,
+            Flavor::Mariadb11 => Mariadb11::fresh(NAME, &of_mariadb)?,
+        };
         let kafka = Kafka::fresh(NAME, &[])?;
         let postgres = Postgres::fresh(NAME, &["shared_buffers=1GB", "max_wal_size=8GB"])?;
         let folder = std::env::temp_dir().join(format!("tailrace-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         Ok(Self { mysql, kafka, postgres, folder })
+    }
+
+    /// The source in the report's words.
+    pub(crate) fn source_name(&self) -> &'static str {
+        match self.mysql.flavor() {
+            Flavor::Mysql => "MySQL",
+            Flavor::Mariadb => "MariaDB",
+            Flavor::Mariadb11 => "MariaDB 11",
+        }
     }
 
     pub(crate) async fn mysql(&self) -> Result<mysql_async::Conn> {
@@ -49,7 +65,7 @@ impl Site {
         Ok(())
     }
 
-    /// A configuration of its own topics and tables, starting at a GTID set.
+    /// A configuration of its own topics and tables, starting at GTIDs.
     pub(crate) fn config(&self, prefix: &str, start: &str, tables: &[&str], ports: [u16; 2]) -> Result<PathBuf> {
         let tables: String = tables
             .iter()
