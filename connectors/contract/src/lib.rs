@@ -30,7 +30,10 @@ pub use grant::Grant;
 pub use log::{Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionEnds, ReadProgress};
 pub use position::{Checkpoint, Mark, Position, SplitTransaction};
 pub use problem::{Problem, Severity};
-pub use proof::{ProofBatch, ProofReader};
+pub use proof::{
+    CanonicalForm, CanonicalWriter, Era, Foreign, KeyField, KeyQuery, KeySpelling, ProofBatch, ProofFeed, ProofFeeder,
+    ProofQuery, ProofReader,
+};
 pub use reader::{ReadLimits, Rows, TableReader};
 pub use settings::{LogSettings, Retention, SourceSettings, TargetSettings};
 pub use sink::{

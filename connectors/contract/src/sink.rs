@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use serde::{Deserialize, Serialize};
 use tailrace_row::{RecordBatch, RecordId, RowImage, Sequence, TableName, TableSchema};
 
-use crate::{BoxFuture, Checkpoint, Grant, LogPartition, Problem, Result};
+use crate::{BoxFuture, Checkpoint, Error, Grant, LogPartition, Problem, ProofReader, Result};
 
 /// What a target guarantees. At least one of the two must hold, else start-up refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,6 +269,16 @@ pub trait Sink: Send + Sync {
 
     /// A connection that applies batches to the tables, for progress in the log (or of the stream) of that name.
     fn open_writer<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Box<dyn SinkWriter>>>;
+
+    /// A connection that reads the rows of the target's table for proof, brought back to what the columns of the source's schema
+    /// mean: as the database itself answers, by nothing that reads or encodes rows elsewhere.
+    fn open_proof<'a>(
+        &'a self,
+        _schema: Arc<TableSchema>,
+        _mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Box<dyn ProofReader>>> {
+        Box::pin(async { Err(Error::refused("this target can't be read for proof")) })
+    }
 }
 
 /// One connection that applies batches, one after another.

@@ -8,7 +8,8 @@ use std::{
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
 use crate::{
-    BoxFuture, Checkpoint, Error, Grant, Mark, Position, Problem, Result, TableFilter, position::SplitTransaction,
+    BoxFuture, Checkpoint, Error, Grant, Mark, Position, Problem, ProofReader, Result, TableFilter,
+    position::SplitTransaction,
 };
 
 /// Where to begin where no checkpoint exists.
@@ -92,6 +93,12 @@ pub trait Source: Send + Sync {
         from: &'a Checkpoint,
         filter: Arc<TableFilter>,
     ) -> BoxFuture<'a, Result<Box<dyn ChangeStream>>>;
+
+    /// A connection that reads the rows of the table of this schema for proof: as the database itself answers, by nothing that
+    /// reads or decodes rows elsewhere.
+    fn open_proof(&self, _schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn ProofReader>>> {
+        Box::pin(async { Err(Error::refused("this source can't be read for proof")) })
+    }
 }
 
 /// When a batch ends at the latest.

@@ -4,7 +4,8 @@
 //! to packets), `binlog` (events to transactions and records), `row_decoder` (row images to fields). Only the first knows a
 //! network, only the last knows values.
 //!
-//! It deliberately holds no driver's connection: the binlog's packets are read where they lie, and a driver would copy them.
+//! None of the three holds a driver's connection: the binlog's packets are read where they lie, and a driver would copy them.
+//! `proof` is the only one that does: it reads rows by queries and shares nothing with the three, which it judges.
 
 mod binlog;
 mod check;
@@ -16,6 +17,7 @@ mod gtid;
 mod history;
 mod lag;
 mod position;
+mod proof;
 mod protocol;
 mod replication;
 mod row_decoder;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use tailrace_contract::{
-    BoxFuture, ChangeStream, Checkpoint, Error, Grant, Position, Problem, Result, SeenTable, Source, SourceSettings,
-    SourceState, StartAt, TableFilter,
+    BoxFuture, ChangeStream, Checkpoint, Error, Grant, Position, Problem, ProofReader, Result, SeenTable, Source,
+    SourceSettings, SourceState, StartAt, TableFilter,
 };
 use tailrace_row::{TableName, TableSchema};
 
@@ -20,6 +20,7 @@ use crate::{
     },
     lag,
     position::BinlogPosition,
+    proof::MysqlProof,
     protocol::quote_table,
     replication,
     row_decoder::charset::Collations,
@@ -179,6 +180,13 @@ impl Source for MysqlSource {
         Box::pin(async {
             let stream: Box<dyn ChangeStream> = Box::new(self.open_stream(from, filter).await?);
             Ok(stream)
+        })
+    }
+
+    fn open_proof(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn ProofReader>>> {
+        Box::pin(async {
+            let proof: Box<dyn ProofReader> = Box::new(MysqlProof::open(&self.settings.endpoint, schema).await?);
+            Ok(proof)
         })
     }
 }

@@ -4,7 +4,7 @@
 //! from what its owner last read (`progress`), so that a replay changes nothing and a process that lost its partition writes
 //! nothing. What PostgreSQL would round, cut or pad is refused instead, by table, column and record.
 //!
-//! It does not read rows (a later `reader` and `proof` will), and it knows neither the log nor the source.
+//! Rows are read by `proof` alone, which shares nothing with what writes them. It knows neither the log nor the source.
 
 mod bulk;
 mod catalog;
@@ -17,6 +17,7 @@ mod grants;
 mod identifier;
 mod plan;
 mod progress;
+mod proof;
 mod session;
 mod sink;
 mod stream;

@@ -11,8 +11,8 @@ use sqlx::{
     postgres::{PgArguments, PgConnectOptions},
 };
 use tailrace_contract::{
-    BoxFuture, Capabilities, Error, ErrorKind, Grant, LogPartition, PartitionProgress, Problem, Result, Severity, Sink,
-    SinkWriter, StreamProgress, TableMapping, TargetScope, TargetSettings, TargetState, TargetTable,
+    BoxFuture, Capabilities, Error, ErrorKind, Grant, LogPartition, PartitionProgress, Problem, ProofReader, Result,
+    Severity, Sink, SinkWriter, StreamProgress, TableMapping, TargetScope, TargetSettings, TargetState, TargetTable,
 };
 use tailrace_row::TableSchema;
 
@@ -23,6 +23,7 @@ use crate::{
     grants,
     identifier::quote_table,
     progress::OwnTables,
+    proof::PostgresProof,
     session::Session,
     writer::Writer,
 };
@@ -229,6 +230,17 @@ impl Sink for PostgresSink {
             let mut writer = Writer::new(Arc::clone(&self.target), log);
             writer.open().await?;
             Ok(Box::new(writer) as Box<dyn SinkWriter>)
+        })
+    }
+
+    fn open_proof<'a>(
+        &'a self,
+        schema: Arc<TableSchema>,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Box<dyn ProofReader>>> {
+        Box::pin(async move {
+            let proof = PostgresProof::open(&self.target.options, schema, mapping).await?;
+            Ok(Box::new(proof) as Box<dyn ProofReader>)
         })
     }
 }

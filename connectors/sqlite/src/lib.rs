@@ -5,7 +5,7 @@
 //! nothing and a process that lost its partition writes nothing. SQLite converts values by the type that their column was
 //! declared with: columns that could change a value are refused, and our own tables are STRICT (`target_type`).
 //!
-//! It does not read rows (a later `reader` and `proof` will), and it knows neither the log nor the source.
+//! Rows are read by `proof` alone, which shares nothing with what writes them. It knows neither the log nor the source.
 
 mod bulk;
 mod catalog;
@@ -17,6 +17,7 @@ mod errors;
 mod identifier;
 mod plan;
 mod progress;
+mod proof;
 mod session;
 mod sink;
 mod stream;

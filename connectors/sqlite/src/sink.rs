@@ -5,8 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use sqlx::{AssertSqlSafe, sqlite::SqliteArguments};
 use tailrace_contract::{
-    BoxFuture, Capabilities, Error, LogPartition, PartitionProgress, Problem, Result, Severity, Sink, SinkWriter,
-    StreamProgress, TableMapping, TargetSettings, TargetState, TargetTable,
+    BoxFuture, Capabilities, Error, LogPartition, PartitionProgress, Problem, ProofReader, Result, Severity, Sink,
+    SinkWriter, StreamProgress, TableMapping, TargetSettings, TargetState, TargetTable,
 };
 use tailrace_row::TableSchema;
 use tokio::sync::Semaphore;
@@ -15,6 +15,7 @@ use crate::{
     catalog, check, config, ddl,
     identifier::quote_table,
     progress::OwnTables,
+    proof::SqliteProof,
     session::{Access, Session},
     writer::Writer,
 };
@@ -242,6 +243,17 @@ impl Sink for SqliteSink {
             let mut writer = Writer::new(Arc::clone(&self.target), log);
             writer.open().await?;
             Ok(Box::new(writer) as Box<dyn SinkWriter>)
+        })
+    }
+
+    fn open_proof<'a>(
+        &'a self,
+        schema: Arc<TableSchema>,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Box<dyn ProofReader>>> {
+        Box::pin(async move {
+            let proof = SqliteProof::open(&self.target.file, schema, mapping).await?;
+            Ok(Box::new(proof) as Box<dyn ProofReader>)
         })
     }
 }
