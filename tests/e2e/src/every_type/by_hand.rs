@@ -3,9 +3,9 @@
 
 use anyhow::{Result, ensure};
 
-use super::begin_apply;
 use super::rules::Rule;
 use super::tables::{Asked, Compared, mysql_name, postgres_name, wait_equal};
+use super::{begin_apply, proven};
 use crate::harness::{Scene, Servers};
 
 /// A column whose target type is not the one that `tailrace schema` would choose.
@@ -102,6 +102,7 @@ fn other_types_orders_and_extra_columns_serve() -> Result<()> {
     });
     scene.source(&format!("SET sql_mode = ''; BEGIN; {} COMMIT", inserts.collect::<String>()))?;
     wait_equal(&scene, "after INSERT", &compared)?;
+    proven::check_equal(&scene, "after INSERT", &["by_hand"])?;
     // What stands in columns that the source lacks is not ours to change.
     scene.target("UPDATE by_hand SET extra = 'kept', counted = 8")?;
     let updates = (0..rows).map(|id| {
@@ -110,10 +111,12 @@ fn other_types_orders_and_extra_columns_serve() -> Result<()> {
     });
     scene.source(&format!("SET sql_mode = ''; BEGIN; {} COMMIT", updates.collect::<String>()))?;
     wait_equal(&scene, "after UPDATE", &compared)?;
+    proven::check_equal(&scene, "after UPDATE", &["by_hand"])?;
     let kept = scene.target_number("SELECT count(*) FROM by_hand WHERE extra = 'kept' AND counted = 8")?;
     assert_eq!(usize::try_from(kept)?, rows, "an upsert must leave columns that the source lacks as they are");
     scene.source("DELETE FROM by_hand WHERE id % 2 = 0")?;
     wait_equal(&scene, "after DELETE", &compared)?;
+    proven::check_equal(&scene, "after DELETE", &["by_hand"])?;
     scene.finish()
 }
 

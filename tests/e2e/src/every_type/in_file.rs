@@ -6,7 +6,7 @@ use tailrace_row::ColumnType;
 use super::catalog::{Group, TypeRow, groups};
 use super::rules::Rule;
 use super::tables::{Asked, Compared, wait_equal};
-use super::{LENIENT, check_by_log, check_embedded, columns_of, keyed_name, keys};
+use super::{LENIENT, check_by_log, check_embedded, columns_of, keyed_name, keys, proven};
 use crate::harness::{Scene, TargetKind, Texts};
 
 #[test]
@@ -56,6 +56,7 @@ fn what_other_targets_refuse_arrives_in_a_file() -> Result<()> {
         Compared { name: "zeros_key".into(), columns: vec![text("day"), Asked::plain("rev", Rule::Whole)] },
     ];
     wait_equal(&scene, "with what other targets refuse", &compared)?;
+    proven::check_equal(&scene, "with what other targets refuse", &["zeros", "zeros_key"])?;
     let instants = scene.target_rows("SELECT instant FROM zeros ORDER BY id")?.concat();
     let expect = ["0000-00-00 00:00:00.000Z", "1970-01-01 00:00:01.500Z", "2038-01-19 03:14:07.999Z"];
     ensure!(instants.iter().flatten().eq(expect.iter()) && instants[3].is_none(), "{instants:?}");

@@ -1,6 +1,7 @@
 //! Every supported type with its edge values, from MySQL's INSERT to PostgreSQL's SELECT, judged by what both print.
 //!
-//! `catalog` lists types and values, `rules` how they are compared, `by_hand` the other target types that may take them,
+//! `catalog` lists types and values, `rules` how they are compared, `proven` compares them by the product's own `proof`, `planted` shows
+//! that it sees the smallest difference of each type, `by_hand` the other target types that may take them,
 //! `refused` what no PostgreSQL type can hold, `in_file` what becomes of all of them in SQLite. A change's *before* is proven
 //! twice: key changes and deletes find their rows by it, and each record in the topics must show as before what the record
 //! before it showed as after.
@@ -11,6 +12,8 @@ mod catalog;
 mod exact;
 mod in_file;
 mod mariadb;
+mod planted;
+mod proven;
 mod refused;
 mod rules;
 mod tables;
@@ -102,6 +105,7 @@ fn stage(scene: &Scene, groups: &[Group], check_types: CheckTypes) -> Result<Vec
 
 /// Writes every value in inserts, updates, key changes and deletes, and waits for each stage to be equal on both sides.
 fn change_and_compare(scene: &Scene, groups: &[Group], compared: &[Compared]) -> Result<()> {
+    let tables: Vec<&str> = compared.iter().map(|table| table.name.as_str()).collect();
     for (stage, statements) in [
         ("after INSERT", insert as fn(&Group) -> String),
         ("after UPDATE", update),
@@ -112,7 +116,9 @@ fn change_and_compare(scene: &Scene, groups: &[Group], compared: &[Compared]) ->
             scene.source(&format!("{LENIENT} BEGIN; {} COMMIT", statements(group)))?;
         }
         wait_equal(scene, stage, compared)?;
+        proven::check_equal(scene, stage, &tables)?;
     }
+    planted::check(scene, groups)?;
     let rows = groups.iter().flat_map(|group| &group.rows);
     let values: usize = rows.clone().map(|row| row.values.len()).sum();
     println!("{} types, {values} values, {} tables", rows.count(), compared.len());

@@ -161,6 +161,11 @@ impl Scene {
         &self.folder
     }
 
+    /// The file of a scene whose target is one.
+    pub(crate) fn target_file(&self) -> PathBuf {
+        self.folder.join(sql::FILE)
+    }
+
     /// Runs statements on MySQL as its administrator, in the scene's database.
     pub(crate) fn source(&self, statements: &str) -> Result<()> {
         self.sql.source(&self.database, statements)
@@ -194,6 +199,11 @@ impl Scene {
     /// Gives it back.
     pub(crate) fn unlock_target(&self, lock: SqliteConnection) -> Result<()> {
         self.sql.run(async { lock.close().await.context("closing the file") })
+    }
+
+    /// Runs calls of the product's own to their end.
+    pub(crate) fn run_here<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        self.sql.run(future)
     }
 
     /// The first column of the first row of the target, as a number.

@@ -11,8 +11,24 @@ const VERBS: [&str; 6] = ["capture", "apply", "backfill", "verify", "compare", "
 const OUTERMOST: [&str; 2] = ["control", "cli"];
 /// The only module that names connectors.
 const REGISTRY: &str = "src/registry.rs";
-/// What a connector's `proof` must not share: first letters of the names of modules.
-const SHARED_WITH_PROOF: [&str; 5] = ["reader", "encode", "decode", "row_decoder", "snapshot"];
+/// What a connector's `proof` must not share, nor be shared by: first letters of the names of modules that read, decode, encode or
+/// write rows, and of what these rest on.
+const SHARED_WITH_PROOF: [&str; 12] = [
+    "reader",
+    "encode",
+    "decode",
+    "row_decoder",
+    "snapshot",
+    "protocol",
+    "binlog",
+    "catalog",
+    "target_type",
+    "plan",
+    "bulk",
+    "writer",
+];
+/// Rows in the forms that those share, and the crate that decodes the binlog's values: `proof` must not name them.
+const FORMS_OF_OTHERS: [&str; 4] = ["RowImage", "ImageWriter", "RecordBatch", "mysql_common"];
 
 /// A path in the code that begins with `crate` or `super`, up to its first module below the crate's root.
 struct Import {
@@ -63,16 +79,24 @@ fn check_names(file: &File, code: &str, connectors: &[String]) -> Vec<Violation>
 
 fn check_proof(file: &File, path: &str, code: &str) -> Vec<Violation> {
     let home = module_path(path);
-    if home.first() != Some(&"proof") {
-        return Vec::new();
+    let judges = |module: &str| SHARED_WITH_PROOF.iter().any(|word| module.starts_with(word));
+    let mine = home.first().copied().unwrap_or("");
+    let mut found = Vec::new();
+    for Import { line, module } in imports(code, &home) {
+        if mine == "proof" && judges(&module) {
+            found.push(file.violation(line, format!("proof must not import {module}: it would share its errors")));
+        }
+        if judges(mine) && module == "proof" {
+            found.push(file.violation(line, format!("{mine} must not import proof, which judges it")));
+        }
     }
-    let bad = imports(code, &home)
-        .into_iter()
-        .filter(|import| SHARED_WITH_PROOF.iter().any(|word| import.module.starts_with(word)));
-    bad.map(|import| {
-        file.violation(import.line, format!("proof must not import {}: it would share its errors", import.module))
-    })
-    .collect()
+    if mine == "proof" {
+        let words = identifiers(code).filter(|(_, word)| FORMS_OF_OTHERS.contains(word));
+        found.extend(words.map(|(line, word)| {
+            file.violation(line, format!("proof must not name {word}: it reads answers of the database alone"))
+        }));
+    }
+    found
 }
 
 /// Crates below connectors/ that speak to an outside system, as they are spelled in code. `memory` is for tests.
@@ -304,6 +328,17 @@ mod tests {
             "use super::super::row_decoder::Plan;",
             Some("import row_decoder"),
         );
-        check_one("connectors/kafka/src/sink.rs", "use crate::encode;", None);
+        check_one("connectors/kafka/src/proof/session.rs", "use crate::protocol::quote;", Some("import protocol"));
+        check_one("connectors/kafka/src/proof/mod.rs", "use crate::{errors, target_type::Fit};", Some("target_type"));
+        check_one("connectors/kafka/src/proof/mod.rs", "use tailrace_row::{Key, RowImage};", Some("name RowImage"));
+        check_one("connectors/contract/src/proof/key.rs", "fn f(b: &RecordBatch) {}", Some("name RecordBatch"));
+        check_one("connectors/kafka/src/proof/mod.rs", "use mysql_common::Value;", Some("name mysql_common"));
+        check_one(
+            "connectors/kafka/src/row_decoder/mod.rs",
+            "use crate::proof::Question;",
+            Some("must not import proof"),
+        );
+        check_one("connectors/kafka/src/reader.rs", "use tailrace_row::RowImage;", None);
+        check_one("connectors/kafka/src/sink.rs", "use crate::{encode, proof};", None);
     }
 }
