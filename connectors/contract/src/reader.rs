@@ -10,8 +10,8 @@ use crate::{BoxFuture, Result};
 /// Which rows of a table.
 #[derive(Clone, Copy, Debug)]
 pub enum Rows<'a> {
-    /// Those behind `after`, up to `until` and with it, in the database's own order of the key. Where a bound is absent, the
-    /// table's end is one.
+    /// Those behind `after`, up to `until` and with it, in the database's own order of the key, which is also the order in
+    /// which they come. Where a bound is absent, the table's end is one.
     Range {
         /// The last key that does not belong to the range.
         after: Option<&'a Key>,
@@ -37,19 +37,24 @@ pub struct ReadLimits {
 }
 
 /// One connection that reads the rows of one table, under the schema it was opened with. Memory does not grow with the table.
+///
+/// Each view is held against the schema: a table that is not what the reader was opened with gives no row, but an error of kind
+/// [`Transient`](crate::ErrorKind::Transient), since only a reader for its new schema can go on. Between reads nothing of the
+/// table is held: no view, no lock of its shape. During a read both are held until its last row was taken.
 pub trait TableReader: Send {
     /// About how many rows the table has, by the database's own statistics.
     fn estimate(&mut self) -> BoxFuture<'_, Result<u64>>;
 
     /// The key of the row that is `rows` rows behind `after` (or behind the table's beginning): a chunk's last key. None if
-    /// the table has fewer. Ends a read that is under way.
+    /// the table has fewer, or if `rows` is 0. Ends a read that is under way.
     fn bound<'a>(&'a mut self, after: Option<&'a Key>, rows: u64) -> BoxFuture<'a, Result<Option<Key>>>;
 
     /// Begins to read in a fresh view of its own: all rows are as of one moment, not before the call. Ends a read that is under way.
     fn read<'a>(&'a mut self, rows: Rows<'a>) -> BoxFuture<'a, Result<()>>;
 
-    /// Appends rows as [`tailrace_row::Operation::Read`] of this origin. True as long as there may be more; then the batch holds at
-    /// least one row more. After an error the reader is not used any more.
+    /// Appends rows as [`tailrace_row::Operation::Read`] of this origin, all as row 0 of it. True as long as there may be more;
+    /// then the batch holds at least one row more. Without a read that is under way there are none. After an error, or when
+    /// the future was dropped, the reader is not used any more.
     fn fill<'a>(
         &'a mut self,
         out: &'a mut RecordBatch,

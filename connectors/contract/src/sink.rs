@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use serde::{Deserialize, Serialize};
 use tailrace_row::{RecordBatch, RecordId, RowImage, Sequence, TableName, TableSchema};
 
-use crate::{BoxFuture, Checkpoint, Error, Grant, LogPartition, Problem, ProofReader, Result};
+use crate::{BoxFuture, Checkpoint, Error, Grant, LogPartition, Problem, ProofReader, Result, TableReader};
 
 /// What a target guarantees. At least one of the two must hold, else start-up refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,6 +279,15 @@ pub trait Sink: Send + Sync {
     ) -> BoxFuture<'a, Result<Box<dyn ProofReader>>> {
         Box::pin(async { Err(Error::refused("this target can't be read for proof")) })
     }
+
+    /// A connection that reads the target's table as rows of the source's schema: each the same image that was written, as far
+    /// as the target's types keep it. What they don't (the charset of bytes that are no text, say) was refused or asked for
+    /// by a policy when it was written.
+    fn open_reader<'a>(
+        &'a self,
+        schema: Arc<TableSchema>,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Box<dyn TableReader>>>;
 }
 
 /// One connection that applies batches, one after another.

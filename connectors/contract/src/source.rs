@@ -8,7 +8,7 @@ use std::{
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
 use crate::{
-    BoxFuture, Checkpoint, Error, Grant, Mark, Position, Problem, ProofReader, Result, TableFilter,
+    BoxFuture, Checkpoint, Error, Grant, Mark, Position, Problem, ProofReader, Result, TableFilter, TableReader,
     position::SplitTransaction,
 };
 
@@ -99,6 +99,10 @@ pub trait Source: Send + Sync {
     fn open_proof(&self, _schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn ProofReader>>> {
         Box::pin(async { Err(Error::refused("this source can't be read for proof")) })
     }
+
+    /// A connection that reads the rows of the table of this schema: each the same image, byte for byte, that the change stream
+    /// gives of it.
+    fn open_reader(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn TableReader>>>;
 }
 
 /// When a batch ends at the latest.

@@ -12,11 +12,13 @@
 #![allow(clippy::unwrap_used, reason = "a kit of tests: whatever fails fails the test")]
 
 mod log;
+mod reader;
 mod sample;
 mod sink;
 mod source;
 
 pub use log::*;
+pub use reader::*;
 pub use sample::{Change, Row, sample_schema};
 pub use sink::*;
 pub use source::*;

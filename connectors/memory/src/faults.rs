@@ -67,6 +67,16 @@ pub enum Call {
     SinkOpenWriter,
     /// `SinkWriter::apply`.
     SinkApply,
+    /// `Source::open_reader` and `Sink::open_reader`.
+    OpenReader,
+    /// `TableReader::estimate`.
+    ReaderEstimate,
+    /// `TableReader::bound`.
+    ReaderBound,
+    /// `TableReader::read`.
+    ReaderRead,
+    /// `TableReader::fill`.
+    ReaderFill,
 }
 
 /// What happens to one call.

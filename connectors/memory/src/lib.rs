@@ -17,6 +17,7 @@ mod sink;
 mod sink_writer;
 mod source;
 mod stream;
+mod table_reader;
 
 pub use binlog::{BinlogTransaction, MemoryTransaction, SourceChange};
 pub use faults::{Call, Fault, Faults, Gate};

@@ -10,7 +10,7 @@ use std::{
 
 use tailrace_contract::{
     BoxFuture, Capabilities, Error, LogPartition, Owner, PartitionProgress, Problem, Result, Severity, Sink,
-    SinkWriter, StreamCheckpoint, StreamProgress, TableMapping, TargetState, TargetTable,
+    SinkWriter, StreamCheckpoint, StreamProgress, TableMapping, TableReader, TargetState, TargetTable,
 };
 use tailrace_row::{Sequence, TableSchema};
 
@@ -18,6 +18,7 @@ use crate::{
     faults::{Call, Faults},
     row::Row,
     sink_writer::{MemorySinkWriter, OwnedBatch},
+    table_reader::{Held, MemoryTableReader},
 };
 
 /// Rows by the bytes of their keys.
@@ -339,5 +340,14 @@ impl Sink for MemorySink {
             self.server.faults.enter(Call::SinkOpenWriter).await?.answer(Call::SinkOpenWriter)?;
             Ok(Box::new(MemorySinkWriter::new(Arc::clone(&self.server), log)) as Box<dyn SinkWriter>)
         })
+    }
+
+    fn open_reader<'a>(
+        &'a self,
+        schema: Arc<TableSchema>,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Box<dyn TableReader>>> {
+        let held = Held::BySink(Arc::clone(&self.server), mapping.target.clone());
+        Box::pin(MemoryTableReader::open(held, schema))
     }
 }

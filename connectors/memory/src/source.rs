@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tailrace_contract::{
     BoxFuture, ChangeStream, Checkpoint, Error, Position, Problem, Result, Source, SourceState, StartAt, TableFilter,
+    TableReader,
 };
 use tailrace_row::{TableName, TableSchema};
 
@@ -16,6 +17,7 @@ use crate::{
     news::News,
     sink::Rows,
     stream::MemoryStream,
+    table_reader::{Held, MemoryTableReader},
 };
 
 /// Decides how many records the next read of a stream brings at most; 0 stands for a silent source.
@@ -206,5 +208,9 @@ impl Source for MemorySource {
             let stream = MemoryStream::open(&self.server, from, filter)?;
             Ok(Box::new(stream) as Box<dyn ChangeStream>)
         })
+    }
+
+    fn open_reader(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn TableReader>>> {
+        Box::pin(MemoryTableReader::open(Held::BySource(Arc::clone(&self.server)), schema))
     }
 }

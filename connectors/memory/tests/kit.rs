@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tailrace_contract::{BoxFuture, Log, Sink, Source, TargetTable};
-use tailrace_kit::{Change, LogHarness, Row, SinkHarness, SourceHarness, sample_schema};
+use tailrace_kit::{Change, LogHarness, Row, SinkHarness, SinkTable, SourceHarness, SourceTable, sample_schema};
 use tailrace_memory::{MemoryLog, MemorySink, MemorySource, MemoryTransaction, Offsets};
 use tailrace_row::{Field, TableName, TableSchema, Value};
 
@@ -15,6 +15,16 @@ mod sources {
 mod sources_in_pieces {
     //! The same with reads that bring one record at most.
     tailrace_kit::source_tests!(super::source_in_pieces);
+}
+
+mod source_tables {
+    //! Runs the tests of a reader of the source's table.
+    tailrace_kit::reader_tests!(super::source_table);
+}
+
+mod sink_tables {
+    //! Runs the tests of a reader of the target's table.
+    tailrace_kit::reader_tests!(super::sink_table);
 }
 
 mod logs {
@@ -86,6 +96,14 @@ impl SourceHarness for SourceUnderTest {
 fn fields(row: &Row) -> [Field<'_>; 2] {
     let name = row.name.as_deref().map_or(Field::Null, |name| Field::Value(Value::Text(name)));
     [Field::Value(Value::Integer(row.id)), name]
+}
+
+async fn source_table(test: &str) -> SourceTable<SourceUnderTest> {
+    SourceTable(source(test).await)
+}
+
+async fn sink_table(test: &str) -> SinkTable<SinkUnderTest> {
+    SinkTable::new(sink(test).await, test).await
 }
 
 struct LogUnderTest(MemoryLog);

@@ -47,8 +47,9 @@ pub(crate) fn server_error(error: ServerError) -> Error {
         1043 | 1152 | 1158..=1161 | 1184 | 2002 | 2003 | 2006 | 2013 | 4031 => {
             (ErrorKind::Transient, "the connection to the server broke")
         }
-        1205 | 1213 | 3024 | 3572 => (ErrorKind::Transient, "the server gave up a statement that was waiting"),
+        1205 | 1213 | 1969 | 3024 | 3572 => (ErrorKind::Transient, "the server gave up a statement that was waiting"),
         1021 | 1037 | 1038 | 1041 => (ErrorKind::Transient, "the server is out of memory or disk"),
+        1412 => (ErrorKind::Transient, "the table was altered while it was read"),
         3032 | 3168 => (ErrorKind::Transient, "the server is not ready yet"),
         1044 | 1045 | 1698 | 1130 | 1129 | 3118 | 3879 | 3955 => (ErrorKind::Refused, "the server refuses the login"),
         1142 | 1143 | 1227 | 1370 | 3530 => (ErrorKind::Refused, "the account lacks a privilege"),

@@ -1,8 +1,8 @@
 //! MySQL or MariaDB as a source: our own replication connection, binlog reader, row decoder, and the checks before all of it.
 //!
-//! [`MysqlSource`] answers questions about the server and opens change streams. A stream is three layers: `protocol` (bytes
-//! to packets), `binlog` (events to transactions and records), `row_decoder` (row images to fields). Only the first knows a
-//! network, only the last knows values.
+//! [`MysqlSource`] answers questions about the server, opens change streams and readers of tables. A stream is three layers:
+//! `protocol` (bytes to packets), `binlog` (events to transactions and records), `row_decoder` (row images to fields). Only
+//! the first knows a network, only the last knows values. A reader (`reader`) gives the same images from a SELECT.
 //!
 //! None of the three holds a driver's connection: the binlog's packets are read where they lie, and a driver would copy them.
 //! `proof` is the only one that does: it reads rows by queries and shares nothing with the three, which it judges.
@@ -19,6 +19,7 @@ mod lag;
 mod position;
 mod proof;
 mod protocol;
+mod reader;
 mod replication;
 mod row_decoder;
 mod schema;

@@ -7,7 +7,7 @@ use std::{
 
 use tailrace_contract::{
     BoxFuture, ChangeStream, Checkpoint, Error, Grant, Position, Problem, ProofReader, Result, SeenTable, Source,
-    SourceSettings, SourceState, StartAt, TableFilter,
+    SourceSettings, SourceState, StartAt, TableFilter, TableReader,
 };
 use tailrace_row::{TableName, TableSchema};
 
@@ -22,6 +22,7 @@ use crate::{
     position::BinlogPosition,
     proof::MysqlProof,
     protocol::quote_table,
+    reader::MysqlTableReader,
     replication,
     row_decoder::charset::Collations,
     schema,
@@ -187,6 +188,15 @@ impl Source for MysqlSource {
         Box::pin(async {
             let proof: Box<dyn ProofReader> = Box::new(MysqlProof::open(&self.settings.endpoint, schema).await?);
             Ok(proof)
+        })
+    }
+
+    fn open_reader(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn TableReader>>> {
+        Box::pin(async {
+            let name = schema.name().clone();
+            let reader = MysqlTableReader::open(&self.settings.endpoint, schema).await;
+            let reader: Box<dyn TableReader> = Box::new(reader.map_err(|error| error.on_table(name))?);
+            Ok(reader)
         })
     }
 }

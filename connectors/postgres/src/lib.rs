@@ -4,7 +4,8 @@
 //! from what its owner last read (`progress`), so that a replay changes nothing and a process that lost its partition writes
 //! nothing. What PostgreSQL would round, cut or pad is refused instead, by table, column and record.
 //!
-//! Rows are read by `proof` alone, which shares nothing with what writes them. It knows neither the log nor the source.
+//! Rows are read again by `reader`, backwards through the same types, and for verification by `proof`, which shares nothing with
+//! it or with what writes them. It knows neither the log nor the source.
 
 mod bulk;
 mod catalog;
@@ -18,6 +19,7 @@ mod identifier;
 mod plan;
 mod progress;
 mod proof;
+mod reader;
 mod session;
 mod sink;
 mod stream;

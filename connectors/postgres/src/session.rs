@@ -6,11 +6,13 @@
 
 use std::{future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
 
+use futures_util::TryStreamExt as _;
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr,
     postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow},
 };
 use tailrace_contract::Error;
+use tokio::sync::mpsc;
 
 use crate::errors::{Failure, classify};
 
@@ -18,6 +20,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How much longer than the server we wait, so that the server's own timeout reaches us.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
+
+/// What COPY hands over at once, but for rows that are bigger.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// What a session's buffer may keep from one batch to the next.
 const BUFFER_KEPT_MAX: usize = 4 << 20;
@@ -130,6 +135,39 @@ impl Session {
                 return Ok(());
             }
         }
+    }
+
+    /// `COPY … TO STDOUT`: hands the answer over in pieces of complete messages, each as soon as the last one was taken.
+    /// Where nobody takes them any more it ends, and the session is unusable.
+    pub(crate) async fn copy_out(&mut self, sql: &str, pieces: &mpsc::Sender<Vec<u8>>) -> Result<(), Failure> {
+        const DOING: &str = "reading rows from the target";
+        let Self { connection, is_busy, limit, .. } = self;
+        let mut answer = settle(is_busy, *limit, DOING, connection.copy_out_raw(sql)).await?;
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        loop {
+            // The answer has not ended, so the session stays busy whatever becomes of the piece.
+            let message = settle(is_busy, *limit, DOING, answer.try_next()).await?;
+            *is_busy = message.is_some();
+            if let Some(message) = &message {
+                piece.extend_from_slice(message);
+            }
+            if piece.len() >= PIECE_BYTES || (message.is_none() && !piece.is_empty()) {
+                let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES));
+                if pieces.send(full).await.is_err() {
+                    return Err(Error::cancelled().into());
+                }
+            }
+            if message.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Opens a transaction that reads as of one moment and writes nothing.
+    pub(crate) async fn begin_view(&mut self) -> Result<(), Failure> {
+        debug_assert!(!self.is_in_transaction, "a session has one transaction at a time");
+        self.is_in_transaction = true;
+        self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "beginning to read").await
     }
 
     /// Opens a transaction, whatever the account's default isolation is.

@@ -12,7 +12,8 @@ use sqlx::{
 };
 use tailrace_contract::{
     BoxFuture, Capabilities, Error, ErrorKind, Grant, LogPartition, PartitionProgress, Problem, ProofReader, Result,
-    Severity, Sink, SinkWriter, StreamProgress, TableMapping, TargetScope, TargetSettings, TargetState, TargetTable,
+    Severity, Sink, SinkWriter, StreamProgress, TableMapping, TableReader, TargetScope, TargetSettings, TargetState,
+    TargetTable,
 };
 use tailrace_row::TableSchema;
 
@@ -24,6 +25,7 @@ use crate::{
     identifier::quote_table,
     progress::OwnTables,
     proof::PostgresProof,
+    reader::PostgresTableReader,
     session::Session,
     writer::Writer,
 };
@@ -241,6 +243,17 @@ impl Sink for PostgresSink {
         Box::pin(async move {
             let proof = PostgresProof::open(&self.target.options, schema, mapping).await?;
             Ok(Box::new(proof) as Box<dyn ProofReader>)
+        })
+    }
+
+    fn open_reader<'a>(
+        &'a self,
+        schema: Arc<TableSchema>,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Box<dyn TableReader>>> {
+        Box::pin(async move {
+            let reader = PostgresTableReader::open(Arc::clone(&self.target), schema, mapping).await?;
+            Ok(Box::new(reader) as Box<dyn TableReader>)
         })
     }
 }

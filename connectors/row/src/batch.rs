@@ -164,6 +164,14 @@ impl RecordBatch {
         self.records.push(record);
     }
 
+    /// Takes the last record back, with its images, which were written last.
+    pub fn discard_last(&mut self) {
+        let record = self.records.pop().expect("invariant: there is a record to discard");
+        let spans = [record.before, record.after];
+        let start = spans.iter().flatten().map(|span| span.start).min().expect("invariant: a record has an image");
+        self.bytes.truncate(start);
+    }
+
     /// The schema of a record.
     #[must_use]
     pub fn schema(&self, record: &Record) -> &Arc<TableSchema> {

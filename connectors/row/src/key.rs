@@ -29,11 +29,21 @@ impl Key {
     /// The key of a row of this schema.
     #[must_use]
     pub fn of(schema: &TableSchema, image: RowImage<'_>) -> Self {
+        let copied: Result<Self, std::convert::Infallible> = Self::write(schema.key().len(), |writer| {
+            schema.key().iter().for_each(|index| writer.copy(image.field_bytes(*index)));
+            Ok(())
+        });
+        let Ok(key) = copied;
+        key
+    }
+
+    /// The key whose fields `write` writes, in key order.
+    pub fn write<E>(columns: usize, write: impl FnOnce(&mut ImageWriter<'_>) -> Result<(), E>) -> Result<Self, E> {
         let mut bytes = Vec::new();
-        let mut writer = ImageWriter::begin(&mut bytes, schema.key().len());
-        schema.key().iter().for_each(|index| writer.copy(image.field_bytes(*index)));
+        let mut writer = ImageWriter::begin(&mut bytes, columns);
+        write(&mut writer)?;
         writer.end();
-        Self { bytes: bytes.into(), columns: schema.key().len() }
+        Ok(Self { bytes: bytes.into(), columns })
     }
 
     /// The key columns' fields, in key order.

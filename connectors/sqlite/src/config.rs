@@ -42,7 +42,7 @@ pub(crate) fn connect_options(file: &Path, statement_timeout: Duration) -> Sqlit
     SqliteConnectOptions::new()
         .filename(file)
         .foreign_keys(false)
-        .busy_timeout(statement_timeout.min(LOCK_WAIT_MAX))
+        .busy_timeout(lock_wait(statement_timeout))
         .statement_cache_capacity(STATEMENTS_MAX)
         .pragma("synchronous", "FULL")
         .pragma("fullfsync", "ON")
@@ -53,6 +53,11 @@ pub(crate) fn connect_options(file: &Path, statement_timeout: Duration) -> Sqlit
         .pragma("trusted_schema", "OFF")
         // Its log would hold our SQL, whole, at every slow batch.
         .disable_statement_logging()
+}
+
+/// How long a statement waits for another process's lock.
+pub(crate) fn lock_wait(statement_timeout: Duration) -> Duration {
+    statement_timeout.min(LOCK_WAIT_MAX)
 }
 
 #[cfg(test)]

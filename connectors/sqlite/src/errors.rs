@@ -149,6 +149,20 @@ pub(crate) fn classify(error: sqlx::Error, doing: &str, file: &Path) -> Error {
     }
 }
 
+/// Sorts an error of the reader's own connection.
+pub(crate) fn classify_reading(error: &rusqlite::Error, doing: &str) -> Error {
+    let Some(answer) = error.sqlite_error() else {
+        // What the driver says may quote a value.
+        return Error::refused(format!("{doing}: the driver failed"));
+    };
+    let (kind, hint) = decide(answer.extended_code.cast_unsigned());
+    let answer = Error::new(kind, format!("{doing}: SQLite answered with code {}: {answer}", answer.extended_code));
+    match hint {
+        Some(hint) => answer.hint(hint),
+        None => answer,
+    }
+}
+
 /// Whether the transaction that was to be rolled back had been already: SQLite does so by itself after some errors.
 pub(crate) fn is_without_transaction(error: &sqlx::Error) -> bool {
     read(error).is_some_and(|(code, message)| code == code::ERROR && message.contains("no transaction is active"))

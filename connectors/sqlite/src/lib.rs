@@ -5,7 +5,8 @@
 //! nothing and a process that lost its partition writes nothing. SQLite converts values by the type that their column was
 //! declared with: columns that could change a value are refused, and our own tables are STRICT (`target_type`).
 //!
-//! Rows are read by `proof` alone, which shares nothing with what writes them. It knows neither the log nor the source.
+//! Rows are read again by `reader`, backwards through the same types, and for verification by `proof`, which shares nothing with
+//! it or with what writes them. It knows neither the log nor the source.
 
 mod bulk;
 mod catalog;
@@ -18,6 +19,7 @@ mod identifier;
 mod plan;
 mod progress;
 mod proof;
+mod reader;
 mod session;
 mod sink;
 mod stream;

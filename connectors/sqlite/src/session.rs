@@ -52,7 +52,7 @@ pub(crate) struct Session {
 }
 
 /// What tells a file from another one of the same name.
-fn identify(file: &Path) -> Result<(u64, u64)> {
+pub(crate) fn identify(file: &Path) -> Result<(u64, u64)> {
     let found = std::fs::metadata(file).map_err(|error| {
         Error::transient(format!("looking at the target's file {}", file.display())).caused_by(error)
     })?;

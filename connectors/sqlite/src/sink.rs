@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use sqlx::{AssertSqlSafe, sqlite::SqliteArguments};
 use tailrace_contract::{
     BoxFuture, Capabilities, Error, LogPartition, PartitionProgress, Problem, ProofReader, Result, Severity, Sink,
-    SinkWriter, StreamProgress, TableMapping, TargetSettings, TargetState, TargetTable,
+    SinkWriter, StreamProgress, TableMapping, TableReader, TargetSettings, TargetState, TargetTable,
 };
 use tailrace_row::TableSchema;
 use tokio::sync::Semaphore;
@@ -16,6 +16,7 @@ use crate::{
     identifier::quote_table,
     progress::OwnTables,
     proof::SqliteProof,
+    reader::SqliteTableReader,
     session::{Access, Session},
     writer::Writer,
 };
@@ -256,12 +257,28 @@ impl Sink for SqliteSink {
             Ok(Box::new(proof) as Box<dyn ProofReader>)
         })
     }
+
+    fn open_reader<'a>(
+        &'a self,
+        schema: Arc<TableSchema>,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Box<dyn TableReader>>> {
+        Box::pin(async move {
+            let reader = SqliteTableReader::open(&self.target, schema, mapping).await?;
+            Ok(Box::new(reader) as Box<dyn TableReader>)
+        })
+    }
 }
 
 impl Target {
     /// A new connection.
     pub(crate) async fn open(&self, access: Access) -> Result<Session> {
         Session::open(&self.file, self.settings.statement_timeout, access).await
+    }
+
+    /// The file, and how long a statement may take.
+    pub(crate) fn place(&self) -> (PathBuf, std::time::Duration) {
+        (self.file.clone(), self.settings.statement_timeout)
     }
 
     /// A connection that could write, if the file is there; an error if it could not, or could not be made.

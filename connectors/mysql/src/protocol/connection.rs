@@ -53,10 +53,7 @@ impl Connection {
 
     /// Runs a statement and gathers its rows.
     pub(crate) async fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
-        match timeout(ANSWER_TIMEOUT, self.query_unbounded(sql)).await {
-            Ok(rows) => rows,
-            Err(_) => Err(Error::transient(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
-        }
+        self.answered(async |connection| connection.query_unbounded(sql).await).await
     }
 
     /// Runs a statement that must have exactly one row.
@@ -81,13 +78,11 @@ impl Connection {
 
     /// Sends a command whose answer says only yes or no.
     pub(crate) async fn acknowledge(&mut self, command: &[u8]) -> Result<()> {
-        let answered = timeout(ANSWER_TIMEOUT, async {
-            self.command(command).await?;
-            Answer::parse(&self.receive_owned().await?).map(drop)
-        });
-        answered
-            .await
-            .unwrap_or_else(|_| Err(Error::transient(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))))
+        self.answered(async |connection| {
+            connection.command(command).await?;
+            Answer::parse(&connection.receive_owned().await?).map(drop)
+        })
+        .await
     }
 
     /// The next packet, if it was received already.
@@ -149,7 +144,12 @@ impl Connection {
         }
     }
 
-    async fn command(&mut self, command: &[u8]) -> Result<()> {
+    /// Waits for an answer, but not for ever.
+    pub(super) async fn answered<T>(&mut self, ask: impl AsyncFnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        within(ANSWER_TIMEOUT, ask(self)).await
+    }
+
+    pub(super) async fn command(&mut self, command: &[u8]) -> Result<()> {
         self.packets.set_next_number(0);
         self.send(command).await
     }
@@ -216,6 +216,14 @@ impl Connection {
         auth::finish(&mut self, &greeting.nonce, password).await?;
         self.version = greeting.version;
         Ok(self)
+    }
+}
+
+/// The answer, if it comes in time.
+pub(super) async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T>>) -> Result<T> {
+    match timeout(limit, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Error::transient(format!("no answer within {} s", limit.as_secs()))),
     }
 }
 

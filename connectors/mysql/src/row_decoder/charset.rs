@@ -101,6 +101,11 @@ pub(crate) fn to_text(charset: Charset, bytes: &[u8]) -> Option<String> {
     }
 }
 
+/// The bytes of a text in latin1, if it has each of its characters.
+pub(crate) fn to_latin1(text: &str) -> Option<Vec<u8>> {
+    text.chars().map(|char| (0..=u8::MAX).find(|byte| latin1_char(*byte) == char)).collect()
+}
+
 fn has_four_byte_chars(bytes: &[u8]) -> bool {
     bytes.iter().any(|byte| *byte >= 0xf0)
 }

@@ -17,4 +17,5 @@ mod positions;
 mod preflight;
 mod protection;
 mod proxy;
+mod reader;
 mod refusals;

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tailrace_contract::{BoxFuture, Sink, TargetTable};
-use tailrace_kit::{Row, SinkHarness};
+use tailrace_kit::{Row, SinkHarness, SinkTable};
 
 use crate::bench::Bench;
 
@@ -35,3 +35,9 @@ async fn harness(test: &str) -> Harness {
 }
 
 tailrace_kit::sink_tests!(harness);
+
+async fn table(test: &str) -> SinkTable<Harness> {
+    SinkTable::new(harness(test).await, test).await
+}
+
+tailrace_kit::reader_tests!(table);

@@ -6,7 +6,7 @@ use tailrace_contract::{
     Applied, ApplyBatch, BoxFuture, Capabilities, ChangeStream, Checkpoint, Error, Log, LogPartition, LogReader,
     LogStart, LogWriter, OpenedWriter, PartitionEnds, PartitionProgress, Position, Problem, ProgressStep, Result, Sink,
     SinkWriter, Source, SourceState, StartAt, StreamProgress, StreamStep, TableChanges, TableFilter, TableMapping,
-    TargetState, TargetTable,
+    TableReader, TargetState, TargetTable,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
@@ -186,6 +186,10 @@ impl Source for BrokenSource {
             self.inner.open(&from, filter).await
         })
     }
+
+    fn open_reader(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn TableReader>>> {
+        self.inner.open_reader(schema)
+    }
 }
 
 struct BrokenSink {
@@ -272,6 +276,14 @@ impl Sink for BrokenSink {
             let writer = BrokenSinkWriter { inner, defect: self.defect, log, world, applied: 0 };
             Ok(Box::new(writer) as Box<dyn SinkWriter>)
         })
+    }
+
+    fn open_reader<'a>(
+        &'a self,
+        schema: Arc<TableSchema>,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Box<dyn TableReader>>> {
+        self.inner.open_reader(schema, mapping)
     }
 }
 

@@ -1,0 +1,316 @@
+//! Rows of a table as they lie there now, streamed from one SELECT at a time.
+//!
+//! Why each row is the image that the binlog would give of it:
+//!
+//! 1. Values come in the protocol's binary form, texts in the bytes of their own charset (`character_set_results = NULL`), and
+//!    are decoded by what decodes the binlog wherever the bytes are the same (`columns`). ENUM and SET are asked for as numbers.
+//! 2. The table has the schema that the reader was opened with: each view first opens the table, which keeps every ALTER away
+//!    until the view ends, and only then asks the dictionary.
+//! 3. All statements of a read share one transaction of REPEATABLE READ that the reader asks for itself: one moment, and no
+//!    row of a transaction that is rolled back later.
+//!
+//! The transaction ends with the last row, so that between reads neither a view nor a lock of the table's shape is held. A read that
+//! is given up costs its connection: what the server still sends can't be told to stop.
+//!
+//! The sum: one packet a row, read in chunks of 256 KiB and decoded in place; one turn of a jump table for each value. It costs the
+//! server ten times as much to send it.
+
+mod bounds;
+mod columns;
+mod decimal_text;
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use tailrace_contract::{BoxFuture, Endpoint, Error, ReadLimits, Result, Rows, TableFilter, TablePattern, TableReader};
+use tailrace_row::{Key, Operation, Origin, Record, RecordBatch, TableSchema};
+
+use self::{bounds::Statements, columns::RowPlan};
+use crate::{
+    protocol::{Connection, Prepared, quote_table, quote_text, row_of},
+    schema,
+};
+
+/// Settings of the session. Those of the server may cut an answer short (`sql_select_limit`), end it (`max_execution_time`,
+/// `max_statement_time`), or leave the view open behind it (`autocommit`). Days that don't exist must not fail as bounds.
+const SESSION: &str = "SET SESSION autocommit = 1, SESSION sql_mode = 'ALLOW_INVALID_DATES', character_set_results = NULL, \
+                       SESSION sql_select_limit = 18446744073709551615, SESSION sql_big_selects = 1, \
+                       SESSION lock_wait_timeout = 50";
+const SESSION_OF_MYSQL: &str = "SET SESSION max_execution_time = 0, SESSION information_schema_stats_expiry = 0";
+const SESSION_OF_MARIADB: &str = "SET SESSION max_statement_time = 0";
+
+/// One connection and one table.
+pub(crate) struct MysqlTableReader {
+    endpoint: Endpoint,
+    schema: Arc<TableSchema>,
+    statements: Statements,
+    rows: RowPlan,
+    keys: RowPlan,
+    /// None once a read was given up.
+    connection: Option<Connection>,
+    read: Option<Read>,
+}
+
+/// A read that is under way.
+struct Read {
+    statement: Option<Prepared>,
+    /// What follows when its rows have ended.
+    pending: VecDeque<String>,
+    /// The keys that rows must have, byte for byte, where keys were asked for: those that have not come yet, since what several
+    /// statements ask for may be one row to a collation.
+    wanted: Option<HashSet<Key>>,
+}
+
+impl MysqlTableReader {
+    /// Connects, and holds the table against the schema.
+    pub(crate) async fn open(endpoint: &Endpoint, schema: Arc<TableSchema>) -> Result<Self> {
+        if schema.key().is_empty() {
+            return Err(Error::table_failed(schema.name().clone(), "the table has no primary key to read it by"));
+        }
+        let mut connection = connect(endpoint).await?;
+        let descending = descending_columns(&mut connection, &schema).await?;
+        let mut reader = Self {
+            endpoint: endpoint.clone(),
+            statements: Statements::new(&schema, &descending),
+            rows: RowPlan::new(&schema, 0..schema.columns().len()),
+            keys: RowPlan::new(&schema, schema.key().iter().copied()),
+            schema,
+            connection: Some(connection),
+            read: None,
+        };
+        reader.begin_view().await?;
+        reader.end_view().await?;
+        Ok(reader)
+    }
+
+    /// The connection, a new one if the last read was given up. From here on none is under way.
+    async fn idle(&mut self) -> Result<&mut Connection> {
+        if self.read.take().is_some() {
+            self.connection = None;
+        }
+        if self.connection.is_none() {
+            self.connection = Some(connect(&self.endpoint).await?);
+        }
+        Ok(self.connection.as_mut().expect("invariant: it was just made"))
+    }
+
+    fn connection(&mut self) -> Result<&mut Connection> {
+        self.connection.as_mut().ok_or_else(|| Error::transient("the reader's connection is gone"))
+    }
+
+    /// Begins a transaction in which the table is the schema's.
+    async fn begin_view(&mut self) -> Result<()> {
+        let (table, schema) = (quote_table(self.schema.name()), Arc::clone(&self.schema));
+        let connection = self.idle().await?;
+        connection.execute("START TRANSACTION READ ONLY").await?;
+        connection.query(&format!("SELECT 1 FROM {table} LIMIT 0")).await?;
+        let filter = TableFilter { patterns: vec![TablePattern::Table(schema.name().clone())] };
+        let found = schema::tables(connection, &filter).await?;
+        if found.iter().any(|found| found.id() == schema.id()) {
+            return Ok(());
+        }
+        Err(Error::transient("the table is not what the reader was opened with: it was altered"))
+    }
+
+    async fn end_view(&mut self) -> Result<()> {
+        self.connection()?.execute("COMMIT").await
+    }
+
+    async fn begin_statement(&mut self, sql: &str, plan: Plan) -> Result<Prepared> {
+        let connection = self.connection()?;
+        let prepared = connection.prepare(sql).await?;
+        let columns = connection.execute_prepared(prepared).await?;
+        let plan = match plan {
+            Plan::Rows => &self.rows,
+            Plan::Keys => &self.keys,
+        };
+        if plan.is_answered_by(&columns) {
+            return Ok(prepared);
+        }
+        Err(Error::refused("the server answers with other types than the table has"))
+    }
+
+    async fn find_bound(&mut self, after: Option<&Key>, rows: u64) -> Result<Option<Key>> {
+        self.begin_view().await?;
+        let Some(skipped) = rows.checked_sub(1) else {
+            self.end_view().await?;
+            return Ok(None);
+        };
+        let sql = self.statements.bound(after, skipped).map_err(|unusable| unusable.of(&self.schema))?;
+        let statement = self.begin_statement(&sql, Plan::Keys).await?;
+        let mut found = None;
+        loop {
+            let connection = self.connection.as_mut().ok_or_else(|| Error::transient("the connection is gone"))?;
+            let packet = connection.row_packet().await?;
+            let Some(row) = row_of(connection.bytes(&packet))? else { break };
+            let key = Key::write(self.schema.key().len(), |image| self.keys.decode(row, image));
+            found = Some(key.map_err(|bad| self.keys.error_of(bad, &self.schema))?);
+        }
+        self.connection()?.close_prepared(statement).await?;
+        self.end_view().await?;
+        Ok(found)
+    }
+
+    async fn begin_read(&mut self, rows: Rows<'_>) -> Result<()> {
+        self.begin_view().await?;
+        let unusable = |unusable: bounds::Unusable| unusable.of(&self.schema);
+        let (mut pending, wanted) = match rows {
+            Rows::Range { after, until } => {
+                (VecDeque::from([self.statements.range(after, until).map_err(unusable)?]), None)
+            }
+            Rows::Keys(keys) => {
+                let pending = self.statements.by_keys(keys).map_err(unusable)?;
+                (pending, Some(keys.iter().cloned().collect()))
+            }
+        };
+        let Some(first) = pending.pop_front() else { return self.end_view().await };
+        // From here on the connection is lost if the read is given up.
+        self.read = Some(Read { statement: None, pending, wanted });
+        let statement = self.begin_statement(&first, Plan::Rows).await?;
+        self.read.as_mut().expect("invariant: it was just begun").statement = Some(statement);
+        Ok(())
+    }
+
+    /// The rows of the present statement have ended: goes over to the next one. False if there is none.
+    async fn go_on(&mut self) -> Result<bool> {
+        let Some(read) = self.read.as_mut() else { return Ok(false) };
+        let (ended, next) = (read.statement.take(), read.pending.pop_front());
+        if let Some(ended) = ended {
+            self.connection()?.close_prepared(ended).await?;
+        }
+        match next {
+            Some(next) => {
+                let statement = self.begin_statement(&next, Plan::Rows).await?;
+                self.read.as_mut().expect("invariant: it is under way").statement = Some(statement);
+                Ok(true)
+            }
+            None => {
+                self.end_view().await?;
+                self.read = None;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn take_rows(&mut self, out: &mut RecordBatch, origin: &Origin, limits: ReadLimits) -> Result<bool> {
+        let end = Filled { rows: out.len() + limits.rows_max.max(1), bytes: out.byte_len() + limits.bytes_max };
+        let numbers = (out.add_schema(&self.schema), out.add_origin(origin.clone()));
+        loop {
+            let Some(read) = &mut self.read else { return Ok(false) };
+            let connection = self.connection.as_mut().ok_or_else(|| Error::transient("the connection is gone"))?;
+            let packet = connection.row_packet().await?;
+            let Some(row) = row_of(connection.bytes(&packet))? else {
+                if self.go_on().await? {
+                    continue;
+                }
+                return Ok(false);
+            };
+            let image = out.write_image(self.schema.columns().len(), |image| self.rows.decode(row, image));
+            let after = Some(image.map_err(|bad| self.rows.error_of(bad, &self.schema))?);
+            let (operation, (schema, origin)) = (Operation::Read, numbers);
+            out.push(Record { operation, schema, origin, row: 0, lane: 0, offset: 0, before: None, after });
+            if read.wanted.as_mut().is_some_and(|wanted| !wanted.remove(&last_key(&self.schema, out))) {
+                out.discard_last();
+            } else if end.is_reached(out) {
+                return Ok(true);
+            }
+        }
+    }
+
+    async fn ask_estimate(&mut self) -> Result<u64> {
+        let name = self.schema.name().clone();
+        let sql = format!(
+            "SELECT COALESCE(TABLE_ROWS, 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+            quote_text(&name.database),
+            quote_text(&name.table)
+        );
+        self.idle().await?.query_row(&sql).await?.number(0)
+    }
+
+    fn on_table<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| error.on_table(self.schema.name().clone()))
+    }
+}
+
+/// Which columns a statement asks for.
+#[derive(Clone, Copy)]
+enum Plan {
+    Rows,
+    Keys,
+}
+
+/// Where a batch has enough.
+struct Filled {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Filled {
+    #[inline]
+    fn is_reached(&self, batch: &RecordBatch) -> bool {
+        batch.len() >= self.rows || batch.byte_len() >= self.bytes
+    }
+}
+
+fn last_key(schema: &TableSchema, batch: &RecordBatch) -> Key {
+    let record = batch.records().last().expect("invariant: a row was just added");
+    Key::of(schema, batch.after(record).expect("invariant: a row that was read has its image"))
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<Connection> {
+    let mut connection = Connection::open(endpoint).await?;
+    connection.execute(SESSION).await?;
+    connection.execute(if connection.version().is_mariadb { SESSION_OF_MARIADB } else { SESSION_OF_MYSQL }).await?;
+    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+    Ok(connection)
+}
+
+/// The key's columns that the index has from the greatest to the least.
+async fn descending_columns(connection: &mut Connection, schema: &TableSchema) -> Result<Vec<String>> {
+    let name = schema.name();
+    let sql = format!(
+        "SELECT COLUMN_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
+         AND INDEX_NAME = 'PRIMARY' AND COLLATION = 'D'",
+        quote_text(&name.database),
+        quote_text(&name.table)
+    );
+    let rows = connection.query(&sql).await?;
+    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
+impl TableReader for MysqlTableReader {
+    fn estimate(&mut self) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(async {
+            let estimate = self.ask_estimate().await;
+            self.on_table(estimate)
+        })
+    }
+
+    fn bound<'a>(&'a mut self, after: Option<&'a Key>, rows: u64) -> BoxFuture<'a, Result<Option<Key>>> {
+        Box::pin(async move {
+            let found = self.find_bound(after, rows).await;
+            self.on_table(found)
+        })
+    }
+
+    fn read<'a>(&'a mut self, rows: Rows<'a>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let begun = self.begin_read(rows).await;
+            self.on_table(begun)
+        })
+    }
+
+    fn fill<'a>(
+        &'a mut self,
+        out: &'a mut RecordBatch,
+        origin: &'a Origin,
+        limits: ReadLimits,
+    ) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            let filled = self.take_rows(out, origin, limits).await;
+            self.on_table(filled)
+        })
+    }
+}
