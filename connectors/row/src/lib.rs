@@ -19,7 +19,7 @@ mod value;
 
 pub use address_text::{parse_inet4, parse_inet6, parse_uuid, write_inet4, write_inet6, write_uuid};
 pub use batch::{ImageSpan, Operation, Origin, Record, RecordBatch, RecordId};
-pub use ewkb::write_ewkb;
+pub use ewkb::{read_ewkb, write_ewkb};
 pub use image::{Field, ImageWriter, RowImage};
 pub use key::{Key, has_changed_key, write_key};
 pub use partitioner::murmur2_partition;

@@ -8,7 +8,10 @@
 use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
 
 use tailrace_contract::Error;
-use tailrace_row::{Charset, ColumnType, DateTime, Field, Key, TableSchema, Time, Timestamp, Value};
+use tailrace_row::{
+    Charset, ColumnType, DateTime, Field, Key, TableSchema, Time, Timestamp, Value, write_inet4, write_inet6,
+    write_uuid,
+};
 
 use super::decimal_text;
 use crate::{
@@ -216,7 +219,10 @@ fn literal(column: &ColumnType, value: Value<'_>) -> Result<String, &'static str
         Value::Timestamp(Timestamp::Micros(micros)) => {
             clock_literal(DateTime::from_micros_since_epoch(micros).ok_or("an instant beyond the year 9999")?)
         }
-        Value::Json(_) => return Err("JSON"),
+        Value::Uuid(bytes) => printed(|text| write_uuid(bytes, text)),
+        Value::Inet4(bytes) => printed(|text| write_inet4(bytes, text)),
+        Value::Inet6(bytes) => printed(|text| write_inet6(bytes, text)),
+        Value::Json(_) | Value::Geometry { .. } | Value::Vector(_) => return Err("what no key can hold"),
     })
 }
 
@@ -235,6 +241,14 @@ fn bytes_literal(introducer: &str, bytes: &[u8]) -> String {
     bytes.iter().for_each(|byte| write!(literal, "{byte:02x}").expect("invariant: writing to a String can't fail"));
     literal.push('\'');
     literal
+}
+
+/// A text of digits, points and colons, in quotes.
+fn printed(print: impl FnOnce(&mut String) -> std::fmt::Result) -> String {
+    let mut text = String::from("'");
+    print(&mut text).expect("invariant: writing to a String can't fail");
+    text.push('\'');
+    text
 }
 
 fn time_literal(time: Time) -> String {

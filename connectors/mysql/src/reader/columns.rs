@@ -6,14 +6,16 @@
 use std::sync::Arc;
 
 use tailrace_contract::Error;
-use tailrace_row::{Charset, ColumnType, Date, DateTime, ImageWriter, TableSchema, Time, Timestamp, Value};
+use tailrace_row::{
+    Charset, ColumnType, Date, DateTime, ImageWriter, TableSchema, Time, Timestamp, Value, parse_inet4, parse_inet6,
+    parse_uuid,
+};
 
 use super::decimal_text;
 use crate::{
     errors,
-    events::column_type as t,
     protocol::{AnswerColumn, Cursor, Malformed},
-    row_decoder::{BadRow, charset::write_text},
+    row_decoder::{BadRow, charset::write_text, geometry},
 };
 
 /// How the values of one column are read.
@@ -48,6 +50,13 @@ enum Form {
     Timestamp,
     Year,
     Json,
+    Geometry,
+    Vector {
+        dimension: u32,
+    },
+    Uuid,
+    Inet4,
+    Inet6,
 }
 
 /// Some columns of a table, in the order in which a statement asks for them.
@@ -118,33 +127,39 @@ impl Form {
             ColumnType::Timestamp { .. } => Self::Timestamp,
             ColumnType::Year => Self::Year,
             ColumnType::Json => Self::Json,
+            ColumnType::Geometry { .. } => Self::Geometry,
+            ColumnType::Vector { dimension } => Self::Vector { dimension: *dimension },
+            ColumnType::Uuid => Self::Uuid,
+            ColumnType::Inet4 => Self::Inet4,
+            ColumnType::Inet6 => Self::Inet6,
         }
     }
 
     /// Types of texts and bytes differ by version and expression: all of them lie behind a packed length.
     fn is_answered_by(self, column: AnswerColumn) -> bool {
-        let is_sized = matches!(column.code, 0 | t::VARCHAR | t::VECTOR..=t::GEOMETRY);
+        let is_sized = matches!(column.code, code::VARCHAR | code::VECTOR..=code::GEOMETRY);
         match self {
             Self::Integer { bytes, unsigned } => {
                 let codes: &[u8] = match bytes {
-                    1 => &[t::TINY],
-                    2 => &[t::SHORT],
-                    4 => &[t::LONG, t::INT24],
-                    _ => &[t::LONGLONG],
+                    1 => &[code::TINY],
+                    2 => &[code::SHORT],
+                    4 => &[code::LONG, code::INT24],
+                    _ => &[code::LONGLONG],
                 };
                 codes.contains(&column.code) && column.unsigned == unsigned
             }
-            Self::Enum { .. } | Self::Set { .. } => column == AnswerColumn { code: t::LONGLONG, unsigned: true },
-            Self::Float => column.code == t::FLOAT,
-            Self::Double => column.code == t::DOUBLE,
-            Self::Decimal { .. } => column.code == t::NEWDECIMAL,
-            Self::Bit { .. } => column.code == t::BIT,
-            Self::Text { .. } | Self::Bytes | Self::Json => is_sized,
-            Self::Date => column.code == t::DATE,
-            Self::Time => column.code == TIME,
-            Self::DateTime => column.code == DATE_TIME,
-            Self::Timestamp => column.code == TIMESTAMP,
-            Self::Year => column.code == t::YEAR,
+            Self::Enum { .. } | Self::Set { .. } => column == AnswerColumn { code: code::LONGLONG, unsigned: true },
+            Self::Float => column.code == code::FLOAT,
+            Self::Double => column.code == code::DOUBLE,
+            Self::Decimal { .. } => column.code == code::NEWDECIMAL,
+            Self::Bit { .. } => column.code == code::BIT,
+            Self::Text { .. } | Self::Bytes | Self::Json | Self::Geometry | Self::Vector { .. } => is_sized,
+            Self::Uuid | Self::Inet4 | Self::Inet6 => is_sized,
+            Self::Date => column.code == code::DATE,
+            Self::Time => column.code == code::TIME,
+            Self::DateTime => column.code == code::DATE_TIME,
+            Self::Timestamp => column.code == code::TIMESTAMP,
+            Self::Year => column.code == code::YEAR,
         }
     }
 
@@ -187,15 +202,46 @@ impl Form {
                     std::str::from_utf8(row.packed_bytes()?).map_err(|_| Malformed::new("JSON: it is no UTF-8"))?;
                 out.value(Value::Json(text));
             }
+            Self::Geometry => out.value(geometry(row.packed_bytes()?)?),
+            Self::Vector { dimension } => {
+                let numbers = row.packed_bytes()?;
+                let is_possible = numbers.len() % 4 == 0 && numbers.len() / 4 <= dimension as usize;
+                out.value(Value::Vector(is_possible.then_some(numbers).ok_or(Malformed::new("VECTOR"))?));
+            }
+            Self::Uuid => out.value(Value::Uuid(address(row, parse_uuid)?)),
+            Self::Inet4 => out.value(Value::Inet4(address(row, parse_inet4)?)),
+            Self::Inet6 => out.value(Value::Inet6(address(row, parse_inet6)?)),
         }
         Ok(())
     }
 }
 
-/// Types that table maps have under other numbers.
-const TIMESTAMP: u8 = 7;
-const TIME: u8 = 11;
-const DATE_TIME: u8 = 12;
+/// Types of an answer's columns, by the numbers of the protocol; texts and bytes have those from VECTOR on.
+mod code {
+    pub(super) const TINY: u8 = 1;
+    pub(super) const SHORT: u8 = 2;
+    pub(super) const LONG: u8 = 3;
+    pub(super) const FLOAT: u8 = 4;
+    pub(super) const DOUBLE: u8 = 5;
+    pub(super) const TIMESTAMP: u8 = 7;
+    pub(super) const LONGLONG: u8 = 8;
+    pub(super) const INT24: u8 = 9;
+    pub(super) const DATE: u8 = 10;
+    pub(super) const TIME: u8 = 11;
+    pub(super) const DATE_TIME: u8 = 12;
+    pub(super) const YEAR: u8 = 13;
+    pub(super) const VARCHAR: u8 = 15;
+    pub(super) const BIT: u8 = 16;
+    pub(super) const VECTOR: u8 = 242;
+    pub(super) const NEWDECIMAL: u8 = 246;
+    pub(super) const GEOMETRY: u8 = 255;
+}
+
+/// What MariaDB prints of types that it stores as bytes.
+fn address<const N: usize>(row: &mut Cursor<'_>, parse: fn(&str) -> Option<[u8; N]>) -> Result<[u8; N], Malformed> {
+    let text = std::str::from_utf8(row.packed_bytes()?).ok();
+    text.and_then(parse).ok_or(Malformed::new("text of a UUID or an address"))
+}
 
 fn all_bits(count: usize) -> u64 {
     match count {

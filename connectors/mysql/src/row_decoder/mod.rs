@@ -169,7 +169,7 @@ fn uncompressed(stored: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
 }
 
 /// Number of the reference system, then well-known binary; nothing at all where the server stored no geometry.
-fn geometry(stored: &[u8]) -> Result<Value<'_>, Malformed> {
+pub(crate) fn geometry(stored: &[u8]) -> Result<Value<'_>, Malformed> {
     match stored.split_first_chunk() {
         Some((srid, wkb)) if !wkb.is_empty() => Ok(Value::Geometry { srid: u32::from_le_bytes(*srid), wkb }),
         None if stored.is_empty() => Ok(Value::Geometry { srid: 0, wkb: &[] }),

@@ -3,7 +3,10 @@
 //! A value that no column of the source's type can have was not written by us as it stands there, and is an error that names
 //! the column.
 
-use tailrace_row::{ColumnType, Date, DateTime, Decimal, ImageWriter, Time, Timestamp, Value};
+use tailrace_row::{
+    ColumnType, Date, DateTime, Decimal, ImageWriter, Time, Timestamp, Value, parse_inet4, parse_inet6, parse_uuid,
+    read_ewkb,
+};
 
 use super::numeric;
 use crate::target_type::TargetType;
@@ -20,6 +23,7 @@ const SHORT: Unreadable = Unreadable("a value of another length than its type");
 const RANGE: Unreadable = Unreadable("a number out of the source column's range");
 const NO_DAY: Unreadable = Unreadable("a day that the source does not have");
 const NO_MEMBER: Unreadable = Unreadable("a label that is no member of the source's column");
+const NO_ADDRESS: Unreadable = Unreadable("a UUID or an address that the source's column can't have");
 const NO_TEXT: Unreadable = Unreadable("bytes that are no UTF-8");
 
 /// How the fields of one column are read.
@@ -55,6 +59,14 @@ pub(super) enum Form {
     Timestamp,
     Json,
     Jsonb,
+    Ewkb,
+    RealArray,
+    Uuid,
+    UuidText,
+    Inet4,
+    Inet4Text,
+    Inet6,
+    Inet6Text,
 }
 
 /// What a whole number stands for in the source.
@@ -110,6 +122,14 @@ impl Form {
                 TargetType::Json | TargetType::Text | TargetType::Varchar { .. } => Some(Self::Json),
                 _ => None,
             },
+            ColumnType::Geometry { .. } => (target == TargetType::Bytea).then_some(Self::Ewkb),
+            ColumnType::Vector { .. } => (target == TargetType::RealArray).then_some(Self::RealArray),
+            ColumnType::Uuid if target.is_text() => Some(Self::UuidText),
+            ColumnType::Uuid => (target == TargetType::Uuid).then_some(Self::Uuid),
+            ColumnType::Inet4 if target.is_text() => Some(Self::Inet4Text),
+            ColumnType::Inet4 => (target == TargetType::Inet).then_some(Self::Inet4),
+            ColumnType::Inet6 if target.is_text() => Some(Self::Inet6Text),
+            ColumnType::Inet6 => (target == TargetType::Inet).then_some(Self::Inet6),
         }
     }
 
@@ -159,6 +179,21 @@ impl Form {
                 [1, json @ ..] => Value::Json(text(json)?),
                 _ => return Err(Unreadable("jsonb of another format")),
             },
+            Self::Ewkb => {
+                let (srid, wkb) = read_ewkb(field).ok_or(Unreadable("bytes that are no geometry"))?;
+                out.value(Value::Geometry { srid, wkb: &wkb });
+                return Ok(());
+            }
+            Self::RealArray => {
+                out.value(Value::Vector(&numbers(field)?));
+                return Ok(());
+            }
+            Self::Uuid => Value::Uuid(array(field)?),
+            Self::UuidText => Value::Uuid(parse_uuid(text(field)?).ok_or(NO_ADDRESS)?),
+            Self::Inet4 => Value::Inet4(address(field)?),
+            Self::Inet4Text => Value::Inet4(parse_inet4(text(field)?).ok_or(NO_ADDRESS)?),
+            Self::Inet6 => Value::Inet6(address(field)?),
+            Self::Inet6Text => Value::Inet6(parse_inet6(text(field)?).ok_or(NO_ADDRESS)?),
         };
         out.value(value);
         Ok(())
@@ -236,6 +271,38 @@ fn interval(field: &[u8]) -> Result<Time, Unreadable> {
         true => Ok(Time { micros: i64::from_be_bytes(*micros) }),
         false => Err(Unreadable("an interval of days or months")),
     }
+}
+
+/// An array of one dimension without NULLs: dimensions, flags, type, length and lower bound, then each number behind its length.
+fn numbers(field: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    const NUMBER_BYTES: [u8; 4] = 4_i32.to_be_bytes();
+    const BAD: Unreadable = Unreadable("an array that is no vector");
+    let (head, rest) = field.split_first_chunk::<12>().ok_or(BAD)?;
+    let (dimensions, rest) = match (head[3], rest.split_first_chunk::<8>()) {
+        (0, _) => (0, rest),
+        (1, Some((_, rest))) => (1, rest),
+        (_, _) => return Err(BAD),
+    };
+    let (elements, []) = rest.as_chunks::<8>() else { return Err(BAD) };
+    if (dimensions == 0) != elements.is_empty() {
+        return Err(BAD);
+    }
+    let mut numbers = Vec::with_capacity(elements.len() * 4);
+    for element in elements {
+        let (length, number) = element.split_at(4);
+        if length != NUMBER_BYTES {
+            return Err(BAD);
+        }
+        numbers.extend(number.iter().rev());
+    }
+    Ok(numbers)
+}
+
+/// Family, bits of the network, whether it is a cidr, bytes of the address, the address: a host's, since the source has no networks.
+fn address<const N: usize>(field: &[u8]) -> Result<[u8; N], Unreadable> {
+    let (head, address) = field.split_first_chunk::<4>().ok_or(NO_ADDRESS)?;
+    let address: [u8; N] = address.try_into().map_err(|_| NO_ADDRESS)?;
+    if usize::from(head[1]) == 8 * N { Ok(address) } else { Err(NO_ADDRESS) }
 }
 
 fn micros(field: &[u8]) -> Result<i64, Unreadable> {

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use num_bigint::BigInt;
-use tailrace_row::{ColumnType, Decimal, Timestamp, Value};
+use tailrace_row::{ColumnType, Decimal, Timestamp, Value, write_inet4, write_inet6, write_uuid};
 
 use crate::target_type::TargetType;
 
@@ -53,7 +53,11 @@ pub(super) fn literal(source: &ColumnType, target: TargetType, value: Value<'_>)
         Value::Timestamp(Timestamp::Micros(micros)) => {
             return Some(format!("('1970-01-01 00:00:00+00'::timestamptz + {})", interval(micros)));
         }
-        Value::Text(_) | Value::InvalidText(_) | Value::Timestamp(Timestamp::Zero) | Value::Json(_) => return None,
+        Value::Uuid(bytes) => printed(|text| write_uuid(bytes, text)),
+        Value::Inet4(bytes) => printed(|text| write_inet4(bytes, text)),
+        Value::Inet6(bytes) => printed(|text| write_inet6(bytes, text)),
+        Value::Text(_) | Value::InvalidText(_) | Value::Timestamp(Timestamp::Zero) => return None,
+        Value::Json(_) | Value::Geometry { .. } | Value::Vector(_) => return None,
     };
     // What boolean columns take are 0 and 1.
     Some(format!("'{plain}'::{}", target.wire_name()))
@@ -63,6 +67,12 @@ pub(super) fn literal(source: &ColumnType, target: TargetType, value: Value<'_>)
 fn interval(micros: i64) -> String {
     let (seconds, rest) = (micros / 1_000_000, micros % 1_000_000);
     format!("('{seconds} seconds'::interval + '{rest} microseconds'::interval)")
+}
+
+fn printed(print: impl FnOnce(&mut String) -> std::fmt::Result) -> String {
+    let mut text = String::new();
+    print(&mut text).expect("invariant: writing to a String can't fail");
+    text
 }
 
 fn decimal(number: Decimal<'_>) -> String {

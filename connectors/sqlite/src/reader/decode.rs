@@ -5,7 +5,10 @@
 
 use num_bigint::{BigInt, Sign};
 use rusqlite::types::ValueRef;
-use tailrace_row::{ColumnType, Date, DateTime, Decimal, ImageWriter, Time, Timestamp, Value};
+use tailrace_row::{
+    ColumnType, Date, DateTime, Decimal, ImageWriter, Time, Timestamp, Value, parse_inet4, parse_inet6, parse_uuid,
+    read_ewkb,
+};
 
 /// What is wrong with a stored value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +18,7 @@ const OTHER: Unreadable = Unreadable("a value of another kind than its column's 
 const RANGE: Unreadable = Unreadable("a number out of the source column's range");
 const NO_TIME: Unreadable = Unreadable("a day or time in another form than the source prints");
 const NO_MEMBER: Unreadable = Unreadable("a label that is no member of the source's column");
+const NO_ADDRESS: Unreadable = Unreadable("a UUID or an address in another form than the source prints");
 const NO_TEXT: Unreadable = Unreadable("bytes that are no UTF-8");
 const TOO_FINE: Unreadable = Unreadable("more digits behind the point than the source's column has");
 
@@ -49,10 +53,16 @@ pub(super) fn decode(source: &ColumnType, stored: ValueRef<'_>, out: &mut ImageW
         ColumnType::Json => Value::Json(text(stored)?),
         ColumnType::Enum { members } => Value::Enum(member(text(stored)?, members)?),
         ColumnType::Set { members } => Value::Set(set(text(stored)?, members)?),
-        ColumnType::Bytes { .. } => match stored {
-            ValueRef::Blob(bytes) => Value::Bytes(bytes),
-            _ => return Err(OTHER),
-        },
+        ColumnType::Bytes { .. } => Value::Bytes(blob(stored)?),
+        ColumnType::Geometry { .. } => {
+            let (srid, wkb) = read_ewkb(blob(stored)?).ok_or(OTHER)?;
+            out.value(Value::Geometry { srid, wkb: &wkb });
+            return Ok(());
+        }
+        ColumnType::Vector { .. } => Value::Vector(blob(stored)?),
+        ColumnType::Uuid => Value::Uuid(parse_uuid(text(stored)?).ok_or(NO_ADDRESS)?),
+        ColumnType::Inet4 => Value::Inet4(parse_inet4(text(stored)?).ok_or(NO_ADDRESS)?),
+        ColumnType::Inet6 => Value::Inet6(parse_inet6(text(stored)?).ok_or(NO_ADDRESS)?),
         ColumnType::Date => Value::Date(date(text(stored)?).ok_or(NO_TIME)?),
         ColumnType::Time { .. } => Value::Time(Time { micros: time(text(stored)?).ok_or(NO_TIME)? }),
         ColumnType::DateTime { .. } => Value::DateTime(moment(text(stored)?).ok_or(NO_TIME)?),
@@ -92,6 +102,14 @@ fn text(stored: ValueRef<'_>) -> Result<&str, Unreadable> {
     match stored {
         ValueRef::Text(bytes) => std::str::from_utf8(bytes).map_err(|_| NO_TEXT),
         ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Blob(_) | ValueRef::Null => Err(OTHER),
+    }
+}
+
+#[inline]
+fn blob(stored: ValueRef<'_>) -> Result<&[u8], Unreadable> {
+    match stored {
+        ValueRef::Blob(bytes) => Ok(bytes),
+        ValueRef::Text(_) | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Null => Err(OTHER),
     }
 }
 

@@ -7,7 +7,10 @@
 use num_bigint::BigInt;
 use rusqlite::types::Value as Stored;
 use tailrace_contract::{Error, Result, TargetTable};
-use tailrace_row::{ColumnType, DateTime, Decimal, Field, Key, TableSchema, Time, Timestamp, Value};
+use tailrace_row::{
+    ColumnType, DateTime, Decimal, Field, Key, TableSchema, Time, Timestamp, Value, write_inet4, write_inet6,
+    write_uuid,
+};
 
 use crate::{
     identifier::{quote, quote_table},
@@ -140,9 +143,18 @@ fn stored(column: &KeyColumn, value: Value<'_>) -> Option<Stored> {
         Value::Timestamp(Timestamp::Micros(micros)) => {
             format!("{}Z", clock_text(DateTime::from_micros_since_epoch(micros)?))
         }
-        Value::InvalidText(_) | Value::Json(_) => return None,
+        Value::Uuid(bytes) => printed(|text| write_uuid(bytes, text)),
+        Value::Inet4(bytes) => printed(|text| write_inet4(bytes, text)),
+        Value::Inet6(bytes) => printed(|text| write_inet6(bytes, text)),
+        Value::InvalidText(_) | Value::Json(_) | Value::Geometry { .. } | Value::Vector(_) => return None,
     };
     Some(Stored::Text(text))
+}
+
+fn printed(print: impl FnOnce(&mut String) -> std::fmt::Result) -> String {
+    let mut text = String::new();
+    print(&mut text).expect("invariant: writing to a String can't fail");
+    text
 }
 
 fn decimal(number: Decimal<'_>) -> String {
