@@ -8,6 +8,8 @@
 //! is widened to, so that -0.0 and 0.0 differ; a text is its characters, none of them normalised or stripped; JSON is a tree
 //! (`json`), in which 1 and 1.0 are one number.
 
+use std::net::IpAddr;
+
 use tailrace_row::ColumnType;
 
 use super::{
@@ -46,6 +48,14 @@ pub enum CanonicalForm {
     Instant,
     /// A JSON tree.
     Json,
+    /// The number of a reference system, and well-known binary.
+    Geometry,
+    /// Numbers of 32 bits by their bits.
+    Vector,
+    /// The 16 bytes of a UUID.
+    Uuid,
+    /// The bytes of a network address: 4 or 16.
+    Address,
 }
 
 /// An answer that is no value of the form; the caller decides whether that is an error or a difference.
@@ -73,6 +83,10 @@ impl CanonicalForm {
             ColumnType::DateTime { .. } => Self::Clock,
             ColumnType::Timestamp { .. } => Self::Instant,
             ColumnType::Json => Self::Json,
+            ColumnType::Geometry { .. } => Self::Geometry,
+            ColumnType::Vector { .. } => Self::Vector,
+            ColumnType::Uuid => Self::Uuid,
+            ColumnType::Inet4 | ColumnType::Inet6 => Self::Address,
         }
     }
 }
@@ -107,8 +121,16 @@ impl CanonicalWriter {
         out.extend_from_slice(&number.to_bits().to_be_bytes());
     }
 
+    /// A geometry by the number of its reference system (0 for none) and well-known binary.
+    pub fn geometry(&mut self, srid: u32, wkb: &[u8], out: &mut Vec<u8>) {
+        out.push(VALUE);
+        out.extend_from_slice(&srid.to_be_bytes());
+        out.extend_from_slice(wkb);
+    }
+
     /// A value in the spelling that databases share: numbers as digits, bits as a number, bytes as they are, days and times as
-    /// ISO 8601 writes them (with a blank between), an instant as its clock in UTC.
+    /// ISO 8601 writes them (with a blank between), an instant as its clock in UTC, a geometry as EWKB, a vector as its numbers'
+    /// bytes, the lowest first.
     pub fn value(
         &mut self,
         form: CanonicalForm,
@@ -135,6 +157,11 @@ impl CanonicalWriter {
             CanonicalForm::Duration => moment::write_duration(answer, out),
             CanonicalForm::Clock | CanonicalForm::Instant => moment::write_clock(answer, era, out),
             CanonicalForm::Json => json::write(answer, &mut self.json, out),
+            CanonicalForm::Geometry => write_ewkb(answer, out),
+            CanonicalForm::Vector if answer.len().is_multiple_of(4) => write_bytes(answer, out),
+            CanonicalForm::Vector => None,
+            CanonicalForm::Uuid => write_uuid(answer, out),
+            CanonicalForm::Address => write_address(answer, out),
         };
         if written.is_none() {
             out.truncate(start);
@@ -166,6 +193,65 @@ fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
 fn write_float(answer: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let number: f64 = std::str::from_utf8(answer).ok()?.parse().ok()?;
     number.is_finite().then(|| out.extend_from_slice(&number.to_bits().to_be_bytes()))
+}
+
+/// The bit of a geometry's type which says that the number of a reference system follows.
+const HAS_SRID: u32 = 0x2000_0000;
+
+/// The number before the rest, which then is plain well-known binary.
+fn write_ewkb(answer: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let Some((head, rest)) = answer.split_first_chunk::<5>() else {
+        // MySQL can store nothing in place of a geometry.
+        out.extend([0; 4]);
+        return answer.is_empty().then_some(());
+    };
+    let [order, kind @ ..] = *head;
+    let is_big_endian = order == 0;
+    let number = |bytes| if is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+    let bytes = |number: u32| if is_big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
+    let kind = number(kind);
+    let (srid, rest) = match kind & HAS_SRID {
+        0 => (0, rest),
+        _ => {
+            let (srid, rest) = rest.split_first_chunk()?;
+            (number(*srid), rest)
+        }
+    };
+    out.extend_from_slice(&srid.to_be_bytes());
+    out.push(order);
+    out.extend_from_slice(&bytes(kind & !HAS_SRID));
+    out.extend_from_slice(rest);
+    Some(())
+}
+
+/// 32 hex digits in groups.
+fn write_uuid(answer: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    if answer.len() != 36 {
+        return None;
+    }
+    let mut high = None;
+    for (place, byte) in answer.iter().enumerate() {
+        if matches!(place, 8 | 13 | 18 | 23) {
+            if *byte != b'-' {
+                return None;
+            }
+            continue;
+        }
+        let digit = u8::try_from(char::from(*byte).to_digit(16)?).ok()?;
+        match high.take() {
+            None => high = Some(digit << 4),
+            Some(high) => out.push(high | digit),
+        }
+    }
+    Some(())
+}
+
+fn write_address(answer: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    match std::str::from_utf8(answer).ok()?.parse().ok()? {
+        IpAddr::V4(address) => out.extend_from_slice(&address.octets()),
+        IpAddr::V6(address) => out.extend_from_slice(&address.octets()),
+    }
+    Some(())
 }
 
 fn write_bits(answer: &[u8], length: u8, out: &mut Vec<u8>) -> Option<()> {
@@ -203,6 +289,15 @@ mod tests {
             (bits, "1023", "1022", false),
             (CanonicalForm::Day, "2024-02-29", "2024-02-28", false),
             (CanonicalForm::Json, "{\"b\":1,\"a\":2}", "{\"a\":2.0,\"b\":1}", true),
+            (CanonicalForm::Uuid, "F47AC10B-58CC-4372-A567-0E02B2C3D479", "f47ac10b-58cc-4372-a567-0e02b2c3d479", true),
+            (
+                CanonicalForm::Uuid,
+                "f47ac10b-58cc-4372-a567-0e02b2c3d478",
+                "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+                false,
+            ),
+            (CanonicalForm::Address, "::1.2.3.4", "0::102:304", true),
+            (CanonicalForm::Address, "::ffff:1.2.3.4", "1.2.3.4", false),
         ] {
             assert_eq!(field(form, one).unwrap() == field(form, other).unwrap(), is_equal, "{form:?} {one} {other}");
         }
@@ -218,9 +313,31 @@ mod tests {
             (CanonicalForm::Bits { length: 64 }, "-1"),
             (CanonicalForm::Day, "infinity"),
             (CanonicalForm::Json, "{"),
+            (CanonicalForm::Vector, "abc"),
+            (CanonicalForm::Uuid, "f47ac10b58cc4372a5670e02b2c3d479"),
+            (CanonicalForm::Address, "10.0.0.0/8"),
+            (CanonicalForm::Geometry, "\u{1}"),
         ] {
             assert_eq!(field(form, answer), None, "{form:?} {answer}");
         }
+    }
+
+    #[test]
+    fn a_geometry_is_its_reference_system_and_its_shape() {
+        let mut writer = CanonicalWriter::default();
+        let mut form = |ewkb: &[u8]| {
+            let mut out = Vec::new();
+            writer.value(CanonicalForm::Geometry, ewkb, Era::Common, &mut out).unwrap();
+            out
+        };
+        let plain = [1, 1, 0, 0, 0, 9];
+        let placed = [1, 1, 0, 0, 0x20, 0xe6, 0x10, 0, 0, 9];
+        let mut forms = [form(&plain), form(&placed), form(&[0, 0x20, 0, 0, 1, 0, 0, 0x10, 0xe6, 9]), form(&[])];
+        let mut stored = Vec::new();
+        CanonicalWriter::default().geometry(4326, &plain, &mut stored);
+        assert_eq!(forms[1], stored);
+        forms.sort();
+        assert!(forms.windows(2).all(|pair| pair[0] != pair[1]), "{forms:?}");
     }
 
     #[test]

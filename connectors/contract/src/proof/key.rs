@@ -4,7 +4,9 @@
 
 use std::collections::HashSet;
 
-use tailrace_row::{ColumnType, Date, DateTime, Field, Key, TableSchema, Timestamp, Value};
+use tailrace_row::{
+    ColumnType, Date, DateTime, Field, Key, TableSchema, Timestamp, Value, write_inet4, write_inet6, write_uuid,
+};
 
 use super::{CanonicalForm, CanonicalWriter, Era, Foreign, ProofBatch};
 use crate::{Error, Result, Rows};
@@ -35,6 +37,15 @@ pub enum KeyField {
     },
     /// A day or a time in ISO's spelling, its fraction in full; an instant in UTC.
     Moment(String),
+    /// UUID and network addresses in the spelling of MariaDB.
+    Address(String),
+    /// A geometry.
+    Geometry {
+        /// Number of its reference system, 0 for none.
+        srid: u32,
+        /// Well-known binary.
+        wkb: Vec<u8>,
+    },
 }
 
 impl KeyField {
@@ -60,7 +71,18 @@ impl KeyField {
             Value::Timestamp(Timestamp::Micros(micros)) => {
                 Self::Moment(clock_text(DateTime::from_micros_since_epoch(micros)?))
             }
+            Value::Uuid(bytes) => Self::address(|text| write_uuid(bytes, text)),
+            Value::Inet4(bytes) => Self::address(|text| write_inet4(bytes, text)),
+            Value::Inet6(bytes) => Self::address(|text| write_inet6(bytes, text)),
+            Value::Geometry { srid, wkb } => Self::Geometry { srid, wkb: wkb.to_owned() },
+            Value::Vector(_) => return None,
         })
+    }
+
+    fn address(write: impl FnOnce(&mut String) -> std::fmt::Result) -> Self {
+        let mut text = String::new();
+        write(&mut text).expect("invariant: writing to a String can't fail");
+        Self::Address(text)
     }
 
     fn enumerated(column_type: &ColumnType, index: u16) -> Option<Self> {
@@ -88,7 +110,12 @@ impl KeyField {
         match self {
             Self::Float(number) => writer.float(*number, out),
             Self::InvalidText(bytes) => writer.invalid_text(bytes, out),
-            Self::Number(text) | Self::Text(text) | Self::Label { text, .. } | Self::Moment(text) => {
+            Self::Geometry { srid, wkb } => writer.geometry(*srid, wkb, out),
+            Self::Number(text)
+            | Self::Text(text)
+            | Self::Label { text, .. }
+            | Self::Moment(text)
+            | Self::Address(text) => {
                 return writer.value(form, text.as_bytes(), Era::Common, out);
             }
             Self::Bytes(bytes) => return writer.value(form, bytes, Era::Common, out),

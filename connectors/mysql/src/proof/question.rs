@@ -50,7 +50,11 @@ impl Question {
             | CanonicalForm::Duration
             | CanonicalForm::Clock
             | CanonicalForm::Instant
-            | CanonicalForm::Json => name.clone(),
+            | CanonicalForm::Json
+            | CanonicalForm::Geometry
+            | CanonicalForm::Vector
+            | CanonicalForm::Uuid
+            | CanonicalForm::Address => name.clone(),
         };
         let beside = doubt(&column.column_type).map(|doubt| {
             let asked = match doubt {
@@ -86,7 +90,20 @@ impl Question {
             writer.invalid_text(bytes, out);
             return Ok(());
         }
+        if self.form == CanonicalForm::Geometry {
+            return self.read_geometry(answer, writer, out);
+        }
         writer.value(self.form, answer, Era::Common, out).map_err(|_| self.unreadable())
+    }
+
+    /// As the server stores it, so that no function decides which axis comes first.
+    fn read_geometry(&self, answer: &[u8], writer: &mut CanonicalWriter, out: &mut Vec<u8>) -> Result<()> {
+        match answer.split_first_chunk() {
+            Some((srid, wkb)) => writer.geometry(u32::from_le_bytes(*srid), wkb, out),
+            None if answer.is_empty() => writer.geometry(0, &[], out),
+            None => return Err(self.unreadable()),
+        }
+        Ok(())
     }
 
     fn next<'r>(&self, row: &'r Row, place: &mut usize) -> Result<Option<&'r [u8]>> {
@@ -154,6 +171,8 @@ pub(super) fn literal(column_type: &ColumnType, field: &KeyField) -> Option<Stri
             ColumnType::Date => format!("DATE'{text}'"),
             _ => format!("'{text}'"),
         },
+        KeyField::Address(text) => format!("'{text}'"),
+        KeyField::Geometry { srid, wkb } => format!("x'{}{}'", hex(&srid.to_le_bytes()), hex(wkb)),
     })
 }
 

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use tailrace_contract::{CanonicalForm, CanonicalWriter, Era, KeyField, Result};
-use tailrace_row::{Column, Date};
+use tailrace_row::{Column, Date, write_ewkb};
 
 use super::copy_text::CopyField;
 use crate::identifier::quote;
@@ -33,6 +33,8 @@ enum Spelling {
     Hex,
     /// A clock with the session's offset from UTC, which is none.
     Zoned,
+    /// Numbers of 32 bits in braces.
+    Braces,
     /// The type means something else.
     Other,
 }
@@ -76,14 +78,10 @@ impl Question {
                 return writer.bit_string(length, digits, out).ok();
             }
             (Spelling::Hex, answer) => {
-                let start = out.len();
-                // Bytes have one form, whatever they are: that of none begins it.
-                writer.value(self.form, b"", era, out).ok()?;
-                return decode_hex(answer.strip_prefix(b"\\x")?, out).or_else(|| {
-                    out.truncate(start);
-                    None
-                });
+                let bytes = decode_hex(answer.strip_prefix(b"\\x")?)?;
+                return writer.value(self.form, &bytes, era, out).ok();
             }
+            (Spelling::Braces, answer) => return writer.value(self.form, &numbers(answer)?, era, out).ok(),
             (Spelling::Boolean | Spelling::Other, _) => return None,
         };
         writer.value(self.form, answer, era, out).ok()
@@ -99,6 +97,8 @@ impl Question {
             KeyField::InvalidText(_) => return None,
             KeyField::Bytes(bytes) => format!("'\\x{}'::bytea", hex(bytes)),
             KeyField::Moment(text) => self.moment_literal(text)?,
+            KeyField::Address(text) => format!("'{text}'::{}", self.type_name),
+            KeyField::Geometry { srid, wkb } => format!("'\\x{}'::bytea", hex(&ewkb(*srid, wkb)?)),
         })
     }
 
@@ -143,9 +143,11 @@ fn spelling(form: CanonicalForm, type_name: &str) -> Spelling {
     match (form, type_name) {
         (CanonicalForm::Number | CanonicalForm::Bits { .. }, "bool") => Spelling::Boolean,
         (CanonicalForm::Bits { .. }, "bit" | "varbit") => Spelling::BitString,
-        (CanonicalForm::Bytes, "bytea") => Spelling::Hex,
+        (CanonicalForm::Bytes | CanonicalForm::Geometry, "bytea") => Spelling::Hex,
+        (CanonicalForm::Vector, "_float4") => Spelling::Braces,
         (CanonicalForm::Instant, "timestamptz") => Spelling::Zoned,
-        (CanonicalForm::Bytes | CanonicalForm::Instant, _) | (_, "bytea" | "timestamptz") => Spelling::Other,
+        (CanonicalForm::Bytes | CanonicalForm::Geometry | CanonicalForm::Vector | CanonicalForm::Instant, _)
+        | (_, "bytea" | "timestamptz") => Spelling::Other,
         (
             CanonicalForm::Number
             | CanonicalForm::Float
@@ -155,7 +157,9 @@ fn spelling(form: CanonicalForm, type_name: &str) -> Spelling {
             | CanonicalForm::Day
             | CanonicalForm::Duration
             | CanonicalForm::Clock
-            | CanonicalForm::Json,
+            | CanonicalForm::Json
+            | CanonicalForm::Uuid
+            | CanonicalForm::Address,
             _,
         ) => Spelling::Shared,
     }
@@ -173,21 +177,41 @@ fn in_calendar(text: &str) -> Option<String> {
     Some(if year == 0 { format!("0001{} BC", &text[4..]) } else { text.to_owned() })
 }
 
+/// None: what claims to be a geometry lacks its beginning.
+fn ewkb(srid: u32, wkb: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    write_ewkb(srid, wkb, &mut bytes).map(|()| bytes)
+}
+
 fn text_literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn decode_hex(digits: &[u8], out: &mut Vec<u8>) -> Option<()> {
+fn decode_hex(digits: &[u8]) -> Option<Vec<u8>> {
     let nibble = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
     };
     let (pairs, rest) = digits.as_chunks::<2>();
-    for [high, low] in pairs {
-        out.push(nibble(*high)? << 4 | nibble(*low)?);
+    if !rest.is_empty() {
+        return None;
     }
-    rest.is_empty().then_some(())
+    pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect()
+}
+
+/// `{1,-0,1.5e-45}`, each the number that is nearest to its digits.
+fn numbers(answer: &[u8]) -> Option<Vec<u8>> {
+    let inner = std::str::from_utf8(answer).ok()?.strip_prefix('{')?.strip_suffix('}')?;
+    let mut bytes = Vec::new();
+    for text in inner.split(',').filter(|_| !inner.is_empty()) {
+        let number: f32 = text.parse().ok()?;
+        if !number.is_finite() {
+            return None;
+        }
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    Some(bytes)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -5,7 +5,7 @@
 
 use sqlx::{Decode, Row as _, Sqlite, TypeInfo as _, ValueRef as _, sqlite::SqliteRow};
 use tailrace_contract::{CanonicalForm, CanonicalWriter, Era, Foreign, KeyField, Result};
-use tailrace_row::{Column, ColumnType};
+use tailrace_row::{Column, ColumnType, write_ewkb};
 
 use crate::identifier::quote;
 
@@ -81,7 +81,9 @@ impl Question {
                 writer.float(*number, out);
                 Ok(())
             }
-            (CanonicalForm::Bytes, Stored::Blob(bytes)) => writer.value(self.form, bytes, Era::Common, out),
+            (CanonicalForm::Bytes | CanonicalForm::Geometry | CanonicalForm::Vector, Stored::Blob(bytes)) => {
+                writer.value(self.form, bytes, Era::Common, out)
+            }
             (CanonicalForm::Instant, Stored::Text(text)) => {
                 writer.value(self.form, text.strip_suffix(b"Z").ok_or(Foreign)?, Era::Common, out)
             }
@@ -94,7 +96,9 @@ impl Question {
                 | CanonicalForm::Day
                 | CanonicalForm::Duration
                 | CanonicalForm::Clock
-                | CanonicalForm::Json,
+                | CanonicalForm::Json
+                | CanonicalForm::Uuid
+                | CanonicalForm::Address,
                 Stored::Text(text),
             ) => writer.value(self.form, text, Era::Common, out),
             (_, Stored::Integer(_) | Stored::Real(_) | Stored::Text(_) | Stored::Blob(_)) => Err(Foreign),
@@ -118,6 +122,12 @@ impl Question {
                 text_literal(&format!("{}Z", fraction_needed(text)))
             }
             KeyField::Moment(text) => text_literal(fraction_needed(text)),
+            KeyField::Address(text) => text_literal(text),
+            KeyField::Geometry { srid, wkb } => {
+                let mut bytes = Vec::new();
+                write_ewkb(*srid, wkb, &mut bytes)?;
+                format!("x'{}'", hex(&bytes))
+            }
         })
     }
 }

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 use tailrace_contract::{CanonicalForm, CanonicalWriter, Era, Rows};
-use tailrace_row::{Charset, ColumnType, ImageWriter, Key, RowImage, TableSchema, TextForm, Value};
+use tailrace_row::{Charset, ColumnType, GeometryKind, ImageWriter, Key, RowImage, TableSchema, TextForm, Value};
 
 use super::catalog::{Group, TypeRow};
 use super::proven::{Finding, Findings, Proof, shown};
@@ -86,6 +86,27 @@ fn differences(row: &TypeRow, kind: TargetKind) -> Vec<Planted> {
             ]
         }
         ColumnType::Json => json_differences(kind),
+        ColumnType::Geometry { kind: GeometryKind::Geometry | GeometryKind::Point } => {
+            geometry_differences("ST_GeomFromText('POINT(1 2)')", kind)
+        }
+        // The first has no reference system.
+        ColumnType::Geometry { .. } => geometry_differences(row.values[0], kind),
+        ColumnType::Vector { .. } => vec![
+            planted("STRING_TO_VECTOR('[1]')", on("'{1.0000001}'::real[]", "x'0100803F'")),
+            planted("STRING_TO_VECTOR('[1]')", on("'{1,0}'::real[]", "x'0000803F00000000'")),
+        ],
+        ColumnType::Uuid => vec![planted(
+            "'f47ac10b-58cc-4372-a567-0e02b2c3d479'",
+            on("'f47ac10b-58cc-4372-a567-0e02b2c3d478'::uuid", "'f47ac10b-58cc-4372-a567-0e02b2c3d478'"),
+        )],
+        ColumnType::Inet4 => vec![
+            planted("'192.168.0.1'", on("$ + 1", "'192.168.0.2'")),
+            planted("'192.168.0.1'", on("'192.168.0.1/24'::inet", "'192.168.0.1/24'")),
+        ],
+        ColumnType::Inet6 => vec![
+            planted("'::1'", on("$ + 1", "'::2'")),
+            planted("'::ffff:1.2.3.4'", on("'1.2.3.4'::inet", "'1.2.3.4'")),
+        ],
     };
     found.push(planted(row.values[0], "NULL"));
     found
@@ -170,6 +191,23 @@ fn json_differences(kind: TargetKind) -> Vec<Planted> {
     let same = r#"[1,true, "\u00e9",null,{"b":2.0e0,"a":0,"a":1}]"#;
     found.push(Planted { is_difference: false, ..planted(DOCUMENT, document(same)) });
     found
+}
+
+/// The lowest bit of the last coordinate, and a reference system where there is none.
+fn geometry_differences(value: &str, kind: TargetKind) -> Vec<Planted> {
+    let (bit, system) = match kind {
+        TargetKind::Postgres => (
+            "set_byte($, length($) - 8, get_byte($, length($) - 8) # 1)",
+            r"substring($ FROM 1 FOR 4) || '\x20e6100000'::bytea || substring($ FROM 6)",
+        ),
+        TargetKind::Sqlite => (
+            "unhex(substr(hex($), 1, 2 * length($) - 15) || \
+             CASE substr(hex($), 2 * length($) - 14, 1) WHEN '0' THEN '1' ELSE '0' END || \
+             substr(hex($), 2 * length($) - 13))",
+            "unhex(substr(hex($), 1, 8) || '20E6100000' || substr(hex($), 11))",
+        ),
+    };
+    vec![planted(value, bit), planted(value, system)]
 }
 
 /// Plants all of them and looks for them. Tailrace must be applying.
