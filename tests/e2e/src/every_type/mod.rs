@@ -14,6 +14,7 @@ mod in_file;
 mod mariadb;
 mod planted;
 mod proven;
+mod readers;
 mod refused;
 mod rules;
 mod tables;
@@ -23,9 +24,10 @@ use lab::process::Tailrace;
 
 use self::catalog::{Group, TypeRow, groups};
 use self::mariadb::groups_of_mariadb;
+use self::readers::Readers;
 use self::rules::Rule;
 use self::tables::{Asked, Compared, mysql_name, wait_equal};
-use crate::harness::{Scene, Servers, Texts};
+use crate::harness::{Scene, Servers, TargetKind, Texts};
 
 /// Literals of instants name their zone where the server takes that. Strict modes would refuse ENUM's index 0 and dates of the year 0.
 const LENIENT: &str = "SET sql_mode = '', time_zone = '+00:00';";
@@ -70,7 +72,7 @@ fn check_by_log(scene: &Scene, groups: &[Group], check_types: CheckTypes) -> Res
     let compared = stage(scene, groups, check_types)?;
     let mut capture = scene.capture()?;
     let mut apply = begin_apply(scene, &scene.config())?;
-    change_and_compare(scene, groups, &compared)?;
+    change_and_compare(scene, groups, &compared, readers_of(scene, TargetKind::Postgres)?)?;
     end(&mut capture)?;
     end(&mut apply)?;
     Ok(compared)
@@ -80,8 +82,13 @@ fn check_by_log(scene: &Scene, groups: &[Group], check_types: CheckTypes) -> Res
 fn check_embedded(scene: &Scene, groups: &[Group], check_types: CheckTypes) -> Result<()> {
     let compared = stage(scene, groups, check_types)?;
     let mut process = scene.run_embedded()?;
-    change_and_compare(scene, groups, &compared)?;
+    change_and_compare(scene, groups, &compared, readers_of(scene, TargetKind::Sqlite)?)?;
     end(&mut process)
+}
+
+/// Readers where the target is of that kind: each pair of systems is read once, since the way there changes nothing.
+fn readers_of(scene: &Scene, target_kind: TargetKind) -> Result<Option<Readers>> {
+    (scene.target_kind == target_kind).then(|| Readers::begin(scene)).transpose()
 }
 
 /// Judges the types that the target's tables got.
@@ -104,19 +111,27 @@ fn stage(scene: &Scene, groups: &[Group], check_types: CheckTypes) -> Result<Vec
 }
 
 /// Writes every value in inserts, updates, key changes and deletes, and waits for each stage to be equal on both sides.
-fn change_and_compare(scene: &Scene, groups: &[Group], compared: &[Compared]) -> Result<()> {
+fn change_and_compare(
+    scene: &Scene,
+    groups: &[Group],
+    compared: &[Compared],
+    mut readers: Option<Readers>,
+) -> Result<()> {
     let tables: Vec<&str> = compared.iter().map(|table| table.name.as_str()).collect();
-    for (stage, statements) in [
-        ("after INSERT", insert as fn(&Group) -> String),
-        ("after UPDATE", update),
-        ("after UPDATE of keys", move_keys),
-        ("after DELETE", delete),
+    for (stage, statements, is_read) in [
+        ("after INSERT", insert as fn(&Group) -> String, true),
+        ("after UPDATE", update, false),
+        ("after UPDATE of keys", move_keys, true),
+        ("after DELETE", delete, false),
     ] {
         for group in groups {
             scene.source(&format!("{LENIENT} BEGIN; {} COMMIT", statements(group)))?;
         }
         wait_equal(scene, stage, compared)?;
         proven::check_equal(scene, stage, &tables)?;
+        if let Some(readers) = readers.as_mut().filter(|_| is_read) {
+            readers.check(scene, stage)?;
+        }
     }
     planted::check(scene, groups)?;
     let rows = groups.iter().flat_map(|group| &group.rows);

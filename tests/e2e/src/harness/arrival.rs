@@ -13,6 +13,15 @@ use super::{DRAIN_LIMIT, Scene, TargetKind, wait_until};
 pub(super) const MARKERS: &str = "e2e_markers";
 
 impl Scene {
+    /// The table of the markers.
+    pub(crate) const MARKERS: &str = MARKERS;
+
+    /// Writes a marker row, whose id is returned.
+    pub(crate) fn mark(&self) -> Result<i64> {
+        self.source(&format!("INSERT INTO {MARKERS} () VALUES ()"))?;
+        self.source_number(&format!("SELECT MAX(id) FROM {MARKERS}"))
+    }
+
     /// Writes a marker row if there is a table for it.
     pub(super) fn mark_if_possible(&self) -> Result<()> {
         let query = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ";
@@ -27,8 +36,7 @@ impl Scene {
 
     /// Waits until all that was written before has arrived. Nobody else may write; capture and apply must run.
     pub(crate) fn wait_drained(&self) -> Result<()> {
-        self.source(&format!("INSERT INTO {MARKERS} () VALUES ()"))?;
-        let marker = self.source_number(&format!("SELECT MAX(id) FROM {MARKERS}"))?;
+        let marker = self.mark()?;
         let query = format!("SELECT count(*) FROM {MARKERS} WHERE id = {marker}");
         wait_until("the last row written reaches the target", DRAIN_LIMIT, || Ok(self.target_number(&query)? == 1))?;
         for topic in self.table_topics()? {

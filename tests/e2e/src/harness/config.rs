@@ -77,6 +77,16 @@ tls = {{ mode = "disabled" }}
         fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
     }
 
+    /// A server id that neither the configuration nor another scene has.
+    pub(crate) fn another_server_id(&self) -> u32 {
+        self.server_id | 1 << 31
+    }
+
+    /// The target, if it is a file.
+    pub(crate) fn target_file(&self) -> PathBuf {
+        self.folder().join(sql::FILE)
+    }
+
     /// Where it lies.
     pub(crate) fn config_file(&self) -> PathBuf {
         self.folder().join("tailrace.toml")
