@@ -13,7 +13,7 @@ use tailrace_contract::{
     Applied, ApplyBatch, BatchEnd, BatchLimits, BoxFuture, Capabilities, ChangeStream, Checkpoint, ErrorKind, Log,
     LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionEnds, PartitionProgress, Position,
     Problem, ProgressStep, ReadProgress, Result, Sink, SinkWriter, Source, SourceState, StartAt, StreamProgress,
-    TableFilter, TableMapping, TargetState, TargetTable,
+    TableFilter, TableMapping, TableReader, TargetState, TargetTable,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 use tokio::sync::watch;
@@ -162,6 +162,10 @@ impl Source for Mortal<dyn Source> {
             let stream = self.process.call("source.open", self.inner.open(from, filter)).await?;
             Ok(Box::new(Mortal::new(&self.process, stream)) as Box<dyn ChangeStream>)
         })
+    }
+
+    fn open_reader(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn TableReader>>> {
+        Box::pin(self.process.call("source.open_reader", self.inner.open_reader(schema)))
     }
 }
 
@@ -329,6 +333,14 @@ impl Sink for Mortal<dyn Sink> {
             let writer = self.process.call("sink.open_writer", self.inner.open_writer(log)).await?;
             Ok(Box::new(Mortal::new(&self.process, writer)) as Box<dyn SinkWriter>)
         })
+    }
+
+    fn open_reader<'a>(
+        &'a self,
+        schema: Arc<TableSchema>,
+        mapping: &'a TableMapping,
+    ) -> BoxFuture<'a, Result<Box<dyn TableReader>>> {
+        Box::pin(self.process.call("sink.open_reader", self.inner.open_reader(schema, mapping)))
     }
 }
 
