@@ -113,6 +113,15 @@ impl<T: ?Sized> Asked<T> {
         };
         Self { problems: at(place, problems), answers }
     }
+
+    /// The settings alone can't work: nobody is asked.
+    fn unusable(place: Place, code: &'static str, error: &Error) -> Self {
+        let problem = Problem { code, object: format!("[{}]", place.name()), ..failed(error) };
+        Self {
+            problems: at(place, vec![Problem { needed: "settings that can work".to_owned(), ..problem }]),
+            answers: None,
+        }
+    }
 }
 
 /// Whether nothing else could be asked. By agreement the codes of such problems end so.
@@ -121,8 +130,11 @@ fn is_silence(problem: &Problem) -> bool {
 }
 
 async fn check_source(config: Config) -> Asked<dyn Source> {
+    let source = match registry::source(config.source.settings.clone()) {
+        Ok(source) => source,
+        Err(error) => return Asked::unusable(Place::Source, "source_settings", &error),
+    };
     let asked = async {
-        let source = registry::source(config.source.settings.clone())?;
         let mut problems = source.check(&config.rules.filter()).await?;
         if !problems.iter().any(is_silence) {
             problems.extend(clocks::check(Place::Source, source.clock()).await);
@@ -135,8 +147,11 @@ async fn check_source(config: Config) -> Asked<dyn Source> {
 async fn check_log(config: Config) -> Asked<dyn Log> {
     // Without the section there is no log to check: the embedded form.
     let Some(settings) = config.log.clone() else { return Asked { problems: Vec::new(), answers: None } };
+    let log = match registry::log(settings) {
+        Ok(log) => log,
+        Err(error) => return Asked::unusable(Place::Log, "log_settings", &error),
+    };
     let asked = async {
-        let log = registry::log(settings)?;
         let problems = log.check().await?;
         Ok((log, problems))
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
-use crate::{BatchLimits, BoxFuture, Checkpoint, Problem, Result};
+use crate::{BatchLimits, BoxFuture, Checkpoint, Grant, Problem, Result, TableFilter};
 
 /// One ordered lane of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,11 @@ pub trait Log: Send + Sync {
 
     /// Everything that keeps the log from being used, all at once. Changes nothing.
     fn check(&self) -> BoxFuture<'_, Result<Vec<Problem>>>;
+
+    /// The least that an administrator must allow the account for these tables. Asks nobody.
+    fn grants(&self, _filter: &TableFilter) -> Vec<Grant> {
+        Vec::new()
+    }
 
     /// Everything that keeps records of these tables from being written, all at once; the log itself answers already. Changes
     /// nothing.

@@ -18,9 +18,10 @@ use crate::{
     blocking::block,
     certificate,
     config::TRANSACTION_TIMEOUT,
+    errors, grants,
     topics::{
-        TOPIC_CLEANUP, TopicFacts, TopicKeeper, TopicKind, TopicNames, TopicOwners, WantedTopic, alter_command,
-        is_allowed, new_topic_settings, refusal,
+        TOPIC_CLEANUP, TOPIC_PRIVILEGE, TopicFacts, TopicKeeper, TopicKind, TopicNames, TopicOwners, WantedTopic,
+        alter_command, is_allowed, new_topic_settings, refusal,
     },
 };
 
@@ -67,7 +68,7 @@ pub(crate) async fn log(shared: &Arc<Shared>) -> Result<Vec<Problem>> {
         let mend = Some("set [log] replication lower, or add brokers".to_owned());
         problems.push(problem("kafka_brokers", Severity::Error, &endpoint, found, needed, mend));
     }
-    check_brokers(&keeper, &brokers, &mut problems).await?;
+    check_brokers(shared, &keeper, &brokers, &mut problems).await?;
     check_topics(shared, &keeper, &mut problems).await?;
     block(|| drop(keeper));
     Ok(problems)
@@ -87,23 +88,36 @@ fn no_answer(settings: &LogSettings, endpoint: &str, error: &Error) -> Problem {
     problem("kafka_login", Severity::Error, endpoint, found, "a broker that both sides trust".to_owned(), mend)
 }
 
-async fn check_brokers(keeper: &TopicKeeper, brokers: &[i32], problems: &mut Vec<Problem>) -> Result<()> {
+async fn check_brokers(
+    shared: &Shared,
+    keeper: &TopicKeeper,
+    brokers: &[i32],
+    problems: &mut Vec<Problem>,
+) -> Result<()> {
     let wanted: Vec<ResourceSpecifier<'_>> = brokers.iter().map(|id| ResourceSpecifier::Broker(*id)).collect();
     let all = match keeper.describe(&wanted).await {
         Ok(all) => all,
         // Without the right to see them, what they say is unknown, not wrong.
         Err(error) if error.kind() == ErrorKind::Refused => {
-            let needed = "the right DescribeConfigs on the cluster, to check its version and limits".to_owned();
-            let severity = Severity::Warning;
-            problems.push(problem("kafka_broker_settings", severity, "brokers", error.to_string(), needed, None));
+            problems.push(Problem { found: error.message().to_owned(), ..hidden_brokers(shared) });
             return Ok(());
         }
         Err(error) => return Err(error),
     };
+    if all.iter().any(HashMap::is_empty) {
+        problems.push(hidden_brokers(shared));
+    }
     for (id, settings) in brokers.iter().zip(&all) {
         problems.extend(check_broker(&format!("broker {id}"), settings));
     }
     Ok(())
+}
+
+fn hidden_brokers(shared: &Shared) -> Problem {
+    let found = "the account may not see their settings".to_owned();
+    let needed = "the right DescribeConfigs on the cluster, to check its version and limits".to_owned();
+    let mend = Some(grants::for_cluster(&shared.settings.endpoint.user));
+    problem("kafka_broker_settings", Severity::Warning, "brokers", found, needed, mend)
 }
 
 fn check_broker(object: &str, settings: &HashMap<String, String>) -> Vec<Problem> {
@@ -135,6 +149,13 @@ fn is_older_than_2_5(version: &str) -> bool {
 async fn check_topics(shared: &Arc<Shared>, keeper: &TopicKeeper, problems: &mut Vec<Problem>) -> Result<()> {
     let tables = match block(|| shared.tables()) {
         Ok(tables) => tables,
+        Err(error) if errors::is_about_rights(&error) => {
+            problems.push(match error.message().contains("Group") {
+                true => missing_group(shared),
+                false => missing_right(&shared.settings, &shared.names.schemas()),
+            });
+            Vec::new()
+        }
         Err(error) if error.kind() == ErrorKind::Refused => {
             let needed = "schemas that this version reads".to_owned();
             let object = shared.names.schemas();
@@ -146,13 +167,55 @@ async fn check_topics(shared: &Arc<Shared>, keeper: &TopicKeeper, problems: &mut
     problems.extend(check_collisions(&shared.names, &tables));
     let wanted = keeper.wanted(&shared.names, tables.iter().map(|table| shared.names.table(table)));
     let names: Vec<&str> = wanted.iter().map(|topic| topic.name.as_str()).collect();
-    for (topic, facts) in wanted.iter().zip(keeper.facts(&names).await?) {
+    for (topic, facts) in wanted.iter().zip(look_at_topics(shared, keeper, &names, problems).await?) {
         // What is missing will be made.
         if let Some(facts) = facts {
             problems.extend(check_topic(&shared.settings, topic, &facts));
         }
     }
     Ok(())
+}
+
+/// What is known of each topic. One that may not be looked at hides no other.
+async fn look_at_topics(
+    shared: &Shared,
+    keeper: &TopicKeeper,
+    names: &[&str],
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<Option<TopicFacts>>> {
+    match keeper.facts(names).await {
+        Err(error) if errors::is_about_rights(&error) => {}
+        answer => return answer,
+    }
+    let mut all = Vec::with_capacity(names.len());
+    for name in names {
+        match keeper.facts(&[name]).await {
+            Ok(facts) => all.extend(facts),
+            Err(error) if errors::is_about_rights(&error) => {
+                let missing = missing_right(&shared.settings, name);
+                if !problems.contains(&missing) {
+                    problems.push(missing);
+                }
+                all.push(None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+fn missing_right(settings: &LogSettings, topic: &str) -> Problem {
+    let needed = "the rights that `tailrace check --print-grants` prints".to_owned();
+    let mend = Some(grants::for_topic(&settings.endpoint.user, topic));
+    let found = "the account lacks a right on it".to_owned();
+    problem(TOPIC_PRIVILEGE, Severity::Error, topic, found, needed, mend)
+}
+
+/// Whoever looks at topics does it as a member of a group.
+fn missing_group(shared: &Shared) -> Problem {
+    let group = shared.names.looker_group();
+    let mend = Some(grants::for_group(&shared.settings.endpoint.user, &group));
+    Problem { mend, ..missing_right(&shared.settings, &format!("group {group}")) }
 }
 
 fn check_collisions(names: &TopicNames, tables: &[TableName]) -> Vec<Problem> {
@@ -169,6 +232,9 @@ fn check_collisions(names: &TopicNames, tables: &[TableName]) -> Vec<Problem> {
 
 fn check_topic(settings: &LogSettings, wanted: &WantedTopic, facts: &TopicFacts) -> Vec<Problem> {
     let name = &wanted.name;
+    if facts.are_hidden() {
+        return vec![missing_right(settings, name)];
+    }
     if let Some((code, refusal)) = refusal(wanted, facts) {
         let needed = "what a log needs".to_owned();
         let mend = refusal.advice().map(str::to_owned);

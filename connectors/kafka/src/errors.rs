@@ -42,6 +42,11 @@ pub(crate) fn from_wait(error: &KafkaError, doing: &str, watch: &BrokerWatch) ->
     }
 }
 
+/// Whether the account lacks a right: librdkafka's words for each kind of resource end so.
+pub(crate) fn is_about_rights(error: &Error) -> bool {
+    error.message().ends_with("authorization failed")
+}
+
 /// Whether a call only gave up waiting.
 pub(crate) fn is_wait(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| kind(code) == ErrorKind::Transient)
@@ -184,6 +189,22 @@ fn hint(code: RDKafkaErrorCode) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_rights_are_told_from_the_rest() {
+        use RDKafkaErrorCode as Code;
+        let check = |code, expect| assert_eq!(is_about_rights(&from_code(code, "looking")), expect, "{code:?}");
+        for code in [
+            Code::TopicAuthorizationFailed,
+            Code::GroupAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+            Code::TransactionalIdAuthorizationFailed,
+        ] {
+            check(code, true);
+        }
+        check(Code::SaslAuthenticationFailed, false);
+        check(Code::UnknownTopicOrPartition, false);
+    }
 
     #[test]
     fn reasons_name_no_settings_of_librdkafka() {

@@ -20,6 +20,7 @@ mod checkpoint;
 mod config;
 mod debezium;
 mod errors;
+mod grants;
 mod reader;
 mod record_headers;
 mod schemas;
@@ -32,8 +33,8 @@ mod writer;
 use std::sync::Arc;
 
 use tailrace_contract::{
-    BoxFuture, Checkpoint, Error, ErrorKind, Log, LogPartition, LogReader, LogSettings, LogStart, OpenedWriter,
-    PartitionEnds, Problem, Result,
+    BoxFuture, Checkpoint, Error, ErrorKind, Grant, Log, LogPartition, LogReader, LogSettings, LogStart, OpenedWriter,
+    PartitionEnds, Problem, Result, TableFilter,
 };
 use tailrace_row::{TableName, TableSchema};
 
@@ -88,6 +89,11 @@ impl KafkaLog {
 impl Log for KafkaLog {
     fn name(&self) -> &str {
         &self.shared.settings.prefix
+    }
+
+    fn grants(&self, filter: &TableFilter) -> Vec<Grant> {
+        let Shared { settings, names, group, .. } = &*self.shared;
+        grants::least(&settings.endpoint.user, names, group, filter)
     }
 
     fn check(&self) -> BoxFuture<'_, Result<Vec<Problem>>> {
@@ -163,7 +169,7 @@ impl Shared {
         if schemas.peek().is_none() {
             return Ok(());
         }
-        let mut transaction = Transaction::open(&self.clients, &format!("{}.prepare", self.settings.prefix))?;
+        let mut transaction = Transaction::open(&self.clients, &self.names.preparer_id())?;
         let topic = self.names.schemas();
         for schema in schemas {
             let (key, value) = (schema.id().to_string(), schemas::schema_value(schema));

@@ -70,11 +70,35 @@ impl TopicNames {
         format!("{}.schemas", self.prefix)
     }
 
-    /// The topic of a table, cleaned as Debezium does: what Kafka does not allow becomes `_`, and 249 characters are kept.
+    /// The topic of a table.
     pub(crate) fn table(&self, table: &TableName) -> String {
-        let full = format!("{}.{}.{}", self.prefix, table.database, table.table);
-        full.chars().map(|c| if is_allowed(c) { c } else { '_' }).take(NAME_BYTES_MAX).collect()
+        cleaned(&format!("{}.{}.{}", self.prefix, table.database, table.table))
     }
+
+    /// What all of the log's names begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The transactional id of capture.
+    pub(crate) fn writer_id(&self) -> String {
+        format!("{}.capture", self.prefix)
+    }
+
+    /// The transactional id under which schemas are written before capture.
+    pub(crate) fn preparer_id(&self) -> String {
+        format!("{}.prepare", self.prefix)
+    }
+
+    /// The consumer group of those who only look: nothing is ever committed under it.
+    pub(crate) fn looker_group(&self) -> String {
+        format!("{}.look", self.prefix)
+    }
+}
+
+/// A topic's name as Debezium makes it: what Kafka does not allow becomes `_`, and 249 characters are kept.
+pub(crate) fn cleaned(name: &str) -> String {
+    name.chars().map(|c| if is_allowed(c) { c } else { '_' }).take(NAME_BYTES_MAX).collect()
 }
 
 /// What Kafka allows in the name of a topic.
@@ -135,6 +159,11 @@ pub(crate) struct TopicFacts {
 }
 
 impl TopicFacts {
+    /// Whether the account may not see the settings: no topic is without any. The client leaves out the error.
+    pub(crate) fn are_hidden(&self) -> bool {
+        self.settings.is_empty()
+    }
+
     /// Whether old records of a key are dropped.
     pub(crate) fn is_compacted(&self) -> bool {
         self.settings.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
@@ -173,6 +202,8 @@ pub(crate) fn new_topic_settings(settings: &LogSettings, kind: TopicKind) -> Vec
     wanted
 }
 
+/// The code of a topic to which the account may not do what it must.
+pub(crate) const TOPIC_PRIVILEGE: &str = "topic_privilege";
 /// The code of a topic that does not have the number of partitions that the configuration says.
 const TOPIC_PARTITIONS: &str = "topic_partitions";
 /// The code of a topic that forgets what it must keep, or keeps what it should forget.
@@ -183,6 +214,10 @@ const TOPIC_BATCH_BYTES: &str = "topic_batch_bytes";
 /// Why an existing topic can't be used, if so, and that problem's code.
 pub(crate) fn refusal(wanted: &WantedTopic, facts: &TopicFacts) -> Option<(&'static str, Error)> {
     let name = &wanted.name;
+    if facts.are_hidden() {
+        let error = errors::from_code(RDKafkaErrorCode::TopicAuthorizationFailed, &format!("looking at topic {name}"));
+        return Some((TOPIC_PRIVILEGE, error));
+    }
     if facts.partitions != wanted.partitions {
         let found = format!("topic {name} has {} partitions, {} are needed", facts.partitions, wanted.partitions);
         let hint = match wanted.kind {
@@ -291,7 +326,7 @@ impl TopicKeeper {
         Ok(facts.collect())
     }
 
-    /// Settings of topics or brokers, in the order asked.
+    /// Settings of topics or brokers, in the order asked; none at all of what the account may not see.
     pub(crate) async fn describe(&self, what: &[ResourceSpecifier<'_>]) -> Result<Vec<HashMap<String, String>>> {
         if what.is_empty() {
             return Ok(Vec::new());

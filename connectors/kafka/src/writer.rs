@@ -83,7 +83,7 @@ pub(crate) async fn forget_checkpoint(shared: &Arc<Shared>) -> Result<()> {
         return Ok(());
     }
     block(|| {
-        let transaction = Transaction::open(&shared.clients, &format!("{}.capture", shared.settings.prefix))?;
+        let transaction = Transaction::open(&shared.clients, &shared.names.writer_id())?;
         let mut writer = KafkaWriter::new(shared, keeper, transaction);
         writer.write_owner().map_err(|error| writer.judge_while_opening(error))?;
         let topic = shared.names.checkpoint();
@@ -102,7 +102,7 @@ pub(crate) async fn forget_checkpoint(shared: &Arc<Shared>) -> Result<()> {
 }
 
 fn open_blocking(shared: &Arc<Shared>, keeper: TopicKeeper) -> Result<OpenedWriter> {
-    let transaction = Transaction::open(&shared.clients, &format!("{}.capture", shared.settings.prefix))?;
+    let transaction = Transaction::open(&shared.clients, &shared.names.writer_id())?;
     let mut writer = KafkaWriter::new(shared, keeper, transaction);
     writer.write_owner().map_err(|error| writer.judge_while_opening(error))?;
     let reader = SmallTopicReader::open(&shared.clients)?;

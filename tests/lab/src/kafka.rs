@@ -11,11 +11,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::compose::{self, Engine};
 use crate::home::{Home, server_user};
-use crate::kafka_wire::{self, KafkaTransaction};
+use crate::kafka_wire::{self, KafkaRight, KafkaTransaction};
 use crate::server::{self, Server};
 use crate::{TAILRACE_PASSWORD, install, ports, template};
 
@@ -57,6 +57,18 @@ impl Kafka {
         kafka_wire::transactions(self.port()?).context("asking the broker for its transactions")
     }
 
+    /// Allows an account something; the broker must have an authorizer.
+    pub fn allow(&self, right: &KafkaRight) -> Result<()> {
+        kafka_wire::allow(self.port()?, right).with_context(|| format!("allowing {right:?}"))
+    }
+
+    /// Takes it away again; an error if it was not allowed.
+    pub fn forbid(&self, right: &KafkaRight) -> Result<()> {
+        let removed = kafka_wire::forbid(self.port()?, right).with_context(|| format!("forbidding {right:?}"))?;
+        ensure!(removed == 1, "{right:?} was allowed {removed} times");
+        Ok(())
+    }
+
     /// A console consumer of committed records from a topic's beginning, as a line to paste into a shell.
     pub fn console_consumer(&self, topic: &str) -> Result<String> {
         let mut words = self.tool(Tool::ConsoleConsumer)?;
@@ -70,15 +82,19 @@ impl Kafka {
             .join(" "))
     }
 
-    /// Starts a `kafka-configs.sh --bootstrap-server … REST` that somebody printed, with this broker's address.
+    /// Starts a `kafka-configs.sh --bootstrap-server … REST` that somebody printed, or one of `kafka-acls.sh`, with this broker's
+    /// address.
     pub fn printed_command(&self, command: &str) -> Result<Child> {
-        let rest =
-            command.strip_prefix("kafka-configs.sh --bootstrap-server … ").context("a command of kafka-configs")?;
-        let mut words = self.tool(Tool::Configs)?;
+        let (script, rest) = command.split_once(" --bootstrap-server … ").context("a command for some broker")?;
+        let mut words = self.tool(match script {
+            "kafka-configs.sh" => Tool::Configs,
+            "kafka-acls.sh" => Tool::Acls,
+            other => bail!("{other} is none of Kafka's tools"),
+        })?;
         words.extend(rest.split(' ').map(str::to_owned));
         let mut process = Command::new(&words[0]);
         process.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        process.spawn().context("running Kafka's command for settings")
+        process.spawn().context("running a command of Kafka's")
     }
 
     /// Deletes the topics whose whole name matches a regular expression of Java's; none is no error.
@@ -100,6 +116,7 @@ impl Kafka {
                     Tool::ConsoleConsumer => "org.apache.kafka.tools.consumer.ConsoleConsumer",
                     Tool::Topics => "org.apache.kafka.tools.TopicCommand",
                     Tool::Configs => "kafka.admin.ConfigCommand",
+                    Tool::Acls => "org.apache.kafka.tools.AclCommand",
                 };
                 vec!["java".to_owned(), "-cp".to_owned(), class_path(&Home::find()?), class.to_owned()]
             }
@@ -108,6 +125,7 @@ impl Kafka {
                     Tool::ConsoleConsumer => "/opt/kafka/bin/kafka-console-consumer.sh",
                     Tool::Topics => "/opt/kafka/bin/kafka-topics.sh",
                     Tool::Configs => "/opt/kafka/bin/kafka-configs.sh",
+                    Tool::Acls => "/opt/kafka/bin/kafka-acls.sh",
                 };
                 let mut words = compose::inside("kafka", self.name())?;
                 words.push(script.to_owned());
@@ -124,6 +142,7 @@ enum Tool {
     ConsoleConsumer,
     Topics,
     Configs,
+    Acls,
 }
 
 impl Deref for Kafka {

@@ -1,5 +1,6 @@
-//! Two questions to a broker in Kafka's own protocol, without a client library: whether it serves, and which transactions
-//! are open. The second is how a test proves that a kill hit a batch in flight.
+//! Questions to a broker in Kafka's own protocol, without a client library: whether it serves, and which transactions are
+//! open, which is how a test proves that a kill hit a batch in flight. And orders: to allow an account something or not, which
+//! takes Kafka's own tool seconds.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -22,6 +23,87 @@ impl KafkaTransaction {
     pub fn is_open(&self) -> bool {
         matches!(self.state.as_str(), "Ongoing" | "PrepareCommit" | "PrepareAbort")
     }
+}
+
+/// Something that an account may do to a resource of one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaRight {
+    /// As brokers know it: `User:tailrace`.
+    pub principal: String,
+    /// `topic`, `group`, `cluster` or `transactional-id`.
+    pub kind: String,
+    /// The resource's; `kafka-cluster` of the cluster.
+    pub name: String,
+    /// As Kafka's tool calls it, like `DescribeConfigs`.
+    pub operation: String,
+}
+
+impl KafkaRight {
+    fn numbers(&self) -> io::Result<(u8, u8)> {
+        let kind = ["topic", "group", "cluster", "transactional-id"].iter().position(|kind| *kind == self.kind);
+        let operation = match self.operation.as_str() {
+            "Read" => 3,
+            "Write" => 4,
+            "Create" => 5,
+            "Describe" => 8,
+            "DescribeConfigs" => 10,
+            other => return Err(garbled(&format!("the operation {other}"))),
+        };
+        let kind =
+            kind.and_then(|place| u8::try_from(place + 2).ok()).ok_or_else(|| garbled("the kind of resource"))?;
+        Ok((kind, operation))
+    }
+
+    /// CreateAcls and DeleteAcls say it alike, from any host, for this name exactly.
+    fn written(&self) -> io::Result<Vec<u8>> {
+        const EXACTLY: u8 = 3;
+        const ALLOW: u8 = 3;
+        let (kind, operation) = self.numbers()?;
+        let mut bytes = vec![kind];
+        put_string(&mut bytes, &self.name)?;
+        bytes.push(EXACTLY);
+        put_string(&mut bytes, &self.principal)?;
+        put_string(&mut bytes, "*")?;
+        bytes.extend([operation, ALLOW]);
+        Ok(bytes)
+    }
+}
+
+/// CreateAcls (version 1) of one.
+pub(crate) fn allow(port: u16, right: &KafkaRight) -> io::Result<()> {
+    const CREATE_ACLS: i16 = 30;
+    change(port, CREATE_ACLS, right).map(drop)
+}
+
+/// DeleteAcls (version 1) of one; returns how many there were.
+pub(crate) fn forbid(port: u16, right: &KafkaRight) -> io::Result<i32> {
+    const DELETE_ACLS: i16 = 31;
+    let answer = change(port, DELETE_ACLS, right)?;
+    Bytes { rest: &answer }.i32()
+}
+
+/// Returns what the answer says behind the only result's message.
+fn change(port: u16, api: i16, right: &KafkaRight) -> io::Result<Vec<u8>> {
+    let mut request = header(api, 1);
+    request.extend(1i32.to_be_bytes());
+    request.extend(right.written()?);
+    let answer = ask(port, &request)?;
+    let mut answer = Bytes { rest: &answer };
+    let (_correlation, _throttle_ms, count) = (answer.i32()?, answer.i32()?, answer.i32()?);
+    let error = answer.i16()?;
+    if count != 1 || error != 0 {
+        return Err(garbled(&format!("the broker's error {error}")));
+    }
+    let length = usize::try_from(answer.i16()?).unwrap_or(0);
+    answer.take(length)?;
+    Ok(answer.rest.to_vec())
+}
+
+fn put_string(bytes: &mut Vec<u8>, text: &str) -> io::Result<()> {
+    let length = u16::try_from(text.len()).map_err(io::Error::other)?;
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(text.as_bytes());
+    Ok(())
 }
 
 /// Metadata without topics (version 1): a broker that serves clients names itself.

@@ -38,7 +38,7 @@ mod template;
 
 pub use connect::Connect;
 pub use kafka::Kafka;
-pub use kafka_wire::KafkaTransaction;
+pub use kafka_wire::{KafkaRight, KafkaTransaction};
 pub use mariadb::{Mariadb, Mariadb11};
 pub use mysql::{Flavor, Mysql};
 pub use postgres::Postgres;

@@ -1,11 +1,12 @@
 //! A TCP proxy that behaves badly on request: it stalls a direction, cuts or resets connections, refuses new ones, counts
-//! bytes, and can swallow the answer to a given request ("COMMIT sent but not answered").
+//! bytes, can swallow the answer to a given request ("COMMIT sent but not answered") or go away at it, and can make a server
+//! answer like another.
 //!
 //! It runs on a thread of its own, so it works the same from blocking and from async tests.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,6 +42,25 @@ enum End {
     Reset,
 }
 
+/// What the request does that a trap waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spring {
+    StallAnswers,
+    Refuse,
+}
+
+struct Trap {
+    request: Vec<u8>,
+    spring: Spring,
+}
+
+/// Bytes of answers, and what stands there instead; both of one length, since answers carry their length.
+#[derive(Clone)]
+struct Rewrite {
+    from: Vec<u8>,
+    to: Vec<u8>,
+}
+
 /// A proxy in front of one server; it ends when dropped.
 pub struct Proxy {
     port: u16,
@@ -55,8 +75,9 @@ struct Shared {
     ends: watch::Sender<(u64, End)>,
     bytes: [AtomicU64; 2],
     connections: AtomicU64,
-    trap: Mutex<Option<Vec<u8>>>,
+    trap: Mutex<Option<Trap>>,
     is_sprung: AtomicBool,
+    rewrites: Mutex<Vec<Rewrite>>,
 }
 
 impl Proxy {
@@ -75,6 +96,7 @@ impl Proxy {
             connections: AtomicU64::new(0),
             trap: Mutex::new(None),
             is_sprung: AtomicBool::new(false),
+            rewrites: Mutex::new(Vec::new()),
         });
         runtime.spawn(accept(listener, Arc::clone(&shared)));
         Ok(Proxy { port, shared, runtime: Some(runtime) })
@@ -119,8 +141,26 @@ impl Proxy {
     /// From the moment in which a client sends these bytes, answers wait: the server gets the request, the client no
     /// answer. [`Proxy::trap_sprung`] tells when it happened.
     pub fn swallow_answer_to(&self, request: &[u8]) {
+        self.set_trap(request, Spring::StallAnswers);
+    }
+
+    /// From the moment in which a client sends these bytes, the server is away: as after [`Proxy::refuse`].
+    pub fn refuse_from(&self, request: &[u8]) {
+        self.set_trap(request, Spring::Refuse);
+    }
+
+    fn set_trap(&self, request: &[u8], spring: Spring) {
         self.shared.is_sprung.store(false, Ordering::SeqCst);
-        *self.shared.trap.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(request.to_vec());
+        let trap = Trap { request: request.to_vec(), spring };
+        *self.shared.trap.lock().unwrap_or_else(PoisonError::into_inner) = Some(trap);
+    }
+
+    /// Wherever these bytes come from the server, the client gets the others. Both are of one length. What ends like their
+    /// beginning waits for more: they should begin with a byte that no answer ends with.
+    pub fn rewrite(&self, from: &[u8], to: &[u8]) {
+        assert_eq!(from.len(), to.len(), "an answer keeps its length");
+        let rewrite = Rewrite { from: from.to_vec(), to: to.to_vec() };
+        self.shared.rewrites.lock().unwrap_or_else(PoisonError::into_inner).push(rewrite);
     }
 
     /// Whether the request of [`Proxy::swallow_answer_to`] was seen.
@@ -158,13 +198,36 @@ impl Shared {
 
     /// Before the bytes go on, so that no answer can overtake the stall.
     fn spring_trap(&self, seen: &[u8]) {
-        let mut trap = self.trap.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let is_hit = trap.as_ref().is_some_and(|request| seen.windows(request.len()).any(|window| window == request));
-        if is_hit {
-            *trap = None;
-            self.traffic.send_replace(Traffic::Stall(Direction::ToClient));
-            self.is_sprung.store(true, Ordering::SeqCst);
+        let mut trap = self.trap.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_hit = |trap: &Trap| seen.windows(trap.request.len()).any(|window| window == trap.request);
+        let Some(Trap { spring, .. }) = trap.take_if(|trap| is_hit(trap)) else { return };
+        self.is_sprung.store(true, Ordering::SeqCst);
+        match spring {
+            Spring::StallAnswers => {
+                self.traffic.send_replace(Traffic::Stall(Direction::ToClient));
+            }
+            Spring::Refuse => {
+                self.traffic.send_replace(Traffic::Refuse);
+                self.end_all(End::Close);
+            }
         }
+    }
+
+    /// Takes from `held` what can go on, rewritten; what may be the beginning of more stays.
+    fn rewritten(&self, held: &mut Vec<u8>) -> Vec<u8> {
+        let rewrites = self.rewrites.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = 0;
+        for Rewrite { from, to } in rewrites.iter() {
+            for place in 0..held.len().saturating_sub(from.len() - 1) {
+                if held[place..].starts_with(from) {
+                    held[place..place + from.len()].copy_from_slice(to);
+                }
+            }
+            let begins = (1..from.len()).filter(|length| held.ends_with(&from[..*length])).max();
+            kept = kept.max(begins.unwrap_or(0));
+        }
+        let rest = held.split_off(held.len() - kept);
+        std::mem::replace(held, rest)
     }
 }
 
@@ -217,16 +280,21 @@ async fn connection(mut client: TcpStream, shared: Arc<Shared>) {
 /// Passes bytes on until one side ends; ends the other side's half then.
 async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, direction: Direction, shared: &Shared) {
     let mut traffic = shared.traffic.subscribe();
-    let mut buffer = vec![0u8; 64 * 1024];
+    let (mut buffer, mut held) = (vec![0u8; 64 * 1024], Vec::new());
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if direction == Direction::ToServer {
-            shared.spring_trap(&buffer[..length]);
-        }
+        held.extend_from_slice(&buffer[..length]);
+        let ready = match direction {
+            Direction::ToServer => {
+                shared.spring_trap(&held);
+                std::mem::take(&mut held)
+            }
+            Direction::ToClient => shared.rewritten(&mut held),
+        };
         let is_open = traffic.wait_for(|now| now.lets_pass(direction)).await.is_ok();
-        if !is_open || to.write_all(&buffer[..length]).await.is_err() {
+        if !is_open || to.write_all(&ready).await.is_err() {
             break;
         }
-        shared.bytes[direction as usize].fetch_add(length as u64, Ordering::SeqCst);
+        shared.bytes[direction as usize].fetch_add(ready.len() as u64, Ordering::SeqCst);
     }
     let _ = to.shutdown().await;
 }
@@ -317,5 +385,33 @@ mod tests {
         proxy.reset();
         proxy.pass();
         ask(&mut connect(&proxy), 42).expect("the trap springs once");
+    }
+
+    #[test]
+    fn answers_are_rewritten_wherever_they_are_torn() {
+        let proxy = Proxy::start(echo()).expect("starting");
+        proxy.rewrite(&[11, 12, 13], &[1, 2, 3]);
+        let mut stream = connect(&proxy);
+        let mut answer = [0u8; 1];
+        // Each byte comes alone, and the first two may be the beginning of three.
+        for byte in [10, 11] {
+            stream.write_all(&[byte]).expect("sending");
+            stream.read_exact(&mut answer).expect_err("held back");
+        }
+        stream.write_all(&[12]).expect("sending");
+        let mut three = [0u8; 3];
+        stream.read_exact(&mut three).expect("all three");
+        assert_eq!(three, [1, 2, 3]);
+        assert_eq!(ask(&mut stream, 7).expect("an answer"), 8);
+    }
+
+    #[test]
+    fn a_server_goes_away_at_a_request() {
+        let proxy = Proxy::start(echo()).expect("starting");
+        let mut stream = connect(&proxy);
+        proxy.refuse_from(&[42]);
+        ask(&mut stream, 1).expect("an answer");
+        assert_eq!(ask(&mut stream, 42).expect_err("an end").kind(), std::io::ErrorKind::UnexpectedEof);
+        assert!(proxy.trap_sprung() && ask(&mut connect(&proxy), 1).is_err());
     }
 }

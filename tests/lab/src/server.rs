@@ -170,6 +170,16 @@ impl Server {
         if self.is_running(&state) { self.wait_ready(&state) } else { self.start_locked(state) }
     }
 
+    /// An orderly end and a start with other options of the caller, on the same port and data.
+    pub fn restart_with(&self, options: &[&str]) -> Result<()> {
+        self.stop()?;
+        let _lock = self.lock()?;
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let state = State { options, ..self.known()? };
+        state.save(&self.folder)?;
+        self.start_locked(state)
+    }
+
     /// Ends it and deletes its data. Nothing happens if there is none.
     pub fn remove(&self) -> Result<()> {
         let _lock = self.lock()?;

@@ -9,11 +9,12 @@ use rdkafka::admin::ResourceSpecifier;
 use tailrace_contract::{ErrorKind, Problem, Result, Severity};
 use tailrace_row::{Column, ColumnType, TableName, TableSchema};
 
-use super::{check_collisions, check_topic, problem};
+use super::{check_collisions, check_topic, look_at_topics, problem};
 use crate::{
     Shared,
     blocking::block,
     config::{BATCH_BYTES, RECORD_BYTES_MAX},
+    errors,
     topics::{TopicFacts, TopicKeeper, TopicKind, WantedTopic, alter_command},
 };
 
@@ -21,13 +22,18 @@ use crate::{
 pub(crate) async fn tables(shared: &Arc<Shared>, schemas: &[Arc<TableSchema>]) -> Result<Vec<Problem>> {
     let keeper = TopicKeeper::new(&shared.settings)?;
     // Those that the log has already come first: they are there to stay.
-    let mut names = block(|| shared.tables())?;
+    let mut names = match block(|| shared.tables()) {
+        // Told already, with the log itself.
+        Err(error) if errors::is_about_rights(&error) => Vec::new(),
+        answer => answer?,
+    };
     let configured: Vec<&TableName> = schemas.iter().map(|schema| schema.name()).collect();
     let new = configured.iter().filter(|name| !names.contains(name)).copied().cloned().collect::<Vec<_>>();
     names.extend(new);
     let mut problems = check_collisions(&shared.names, &names);
     let topics: Vec<String> = configured.iter().map(|name| shared.names.table(name)).collect();
-    let facts = keeper.facts(&topics.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let asked: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let facts = look_at_topics(shared, &keeper, &asked, &mut problems).await?;
     let limit_of_new = record_bytes_of_new_topics(&keeper).await?;
     for ((schema, name), facts) in schemas.iter().zip(topics).zip(facts) {
         let wanted = WantedTopic { name, partitions: shared.settings.partitions, kind: TopicKind::Table };

@@ -128,6 +128,67 @@ pub(super) const UNDONE: &[UndoneCase] = &[
     },
 ];
 
+/// What makes a problem of its own table, or of Tailrace's own ones: made and undone beside [`UNDONE`], never together with them.
+pub(super) const ALONE: &[UndoneCase] = &[
+    UndoneCase {
+        made: Case {
+            source: "CREATE TABLE seen (id INT PRIMARY KEY)",
+            target: "CREATE VIEW $.seen AS SELECT 1 AS id",
+            code: "target_no_table",
+        },
+        undo_source: "DROP TABLE seen",
+        undo_target: "DROP VIEW $.seen",
+    },
+    UndoneCase {
+        made: of_target(
+            "CREATE SCHEMA tailrace;
+             CREATE TABLE tailrace.format (is_only_row boolean PRIMARY KEY DEFAULT true, version integer NOT NULL);
+             INSERT INTO tailrace.format (version) VALUES (99)",
+            "target_own_tables",
+        ),
+        undo_source: "",
+        undo_target: "DROP SCHEMA tailrace CASCADE",
+    },
+];
+
+/// A problem of the configuration: settings that stand instead of what is right. `$` is the database.
+pub(super) struct ConfigCase {
+    /// `section.key` and its value.
+    pub(super) settings: &'static [(&'static str, &'static str)],
+    pub(super) code: &'static str,
+    pub(super) make_target: &'static str,
+    pub(super) undo_target: &'static str,
+}
+
+const fn of_settings(settings: &'static [(&'static str, &'static str)], code: &'static str) -> ConfigCase {
+    ConfigCase { settings, code, make_target: "", undo_target: "" }
+}
+
+/// A password that is none; an environment variable that everybody has.
+const WRONG_PASSWORD: &str = "{ env = \"PATH\" }";
+
+pub(super) const CONFIGURED: &[ConfigCase] = &[
+    of_settings(&[("source.tls", "{ mode = \"verify-ca\", ca = \"tailrace.toml\" }")], "source_settings"),
+    of_settings(&[("source.url", "\"mysql://tailrace@127.0.0.1:1\"")], "source_unreachable"),
+    of_settings(&[("source.password", WRONG_PASSWORD)], "source_login"),
+    of_settings(&[("source.server_id", "1")], "server_id"),
+    of_settings(&[("table.source", "\"$.nowhere\"")], "table_missing"),
+    of_settings(&[("log.replication", "3")], "kafka_brokers"),
+    of_settings(&[("target.password", WRONG_PASSWORD)], "target_login"),
+    // Two tables go to one: this one by the rule that is added, the other under its own name.
+    of_settings(&[("more.source", "\"$.whole\""), ("more.target", "\"$.parts\"")], "check_refused"),
+    of_settings(
+        &[("source.server_id", "1"), ("more.source", "\"$.whole\""), ("more.target", "\"$.parts\"")],
+        "tables_not_compared",
+    ),
+    // A database of one byte a character.
+    ConfigCase {
+        make_target: "CREATE DATABASE $_latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0",
+        undo_target: "DROP DATABASE $_latin1 WITH (FORCE)",
+        ..of_settings(&[("target.url", "\"postgres://tailrace@PLACE/$_latin1\"")], "target_encoding")
+    },
+];
+
 /// A topic that somebody made before Tailrace.
 pub(super) struct TopicCase {
     /// What follows the prefix; `$` stands for the database.
@@ -162,6 +223,13 @@ pub(super) const TOPICS: &[TopicCase] = &[
         has_command: true,
     },
     TopicCase {
+        name: "$.whole",
+        partitions: 4,
+        setting: ("min.insync.replicas", "2"),
+        code: "topic_settings",
+        has_command: true,
+    },
+    TopicCase {
         name: "checkpoint",
         partitions: 1,
         setting: ("cleanup.policy", "delete"),
@@ -169,6 +237,18 @@ pub(super) const TOPICS: &[TopicCase] = &[
         has_command: true,
     },
 ];
+
+/// The topic of schemas, and a record in it that a later version might write.
+pub(super) const SCHEMAS: (TopicCase, &str) = (
+    TopicCase {
+        name: "schemas",
+        partitions: 1,
+        setting: ("cleanup.policy", "compact"),
+        code: "log_schemas",
+        has_command: false,
+    },
+    r#"{"format":99}"#,
+);
 
 /// A column that may hold more than a topic takes. Its topic is there, so that the shared broker is not to be mended.
 pub(super) const LONG_ROWS: (UndoneCase, TopicCase) = (
