@@ -82,11 +82,6 @@ tls = {{ mode = "disabled" }}
         self.server_id | 1 << 31
     }
 
-    /// The target, if it is a file.
-    pub(crate) fn target_file(&self) -> PathBuf {
-        self.folder().join(sql::FILE)
-    }
-
     /// Where it lies.
     pub(crate) fn config_file(&self) -> PathBuf {
         self.folder().join("tailrace.toml")
