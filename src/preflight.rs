@@ -18,7 +18,12 @@ use tailrace_contract::{
 };
 use tailrace_row::{TableName, TableSchema};
 
-use crate::{config::Config, registry, runtime::tasks};
+use crate::{
+    config::Config,
+    mapping::policy::{self, ColumnNote},
+    registry,
+    runtime::tasks,
+};
 
 /// Where a problem lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -65,6 +70,19 @@ pub struct Findings {
     pub warnings: usize,
     /// Each of them.
     pub problems: Vec<Finding>,
+    /// What becomes of values that the target can't hold, by table: no problem as long as there are none.
+    pub policies: Vec<TablePolicies>,
+}
+
+/// The columns of a table that need a policy if such values occur, or have one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TablePolicies {
+    /// The source's table.
+    pub source: String,
+    /// The target's table.
+    pub target: String,
+    /// The columns.
+    pub columns: Vec<ColumnNote>,
 }
 
 /// Asks all three systems at once. `allow_existing`: as for `apply`.
@@ -79,10 +97,13 @@ pub async fn check(config: &Config, allow_existing: bool) -> Result<Findings> {
     let target = target.await.map_err(panicked)?;
     let has_errors = [&source.problems, &target.problems].into_iter().flatten().any(is_error);
     let mut problems = [source.problems, log.problems, target.problems].concat();
+    let mut policies = Vec::new();
     if let Some(source) = source.answers {
         let tables = Tables { config, source, log: log.answers, sink: target.answers, allow_existing, has_errors };
         // What two tables have in common, or what was found already, is told once.
-        for finding in tables.check().await {
+        let (findings, told) = tables.check().await;
+        policies = told;
+        for finding in findings {
             if !problems.contains(&finding) {
                 problems.push(finding);
             }
@@ -90,7 +111,7 @@ pub async fn check(config: &Config, allow_existing: bool) -> Result<Findings> {
     }
     let count = |severity| problems.iter().filter(|finding| finding.problem.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    Ok(Findings { usable: errors == 0, errors, warnings, problems })
+    Ok(Findings { usable: errors == 0, errors, warnings, problems, policies })
 }
 
 fn is_error(finding: &Finding) -> bool {
@@ -183,11 +204,12 @@ struct Tables<'a> {
 }
 
 impl Tables<'_> {
-    async fn check(&self) -> Vec<Finding> {
+    async fn check(&self) -> (Vec<Finding>, Vec<TablePolicies>) {
         let schemas = match self.schemas().await {
             Ok(schemas) => schemas,
-            Err(error) => return at(Place::Target, vec![self.not_asked(&error)]),
+            Err(error) => return (at(Place::Target, vec![self.not_asked(&error)]), Vec::new()),
         };
+        let mut policies = Vec::new();
         let mut findings = Vec::new();
         if let Some(log) = &self.log {
             let problems = log.check_tables(&schemas).await.unwrap_or_else(|error| vec![failed(&error)]);
@@ -202,8 +224,9 @@ impl Tables<'_> {
             };
             let problems = pair.compare(&schemas).await.unwrap_or_else(|error| vec![self.not_asked(&error)]);
             findings.extend(at(Place::Target, problems));
+            policies = pair.policies(&schemas);
         }
-        findings
+        (findings, policies)
     }
 
     /// Those that can be captured; the others are told with the source.
@@ -247,6 +270,17 @@ impl Pair<'_> {
             problems.extend(self.check_table(schema, mapping).await.unwrap_or_else(|error| vec![failed(&error)]));
         }
         Ok(problems)
+    }
+
+    /// What nobody need be asked for.
+    fn policies(&self, schemas: &[Arc<TableSchema>]) -> Vec<TablePolicies> {
+        let of_table = |schema: &Arc<TableSchema>| {
+            let mapping = self.config.rules.mapping(schema.name())?;
+            let columns = policy::notes(self.sink, schema, &mapping);
+            let (source, target) = (mapping.source.to_string(), mapping.target.to_string());
+            (!columns.is_empty()).then_some(TablePolicies { source, target, columns })
+        };
+        schemas.iter().filter_map(of_table).collect()
     }
 
     async fn check_table(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<Vec<Problem>> {

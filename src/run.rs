@@ -12,6 +12,7 @@ use crate::{
     capture::Capture,
     config::Config,
     embedded::{self, Embedded},
+    mapping::policy::{self, ColumnNote},
     registry,
     runtime::{Backoff, Health, PartState, Shutdown, tasks},
     telemetry::Metrics,
@@ -153,6 +154,8 @@ pub struct TableStatements {
     pub target: String,
     /// What makes it, in order.
     pub statements: Vec<String>,
+    /// Columns with values that the table does not hold, and what becomes of them.
+    pub notes: Vec<ColumnNote>,
     /// Whether it was made just now; none if that was not asked for.
     pub created: Option<bool>,
 }
@@ -168,10 +171,11 @@ pub async fn schema(config: Config, is_applied: bool) -> Result<Vec<TableStateme
     let mappings = config.rules.mappings(&names)?;
     let mut tables = Vec::new();
     for (schema, mapping) in schemas.iter().zip(&mappings) {
-        let statements = sink.create_statements(schema, &mapping.target)?;
-        let created = if is_applied { Some(sink.create_table(schema, &mapping.target).await?) } else { None };
+        let statements = sink.create_statements(schema, mapping)?;
+        let created = if is_applied { Some(sink.create_table(schema, mapping).await?) } else { None };
+        let notes = policy::notes(sink.as_ref(), schema, mapping);
         let (source, target) = (mapping.source.to_string(), mapping.target.to_string());
-        tables.push(TableStatements { source, target, statements, created });
+        tables.push(TableStatements { source, target, statements, notes, created });
     }
     Ok(tables)
 }

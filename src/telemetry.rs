@@ -10,6 +10,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use tailrace_contract::PolicyUse;
+
 use crate::runtime::Facts;
 
 /// All metrics of the process, and what it knows of itself beside numbers.
@@ -60,6 +62,17 @@ pub struct PartitionLabels {
     pub table: String,
     /// Number of the partition.
     pub partition: u32,
+}
+
+/// Labels of [`ApplyMetrics::policy_uses`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PolicyLabels {
+    /// Database and table of the source.
+    pub table: String,
+    /// The column.
+    pub column: String,
+    /// `null`, `sentinel` or `text`.
+    pub policy: &'static str,
 }
 
 /// Metrics of capture.
@@ -126,6 +139,8 @@ pub struct ApplyMetrics {
     pub behind: Family<PartitionLabels, Gauge>,
     /// 1 for a table that has stopped.
     pub table_failed: Family<TableLabel, Gauge>,
+    /// Values that the target could not hold and that a policy let through.
+    pub policy_uses: Family<PolicyLabels, Counter>,
     /// How often a worker connected again after a transient error.
     pub reconnects: Counter,
     /// For how long the log has held something that is not applied; tables that have stopped don't count.
@@ -220,6 +235,17 @@ impl Metrics {
         text
     }
 
+    /// Counts what policies did in a batch that is committed.
+    pub fn count_policy_uses(&self, uses: &[PolicyUse]) {
+        for PolicyUse { table, column, policy, count } in uses {
+            let labels = PolicyLabels { table: table.to_string(), column: column.to_string(), policy };
+            self.apply.policy_uses.get_or_create(&labels).inc_by(*count);
+        }
+        if !uses.is_empty() {
+            self.facts.note_policy_uses(uses);
+        }
+    }
+
     /// Counts an error.
     pub fn count_error(&self, stage: &'static str, error: &tailrace_contract::Error) {
         self.facts.note_error(stage, error);
@@ -278,6 +304,7 @@ impl ApplyMetrics {
         registry.register("offset", "The next offset to apply", self.offset.clone());
         registry.register("behind", "Offsets between applied and the end", self.behind.clone());
         registry.register("table_failed", "1 for a table that has stopped", self.table_failed.clone());
+        registry.register("policy_uses", "Values that a policy let through", self.policy_uses.clone());
         registry.register("reconnects", "Connections made again after a transient error", self.reconnects.clone());
         registry.register(
             "behind_seconds",
@@ -295,6 +322,8 @@ pub fn seconds_now() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use tailrace_row::TableName;
+
     use super::*;
 
     /// Each metric stands in docs/metrics.md with its type, and nothing else does.
@@ -309,6 +338,12 @@ mod tests {
         metrics.apply.behind_seconds.get_or_create(&NoLabels {}).set(1.0);
         metrics.apply.offset.get_or_create(&partition).set(1);
         metrics.apply.behind.get_or_create(&partition).set(1);
+        metrics.count_policy_uses(&[PolicyUse {
+            table: TableName::new("shop", "orders"),
+            column: "shipped".into(),
+            policy: "null",
+            count: 1,
+        }]);
         metrics.apply.table_failed.get_or_create(&TableLabel { table: "shop.orders".to_owned() }).set(1);
         let text = metrics.classic_text();
         let mut told: Vec<(&str, &str)> =

@@ -246,6 +246,7 @@ impl Worker<'_> {
         metrics.duplicates.inc_by(plan.duplicates);
         metrics.reapplied.inc_by(plan.reapplied);
         metrics.commits.inc();
+        self.apply.metrics.count_policy_uses(&applied.policy_uses);
         self.shared.has_applied.store(true, Ordering::Relaxed);
         if !records.is_empty() {
             metrics.commit_records.observe(records.len());

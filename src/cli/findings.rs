@@ -3,7 +3,7 @@
 use tailrace_contract::Severity;
 
 use super::OutputFormat;
-use crate::preflight::{Finding, Findings};
+use crate::preflight::{Finding, Findings, TablePolicies};
 
 /// What is printed.
 pub(super) fn text(findings: &Findings, format: OutputFormat) -> String {
@@ -13,7 +13,8 @@ pub(super) fn text(findings: &Findings, format: OutputFormat) -> String {
         }
         OutputFormat::Text => {
             let told: String = findings.problems.iter().map(one).collect();
-            told + &sum(findings)
+            let policies: String = findings.policies.iter().map(policies).collect();
+            told + &policies + &sum(findings)
         }
     }
 }
@@ -43,6 +44,17 @@ fn one(finding: &Finding) -> String {
     text
 }
 
+/// What a table's columns may have and the target can't hold: neither error nor warning as long as there is no such value.
+fn policies(table: &TablePolicies) -> String {
+    let shown = |text: &str| text.replace(|c: char| c.is_control(), "?");
+    let mut text =
+        format!("note    target {}: not every value of {} can be held\n", shown(&table.target), shown(&table.source));
+    for column in &table.columns {
+        text.push_str(&format!("        {}\n", shown(&column.to_string())));
+    }
+    text + "\n"
+}
+
 fn sum(findings: &Findings) -> String {
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let counts = format!("{}, {}", count(findings.errors, "error"), count(findings.warnings, "warning"));
@@ -65,7 +77,8 @@ mod tests {
             needed: "FULL".into(),
             mend: Some("SET PERSIST\nbinlog_row_image = 'FULL'".into()),
         };
-        Findings { usable: false, errors: 1, warnings: 0, problems: vec![Finding { place: Place::Source, problem }] }
+        let problems = vec![Finding { place: Place::Source, problem }];
+        Findings { errors: 1, problems, ..Findings::default() }
     }
 
     #[test]

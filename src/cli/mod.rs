@@ -537,6 +537,9 @@ fn table_text(table: &TableStatements) -> String {
         Some(false) => ": exists already, not touched",
     };
     let mut text = format!("-- {} -> {}{state}\n", shown(&table.source), shown(&table.target));
+    for note in &table.notes {
+        text.push_str(&format!("-- {}\n", shown(&note.to_string())));
+    }
     for statement in &table.statements {
         text.push_str(statement.trim_end().trim_end_matches(';'));
         text.push_str(";\n");

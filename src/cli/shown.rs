@@ -19,10 +19,22 @@ fn one(section: &ShownSection) -> String {
     let header = if section.path == "table" { "[[table]]".to_owned() } else { format!("[{}]", section.path) };
     let keys = section.keys.iter().map(|(key, value)| match value {
         Value::Null => format!("# {key}: none\n"),
-        Value::String(text) => format!("{key} = {}\n", quoted_text(text)),
-        other => format!("{key} = {other}\n"),
+        value => format!("{key} = {}\n", toml(value)),
     });
     format!("{header}\n{}", keys.collect::<String>())
+}
+
+/// A value on one line of the file.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted_text(text),
+        Value::Object(table) => {
+            let pairs: Vec<String> =
+                table.iter().map(|(key, value)| format!("{} = {}", quoted_text(key), toml(value))).collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Sections below sections, the tables in an array, as in the file.
@@ -57,12 +69,16 @@ mod tests {
             ShownSection { path: "source", keys: vec![("url", json!("a\"b")), ("server_id", json!(7))] },
             ShownSection { path: "source.tls", keys: vec![("mode", json!("disabled")), ("ca", Value::Null)] },
             ShownSection { path: "table", keys: vec![("source", json!("a.b"))] },
-            ShownSection { path: "table", keys: vec![("source", json!("c.d"))] },
+            ShownSection {
+                path: "table",
+                keys: vec![("source", json!("c.d")), ("columns", json!({ "e f": { "on_unholdable": "null" } }))],
+            },
         ];
         assert_eq!(
             text(&sections, OutputFormat::Text),
             "[source]\nurl = \"a\\\"b\"\nserver_id = 7\n\n[source.tls]\nmode = \"disabled\"\n# ca: none\n\n\
-             [[table]]\nsource = \"a.b\"\n\n[[table]]\nsource = \"c.d\"\n"
+             [[table]]\nsource = \"a.b\"\n\n[[table]]\nsource = \"c.d\"\n\
+             columns = { \"e f\" = { \"on_unholdable\" = \"null\" } }\n"
         );
         let told: Value = serde_json::from_str(&text(&sections, OutputFormat::Json)).unwrap();
         assert_eq!(told["source"]["tls"], json!({ "mode": "disabled", "ca": null }));

@@ -7,7 +7,7 @@ use tailrace_contract::{Error, Result};
 use super::{ExitCode, OutputFormat, StatusArguments, output};
 use crate::{
     config::Config,
-    status::{Overall, PartitionStatus, ProcessStatus, Status, Survey, SystemStatus},
+    status::{Overall, PartitionStatus, PolicyStatus, ProcessStatus, Status, Survey, SystemStatus},
     telemetry::seconds_now,
 };
 
@@ -180,6 +180,9 @@ fn tables(status: &Status) -> String {
     for table in &status.tables {
         let (source, target) = (shown(&table.source), shown(&table.target));
         text.push_str(&format!("  {source:<width$}  -> {target}  {}\n", table.state.name()));
+        for PolicyStatus { column, policy, uses } in &table.policies {
+            text.push_str(&format!("    {}: the policy {policy} was used for {uses} values\n", shown(column)));
+        }
     }
     text
 }

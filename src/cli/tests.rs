@@ -9,7 +9,7 @@ use clap::CommandFactory as _;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
-use crate::config::TEMPLATE;
+use crate::{config::TEMPLATE, mapping::policy::ColumnNote};
 
 #[test]
 fn arguments_are_consistent() {
@@ -98,12 +98,19 @@ fn schema_is_sql() {
         source: "shop.a\nDROP TABLE x;".into(),
         target: "public.orders".into(),
         statements: vec!["CREATE TABLE a (id int)".into(), "CREATE INDEX i ON a (id);\n".into()],
+        notes: vec![ColumnNote {
+            column: "paid\n".into(),
+            values: "zero dates",
+            policy: "reject",
+            setting: Some("columns.paid.on_unholdable = \"null\"".into()),
+        }],
         created,
     };
+    let note = "-- paid?: zero dates stop the table; columns.paid.on_unholdable = \"null\"\n";
     let statements = "CREATE TABLE a (id int);\nCREATE INDEX i ON a (id);\n";
     for (created, state) in [(None, ""), (Some(true), ": made"), (Some(false), ": exists already, not touched")] {
         let text = schema_text(&[table(created)], OutputFormat::Text);
-        assert_eq!(text, format!("-- shop.a?DROP TABLE x; -> public.orders{state}\n{statements}"));
+        assert_eq!(text, format!("-- shop.a?DROP TABLE x; -> public.orders{state}\n{note}{statements}"));
     }
     let json = schema_text(&[table(None)], OutputFormat::Json);
     assert!(json.starts_with("[\n") && json.ends_with("]\n"), "{json}");

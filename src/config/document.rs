@@ -150,7 +150,7 @@ impl<'d, 'i> TableReader<'d, 'i> {
     fn open(table: &'d DeTable<'i>, place: Place, section: &'static Section, problems: &mut Problems) -> Self {
         let mut meant = Vec::new();
         for key in table.keys().filter(|key| section.key(key.get_ref()).is_none()) {
-            let shown = if is_bare(key.get_ref()) { key.get_ref().to_string() } else { format!("{:?}", key.get_ref()) };
+            let shown = shown_key(key.get_ref());
             let known = nearest(key.get_ref(), section.keys.iter().map(|key| key.name));
             let remedy = match known {
                 Some(known) => format!("did you mean {known}?"),
@@ -225,6 +225,36 @@ impl<'d, 'i> TableReader<'d, 'i> {
         }
     }
 
+    /// The tables below a table of names that anybody may choose.
+    pub(super) fn named_tables(
+        &self,
+        name: &str,
+        section: &'static Section,
+        problems: &mut Problems,
+    ) -> Entry<Vec<(String, TableReader<'d, 'i>)>> {
+        let (table, place) = match self.read(name, problems, DeValue::as_table) {
+            Entry::Given(table, place) => (table, place),
+            Entry::Absent => return Entry::Absent,
+            Entry::Wrong => return Entry::Wrong,
+        };
+        let mut tables = Vec::with_capacity(table.len());
+        for (chosen, value) in table {
+            let shown = shown_key(chosen.get_ref());
+            let place = place.below(&shown).at(value.span().start.max(chosen.span().start));
+            match value.get_ref().as_table() {
+                Some(table) => {
+                    tables.push((chosen.get_ref().to_string(), TableReader::open(table, place, section, problems)));
+                }
+                None => {
+                    let key = &section.keys[0];
+                    let remedy = format!("write {shown} = {{ {} = {} }}", key.name, key.example);
+                    problems.add(&place, format!("expected a table, found {}", type_name(value.get_ref())), remedy);
+                }
+            }
+        }
+        if tables.len() == table.len() { Entry::Given(tables, place) } else { Entry::Wrong }
+    }
+
     /// Where the value stands, if it is a text.
     pub(super) fn place_of_text(&self, name: &str) -> Option<Place> {
         let value = self.table.get(name).filter(|value| value.get_ref().is_str())?;
@@ -254,7 +284,11 @@ impl<'d, 'i> TableReader<'d, 'i> {
 }
 
 fn wrong_type(key: &Key, found: &DeValue<'_>) -> String {
-    let found = match found {
+    format!("expected {}, found {}", key.expected, type_name(found))
+}
+
+fn type_name(found: &DeValue<'_>) -> &'static str {
+    match found {
         DeValue::String(_) => "text",
         DeValue::Integer(_) => "a whole number",
         DeValue::Float(_) => "a number with a fraction",
@@ -262,8 +296,7 @@ fn wrong_type(key: &Key, found: &DeValue<'_>) -> String {
         DeValue::Datetime(_) => "a date or time",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
-    };
-    format!("expected {}, found {found}", key.expected)
+    }
 }
 
 /// The example of a key, as a line to write.
@@ -283,6 +316,10 @@ fn where_it_belongs(section: &Section, typed: &str) -> String {
     }
     let known: Vec<_> = section.keys.iter().map(|key| key.name).collect();
     format!("known here: {}", known.join(", "))
+}
+
+fn shown_key(key: &str) -> String {
+    if is_bare(key) { key.to_owned() } else { format!("{key:?}") }
 }
 
 fn is_bare(key: &str) -> bool {

@@ -43,6 +43,8 @@ pub(super) const SECTIONS: &[&Section] = &[
     &TARGET_PASSWORD,
     &TARGET_TLS,
     &TABLE,
+    &COLUMN,
+    &SENTINEL,
     &CAPTURE,
     &APPLY,
     &HTTP,
@@ -111,7 +113,21 @@ pub(super) const TARGET: Section = Section {
 /// One captured table, or all tables of a database.
 pub(super) const TABLE: Section = Section {
     path: "table",
-    keys: &[key("source", "text", "\"shop.orders\""), key("target", "text", "\"public.orders\"")],
+    keys: &[
+        key("source", "text", "\"shop.orders\""),
+        key("target", "text", "\"public.orders\""),
+        key("columns", "a table", "{ shipped = { on_unholdable = \"null\" } }"),
+    ],
+};
+
+/// What is said of one column of a captured table.
+pub(super) const COLUMN: Section =
+    Section { path: "table.columns.NAME", keys: &[key("on_unholdable", "a word in quotes or a table", "\"null\"")] };
+
+/// The policy that writes a value of one's own.
+pub(super) const SENTINEL: Section = Section {
+    path: "table.columns.NAME.on_unholdable",
+    keys: &[key("sentinel", "a value of the column in quotes", "\"1970-01-01\"")],
 };
 
 /// How changes are written to the log.

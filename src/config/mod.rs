@@ -10,6 +10,7 @@ mod draft;
 mod keys;
 mod names;
 mod nearest;
+mod policies;
 mod problem;
 mod quantity;
 mod raw;

@@ -7,6 +7,7 @@ use super::{
     document::{Document, Entry, TableReader},
     keys,
     keys::Section,
+    policies::{RawColumn, read_columns},
     problem::{Place, Problems},
 };
 
@@ -75,6 +76,7 @@ pub(super) struct RawTable {
     pub place: Place,
     pub source: Entry<String>,
     pub target: Entry<String>,
+    pub columns: Entry<Vec<RawColumn>>,
 }
 
 #[derive(Default)]
@@ -228,6 +230,7 @@ fn read_table(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawTable 
         place: table.place().clone(),
         source: table.text("source", problems),
         target: table.text("target", problems),
+        columns: read_columns(table, problems),
     }
 }
 

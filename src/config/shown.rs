@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tailrace_contract::{
-    Endpoint, LogSettings, Retention, StartAt, TablePattern, TargetScope, TargetSettings, TlsMode,
+    Endpoint, LogSettings, POLICY_KEY, Policy, Retention, StartAt, TablePattern, TargetScope, TargetSettings, TlsMode,
 };
 
 use super::{Config, names::write_pair};
@@ -115,7 +115,19 @@ fn shown_table(rule: &TableRule) -> ShownSection {
         TargetScope::Table(target) => write_pair(&target.schema, Some(&target.table), '"'),
         TargetScope::Schema(schema) => write_pair(&schema, None, '"'),
     };
-    ShownSection { path: "table", keys: vec![("source", json!(source)), ("target", json!(target))] }
+    let mut keys = vec![("source", json!(source)), ("target", json!(target))];
+    if !rule.policies.is_empty() {
+        let columns = rule.policies.iter().map(|(column, policy)| (column.to_string(), shown_policy(policy)));
+        keys.push(("columns", Value::Object(columns.collect())));
+    }
+    ShownSection { path: "table", keys }
+}
+
+fn shown_policy(policy: &Policy) -> Value {
+    match policy {
+        Policy::Sentinel(literal) => json!({ POLICY_KEY: { "sentinel": literal } }),
+        Policy::Reject | Policy::Null | Policy::Text => json!({ POLICY_KEY: policy.name() }),
+    }
 }
 
 fn shown_tls(path: &'static str, endpoint: &Endpoint) -> ShownSection {

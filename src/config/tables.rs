@@ -7,6 +7,7 @@ use super::{
     document::Entry,
     keys,
     names::{NamePair, parse_pair},
+    policies::check_columns,
     problem::{Place, Problems},
     raw::RawTable,
     values::{quoted, required},
@@ -116,6 +117,7 @@ fn check_table(raw: &RawTable, is_file: bool, problems: &mut Problems) -> Option
         Entry::Absent => None,
         Entry::Wrong => return None,
     };
+    let policies = check_columns(&raw.columns, pattern.as_ref().map(|(pattern, _)| pattern), problems);
     let (pattern, source_place) = pattern?;
     if let Some((NamePair::Table(schema, _) | NamePair::All(schema), place)) = &target
         && is_file
@@ -144,7 +146,7 @@ fn check_table(raw: &RawTable, is_file: bool, problems: &mut Problems) -> Option
             return None;
         }
     };
-    Some(Checked { rule: TableRule { pattern, target }, source_place, target_place })
+    Some(Checked { rule: TableRule { pattern, target, policies: policies? }, source_place, target_place })
 }
 
 fn check_source(text: &str, place: &Place, problems: &mut Problems) -> Option<TablePattern> {

@@ -290,6 +290,7 @@ impl WritingHalf<'_> {
         apply.upserts.inc_by(applied.upserted);
         apply.deletes.inc_by(applied.deleted);
         apply.commits.inc();
+        self.embedded.metrics.count_policy_uses(&applied.policy_uses);
         apply.commit_records.observe(batch.len());
         apply.commit_seconds.observe(started.elapsed().as_secs_f64());
         observe_lag(batch, |lag| {

@@ -1,10 +1,13 @@
-//! Which table of the source goes to which table of the target. Used by schema and apply; later by backfill and verify.
+//! Which table of the source goes to which table of the target, and what becomes of values that can't be held there (`policy`).
+//! Used by schema and apply; later by backfill and verify.
 //!
 //! Columns go by name. An exact rule wins over one for a whole database; a table that no rule names is not moved.
 
+pub mod policy;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use tailrace_contract::{Error, Result, TableFilter, TableMapping, TablePattern, TargetScope, TargetTable};
+use tailrace_contract::{Error, Policy, Result, TableFilter, TableMapping, TablePattern, TargetScope, TargetTable};
 use tailrace_row::TableName;
 
 /// Where the tables of a pattern go.
@@ -25,9 +28,17 @@ pub struct TableRule {
     pub pattern: TablePattern,
     /// Where they go.
     pub target: TargetRule,
+    /// What becomes of values that the target can't hold, by column; only for a pattern that names one table.
+    pub policies: BTreeMap<Box<str>, Policy>,
 }
 
 impl TableRule {
+    /// A rule without policies.
+    #[must_use]
+    pub fn new(pattern: TablePattern, target: TargetRule) -> Self {
+        Self { pattern, target, policies: BTreeMap::new() }
+    }
+
     /// What of the target it writes.
     #[must_use]
     pub fn target_scope(&self) -> TargetScope {
@@ -122,7 +133,7 @@ impl TableRules {
             TargetRule::Schema(schema) => same_name(schema),
             TargetRule::Table(table) => table.clone(),
         };
-        Some(TableMapping { source: source.clone(), target })
+        Some(TableMapping { source: source.clone(), target, policies: rule.policies.clone() })
     }
 
     /// Where the tables go. Two tables that meet in one target table would overwrite each other: refused.
@@ -151,10 +162,10 @@ mod tests {
         let table = |database: &str, table: &str| TablePattern::Table(TableName::new(database, table));
         let target = TargetTable { schema: "public".into(), table: "purchases".into() };
         TableRules::new(vec![
-            TableRule { pattern: TablePattern::Database("shop".into()), target: TargetRule::Schema("public".into()) },
-            TableRule { pattern: table("shop", "orders"), target: TargetRule::Table(target) },
-            TableRule { pattern: table("crm", "items"), target: TargetRule::SameName },
-            TableRule { pattern: TablePattern::Database("old".into()), target: TargetRule::Schema("public".into()) },
+            TableRule::new(TablePattern::Database("shop".into()), TargetRule::Schema("public".into())),
+            TableRule::new(table("shop", "orders"), TargetRule::Table(target)),
+            TableRule::new(table("crm", "items"), TargetRule::SameName),
+            TableRule::new(TablePattern::Database("old".into()), TargetRule::Schema("public".into())),
         ])
     }
 

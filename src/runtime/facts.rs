@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tailrace_contract::{Checkpoint, Error, LogPartition, PartitionProgress};
+use tailrace_contract::{Checkpoint, Error, LogPartition, PartitionProgress, PolicyUse};
 use tailrace_row::TableName;
 
 /// The last error of a stage.
@@ -29,6 +29,8 @@ pub struct Known {
     pub applied: BTreeMap<LogPartition, Option<i64>>,
     /// Tables that have stopped, and why.
     pub failed: BTreeMap<TableName, String>,
+    /// How often a policy let a value through, by table, column and policy.
+    pub policy_uses: BTreeMap<(TableName, Box<str>, &'static str), u64>,
     /// The last error by stage.
     pub errors: BTreeMap<&'static str, LastError>,
 }
@@ -67,6 +69,14 @@ impl Facts {
     /// The table has stopped.
     pub fn note_failed(&self, table: &TableName, error: &Error) {
         self.lock().failed.insert(table.clone(), error.to_string());
+    }
+
+    /// Policies let values through.
+    pub fn note_policy_uses(&self, uses: &[PolicyUse]) {
+        let mut known = self.lock();
+        for PolicyUse { table, column, policy, count } in uses {
+            *known.policy_uses.entry((table.clone(), column.clone(), *policy)).or_default() += count;
+        }
     }
 
     /// A stage met an error.

@@ -245,6 +245,20 @@ pub struct TableStatus {
     /// Why it stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Values that policies let through since the process that applies was started; absent where none was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyStatus>,
+}
+
+/// What a policy did to one column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// The column.
+    pub column: String,
+    /// `null`, `sentinel` or `text`.
+    pub policy: String,
+    /// To how many values.
+    pub uses: u64,
 }
 
 /// What became of a table.

@@ -12,8 +12,8 @@ mod watch;
 
 pub use ask::{Answer, ask};
 pub use document::{
-    ErrorStatus, Lag, Overall, PartStatus, PartitionStatus, PositionStatus, ProcessState, ProcessStatus, Status,
-    SystemStatus, TableState, TableStatus, Throughput,
+    ErrorStatus, Lag, Overall, PartStatus, PartitionStatus, PolicyStatus, PositionStatus, ProcessState, ProcessStatus,
+    Status, SystemStatus, TableState, TableStatus, Throughput,
 };
 pub use own::About;
 pub use survey::Survey;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tailrace_contract::{LogPartition, PartitionEnds};
 
 use super::{
-    ErrorStatus, Lag, Looks, Overall, PartStatus, PartitionStatus, PositionStatus, ProcessState, ProcessStatus, Status,
-    SystemStatus, TableState, TableStatus, Throughput, watch::Seen,
+    ErrorStatus, Lag, Looks, Overall, PartStatus, PartitionStatus, PolicyStatus, PositionStatus, ProcessState,
+    ProcessStatus, Status, SystemStatus, TableState, TableStatus, Throughput, watch::Seen,
 };
 use crate::{
     config::Config,
@@ -113,13 +113,20 @@ impl About {
     /// Those that are applied here, and those that stopped here.
     fn tables(&self, known: &Known) -> Vec<TableStatus> {
         let mut names: Vec<_> = known.applied.keys().map(|partition| &partition.table).collect();
-        names.extend(known.failed.keys());
+        names.extend(known.failed.keys().chain(known.policy_uses.keys().map(|(table, ..)| table)));
         names.sort();
         names.dedup();
         let describe = |mapping: tailrace_contract::TableMapping| {
             let reason = known.failed.get(&mapping.source).cloned();
             let state = if reason.is_some() { TableState::Stopped } else { TableState::Unknown };
-            TableStatus { source: mapping.source.to_string(), target: mapping.target.to_string(), state, reason }
+            let uses = known.policy_uses.iter().filter(|((table, ..), _)| *table == mapping.source);
+            let policies = uses.map(|((_, column, policy), uses)| PolicyStatus {
+                column: column.to_string(),
+                policy: (*policy).to_owned(),
+                uses: *uses,
+            });
+            let (source, target) = (mapping.source.to_string(), mapping.target.to_string());
+            TableStatus { source, target, state, reason, policies: policies.collect() }
         };
         names.into_iter().filter_map(|name| self.rules.mapping(name)).map(describe).collect()
     }

@@ -314,11 +314,15 @@ impl Found {
         let told: Vec<&TableStatus> = self.told.documents().flat_map(|status| &status.tables).collect();
         let describe = |(mapping, state): (&TableMapping, &TableState)| {
             let source = mapping.source.to_string();
+            // One process may answer at both addresses.
+            let counting = told.iter().find(|told| told.source == source && !told.policies.is_empty());
+            let policies = counting.map(|told| told.policies.clone()).unwrap_or_default();
             let stopped = told.iter().find(|told| told.source == source && told.state == TableState::Stopped);
             TableStatus {
                 target: mapping.target.to_string(),
                 state: stopped.map_or(*state, |stopped| stopped.state),
                 reason: stopped.and_then(|stopped| stopped.reason.clone()),
+                policies,
                 source,
             }
         };

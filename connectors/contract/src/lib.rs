@@ -15,7 +15,9 @@ pub mod fault;
 mod filter;
 mod grant;
 mod log;
+mod policy;
 mod position;
+pub mod print;
 mod problem;
 mod proof;
 mod reader;
@@ -28,6 +30,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use filter::{TableFilter, TablePattern};
 pub use grant::Grant;
 pub use log::{Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionEnds, ReadProgress};
+pub use policy::{Literal, POLICY_KEY, Policy, PolicyUse, Unheld, advise_policy};
 pub use position::{Checkpoint, Mark, Position, SplitTransaction};
 pub use problem::{Problem, Severity};
 pub use proof::{

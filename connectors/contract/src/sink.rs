@@ -1,11 +1,14 @@
 //! A target: rows go in, with the progress that they mean, in one transaction.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tailrace_row::{RecordBatch, RecordId, RowImage, Sequence, TableName, TableSchema};
 
-use crate::{BoxFuture, Checkpoint, Error, Grant, LogPartition, Problem, ProofReader, Result, TableReader};
+use crate::{
+    BoxFuture, Checkpoint, Error, Grant, LogPartition, Policy, PolicyUse, Problem, ProofReader, Result, TableReader,
+    Unheld,
+};
 
 /// What a target guarantees. At least one of the two must hold, else start-up refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +43,29 @@ pub enum TargetScope {
     Schema(Box<str>),
 }
 
-/// Which table of the source goes to which table of the target. Columns go by name.
+/// Which table of the source goes to which table of the target, and by which policies. Columns go by name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TableMapping {
     /// The source's table.
     pub source: TableName,
     /// The target's table.
     pub target: TargetTable,
+    /// What becomes of values that the target can't hold, by column; one that is not named has [`Policy::Reject`].
+    pub policies: BTreeMap<Box<str>, Policy>,
+}
+
+impl TableMapping {
+    /// Without any policy.
+    #[must_use]
+    pub fn new(source: TableName, target: TargetTable) -> Self {
+        Self { source, target, policies: BTreeMap::new() }
+    }
+
+    /// What becomes of values of the column that the target can't hold.
+    #[must_use]
+    pub fn policy(&self, column: &str) -> &Policy {
+        self.policies.get(column).unwrap_or(&Policy::Reject)
+    }
 }
 
 /// What a table of the target holds before the first record is applied to it.
@@ -193,12 +212,14 @@ pub struct ApplyBatch<'a> {
 }
 
 /// What a batch did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Applied {
     /// Rows inserted or replaced.
     pub upserted: u64,
     /// Rows deleted.
     pub deleted: u64,
+    /// Values that were written by a policy, by table and column; empty where none was.
+    pub policy_uses: Vec<PolicyUse>,
 }
 
 /// A target.
@@ -230,11 +251,18 @@ pub trait Sink: Send + Sync {
         Box::pin(async { Ok(None) })
     }
 
-    /// The statements that make a table that can hold every value of the source's, in order, each complete.
-    fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>>;
+    /// The statements that make a table that can hold every value of the source's which the target holds at all, and what the
+    /// mapping's policies write; in order, each complete.
+    fn create_statements(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<Vec<String>>;
 
     /// Runs [`Sink::create_statements`], if the table is missing; tells whether it was.
-    fn create_table<'a>(&'a self, schema: &'a TableSchema, target: &'a TargetTable) -> BoxFuture<'a, Result<bool>>;
+    fn create_table<'a>(&'a self, schema: &'a TableSchema, mapping: &'a TableMapping) -> BoxFuture<'a, Result<bool>>;
+
+    /// The columns that may have values which the table of [`Sink::create_statements`] does not hold, if there is no policy for
+    /// them. Asks nobody.
+    fn unheld(&self, _schema: &TableSchema) -> Vec<Unheld> {
+        Vec::new()
+    }
 
     /// Makes Tailrace's own tables where they are missing. Refuses a newer format by name.
     fn prepare(&self) -> BoxFuture<'_, Result<()>>;

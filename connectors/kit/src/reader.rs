@@ -52,9 +52,9 @@ impl<H: SinkHarness> SinkTable<H> {
     /// Makes the table.
     pub async fn new(harness: H, table: &str) -> Self {
         let source = TableName::new("shop", table);
-        let mapping = TableMapping { target: harness.target(table), source };
+        let mapping = TableMapping::new(source, harness.target(table));
         harness.sink().prepare().await.unwrap();
-        harness.sink().create_table(&sample_schema(&mapping.source), &mapping.target).await.unwrap();
+        harness.sink().create_table(&sample_schema(&mapping.source), &mapping).await.unwrap();
         Self { harness, mapping: Arc::new(mapping) }
     }
 

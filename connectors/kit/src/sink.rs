@@ -62,9 +62,9 @@ impl<'h> Bench<'h> {
     async fn new(harness: &'h dyn SinkHarness, table: &str) -> Self {
         let source = TableName::new("shop", table);
         let schema = sample_schema(&source);
-        let mapping = TableMapping { source: source.clone(), target: harness.target(table) };
+        let mapping = TableMapping::new(source.clone(), harness.target(table));
         harness.sink().prepare().await.unwrap();
-        assert!(harness.sink().create_table(&schema, &mapping.target).await.unwrap(), "the table is new");
+        assert!(harness.sink().create_table(&schema, &mapping).await.unwrap(), "the table is new");
         Self { harness, mapping: Arc::new(mapping), schema, partition: LogPartition { table: source, index: 0 } }
     }
 
@@ -167,8 +167,8 @@ fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
 pub async fn sink_prepares_and_creates_once(harness: &dyn SinkHarness) {
     let bench = Bench::new(harness, "orders").await;
     harness.sink().prepare().await.unwrap();
-    assert!(!harness.sink().create_table(&bench.schema, &bench.mapping.target).await.unwrap());
-    assert!(!harness.sink().create_statements(&bench.schema, &bench.mapping.target).unwrap().is_empty());
+    assert!(!harness.sink().create_table(&bench.schema, &bench.mapping).await.unwrap());
+    assert!(!harness.sink().create_statements(&bench.schema, &bench.mapping).unwrap().is_empty());
     let one = harness.sink().identity().await.unwrap();
     assert_eq!(one, harness.sink().identity().await.unwrap(), "the identity is stable");
     let capabilities = harness.sink().capabilities();
@@ -179,7 +179,7 @@ pub async fn sink_prepares_and_creates_once(harness: &dyn SinkHarness) {
 pub async fn sink_tells_what_a_table_holds(harness: &dyn SinkHarness) {
     let bench = Bench::new(harness, "orders").await;
     let sink = harness.sink();
-    let missing = TableMapping { source: TableName::new("shop", "none"), target: harness.target("none") };
+    let missing = TableMapping::new(TableName::new("shop", "none"), harness.target("none"));
     assert_eq!(sink.table_state(&missing).await.unwrap(), TargetState::Missing);
     assert_eq!(sink.table_state(&bench.mapping).await.unwrap(), TargetState::Empty);
     let batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
@@ -204,7 +204,7 @@ pub async fn sink_applies_every_kind_of_change(harness: &dyn SinkHarness) {
         Change::Insert(nameless.clone()),
     ];
     let applied = bench.batch(1, &inserts).apply(&mut *writer, &[step(&new, 4, 1)]).await.unwrap();
-    assert_eq!(applied, Applied { upserted: 4, deleted: 0 });
+    assert_eq!(applied, Applied { upserted: 4, ..Applied::default() });
     assert_eq!(bench.rows().await, [nameless.clone(), Row::new(1, "a"), Row::new(2, "b"), Row::new(3, "")]);
     let after = bench.claim().await;
     assert_eq!((after.next_offset, after.sequence, after.highest), (Some(4), sequence(1), sequence(1)));
@@ -216,7 +216,7 @@ pub async fn sink_applies_every_kind_of_change(harness: &dyn SinkHarness) {
         Change::Update(nameless, Row::new(-4, "named")),
     ];
     let applied = bench.batch(2, &changes).apply(&mut *writer, &[step(&after, 9, 2)]).await.unwrap();
-    assert_eq!(applied, Applied { upserted: 3, deleted: 2 });
+    assert_eq!(applied, Applied { upserted: 3, deleted: 2, ..Applied::default() });
     assert_eq!(bench.rows().await, [Row::new(-4, "named"), Row::new(1, "A"), Row::new(20, "b")]);
 }
 
@@ -377,7 +377,7 @@ pub async fn sink_writes_nothing_of_a_refused_batch(harness: &dyn SinkHarness) {
     let mut writer = bench.writer().await;
     let mut batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
     let source = TableName::new("shop", "none");
-    let mapping = TableMapping { source: source.clone(), target: harness.target("none") };
+    let mapping = TableMapping::new(source.clone(), harness.target("none"));
     batch.changes.push(TableChanges {
         mapping: Arc::new(mapping),
         schema: sample_schema(&source),

@@ -220,20 +220,20 @@ impl Sink for MemorySink {
         self.check(std::slice::from_ref(mapping))
     }
 
-    fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
+    fn create_statements(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<Vec<String>> {
         if schema.key().is_empty() {
             return Err(Error::table_failed(schema.name().clone(), "the table has no key")
                 .hint("add a primary key, or a unique key of columns that are not null"));
         }
         let columns: Vec<&str> = schema.columns().iter().map(|column| &*column.name).collect();
-        Ok(vec![format!("table {target} ({})", columns.join(", "))])
+        Ok(vec![format!("table {} ({})", mapping.target, columns.join(", "))])
     }
 
-    fn create_table<'a>(&'a self, schema: &'a TableSchema, target: &'a TargetTable) -> BoxFuture<'a, Result<bool>> {
+    fn create_table<'a>(&'a self, schema: &'a TableSchema, mapping: &'a TableMapping) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
             self.server.faults.enter(Call::SinkCreateTable).await?.answer(Call::SinkCreateTable)?;
-            self.create_statements(schema, target)?;
-            Ok(self.add_table(&Arc::new(schema.clone()), target))
+            self.create_statements(schema, mapping)?;
+            Ok(self.add_table(&Arc::new(schema.clone()), &mapping.target))
         })
     }
 

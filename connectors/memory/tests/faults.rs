@@ -157,7 +157,7 @@ impl Target {
     fn new() -> Self {
         let (sink, target) = (MemorySink::new("t"), TargetTable { schema: "public".into(), table: "orders".into() });
         sink.add_table(&schema(), &target);
-        Self { sink, mapping: Arc::new(TableMapping { source: lane().table, target }) }
+        Self { sink, mapping: Arc::new(TableMapping::new(lane().table, target)) }
     }
 
     async fn step(&self, next_offset: i64) -> ProgressStep {

@@ -214,11 +214,12 @@ async fn measure(server: &lab::Postgres, size: usize) {
     let schema = schema();
     let target = TargetTable { schema: "shop".into(), table: "ours".into() };
     sink.prepare().await.unwrap();
-    sink.create_table(&schema, &target).await.unwrap();
+    let mapping = Arc::new(TableMapping::new(schema.name().clone(), target));
+    sink.create_table(&schema, &mapping).await.unwrap();
     let partition = LogPartition { table: schema.name().clone(), index: 0 };
     let mut ours = Ours {
         writer: sink.open_writer("bench").await.unwrap(),
-        mapping: Arc::new(TableMapping { source: schema.name().clone(), target }),
+        mapping,
         schema: Arc::clone(&schema),
         progress: sink.claim("bench", &[partition]).await.unwrap().remove(0),
     };

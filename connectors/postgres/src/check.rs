@@ -2,14 +2,16 @@
 //!
 //! One judge serves `check`, the start of apply and the first batch, so that they can't disagree.
 
-use tailrace_contract::{Problem, Severity, TableMapping};
+use tailrace_contract::{Policy, Problem, Severity, TableMapping, advise_policy};
 use tailrace_row::{Column, TableSchema};
 
 use crate::{
     catalog::{TableShape, TargetColumn, UniqueBarrier},
     ddl, grants,
-    target_type::{Fit, TargetType, fit},
+    target_type::{Fit, TargetType, fit, wanted},
 };
+
+pub(crate) mod policies;
 
 /// Whether it keeps Tailrace from starting.
 pub(crate) fn is_error(problem: &Problem) -> bool {
@@ -127,6 +129,7 @@ pub(crate) fn judge(schema: &TableSchema, mapping: &TableMapping, shape: &TableS
             problems.push(Problem { mend: table.alter(&drop), ..problem });
         }
     }
+    problems.extend(policies::judge(schema, mapping, Some(shape)));
     problems.extend(table.judge_key(schema));
     problems.extend(table.judge_barriers(schema));
     problems
@@ -153,7 +156,7 @@ impl Table<'_> {
     }
 
     fn missing_column(&self, source: &Column) -> Problem {
-        let wanted = TargetType::holding(&source.column_type).sql();
+        let wanted = wanted(&source.column_type, self.mapping.policy(&source.name)).sql();
         let found = "no such column".into();
         let problem = self.column(&source.name, "target_column_missing", found, &format!("a column of type {wanted}"));
         let add = format!("ADD COLUMN {} {wanted}", ddl::quoted(&source.name));
@@ -164,7 +167,7 @@ impl Table<'_> {
         let name = &*source.name;
         let quoted = ddl::quoted(name);
         let is_key = schema.key().iter().any(|place| schema.columns()[*place].name == source.name);
-        let mut problems: Vec<Problem> = self.judge_type(source, target).into_iter().collect();
+        let mut problems: Vec<Problem> = self.judge_type(source, is_key, target).into_iter().collect();
         if target.is_generated || (target.is_identity_always && !is_key) {
             let found = "a column whose values PostgreSQL makes itself".into();
             let problem = self.column(name, "target_column_generated", found, "a plain column");
@@ -186,7 +189,12 @@ impl Table<'_> {
         problems
     }
 
-    fn judge_type(&self, source: &Column, target: &TargetColumn) -> Option<Problem> {
+    fn judge_type(&self, source: &Column, is_key: bool, target: &TargetColumn) -> Option<Problem> {
+        let policy = self.mapping.policy(&source.name);
+        if *policy == Policy::Text {
+            // Judged with the policies: any column of text will do.
+            return None;
+        }
         let wanted = TargetType::holding(&source.column_type);
         let unknown = Fit::Refused("Tailrace does not write that type");
         let fit = target.target_type.map_or(unknown, |held| fit(&source.column_type, held));
@@ -194,9 +202,14 @@ impl Table<'_> {
         let widen = format!("ALTER COLUMN {name} TYPE {sql}");
         match fit {
             Fit::Full => None,
+            Fit::Partial(_) if *policy != Policy::Reject && target.target_type != Some(TargetType::Jsonb) => None,
             Fit::Partial(what) => {
                 let found = format!("type {}, which does not hold {what}", target.type_name);
-                let needed = format!("{sql}, or no such values: they stop the table");
+                let advice = advise_policy(&self.mapping.source, source, is_key).filter(|_| *policy == Policy::Reject);
+                let needed = match advice {
+                    Some(advice) => format!("{sql}, or no such values: they stop the table; {advice}"),
+                    None => format!("{sql}, or no such values"),
+                };
                 let problem = self.column(&source.name, "target_column_narrow", found, &needed);
                 Some(Problem { severity: Severity::Warning, mend: self.alter(&widen), ..problem })
             }

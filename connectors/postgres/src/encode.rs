@@ -12,6 +12,7 @@ use tailrace_row::{
 use crate::target_type::{NumericLimit, TargetType};
 
 mod numeric;
+mod policy;
 
 /// Days from 1970-01-01 to 2000-01-01, where PostgreSQL's calendar begins.
 const EPOCH_DAYS: i32 = 10_957;
@@ -54,6 +55,24 @@ pub(crate) enum Refusal {
     OtherType,
 }
 
+impl Refusal {
+    /// Whether the value is good and only the column can't hold it: then a policy may say what becomes of it.
+    pub(crate) fn is_unholdable(self) -> bool {
+        match self {
+            Self::NulInText
+            | Self::InvalidText
+            | Self::ZeroDate
+            | Self::NoSuchDay
+            | Self::OutOfRange
+            | Self::TooLong
+            | Self::TooBig
+            | Self::BeyondADay
+            | Self::AmbiguousLabel => true,
+            Self::TooFine | Self::NoMember | Self::Null | Self::Unchanged | Self::OtherType => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -80,6 +99,8 @@ impl std::fmt::Display for Refusal {
 pub(crate) struct Codec {
     form: Form,
     is_nullable: bool,
+    /// What is written for a value that can't be held, its length included; without, it is refused.
+    stand_in: Option<Box<[u8]>>,
 }
 
 #[derive(Debug)]
@@ -106,6 +127,7 @@ enum Form {
     RealArray,
     Uuid,
     Inet,
+    Print(policy::PrintForm),
 }
 
 impl Codec {
@@ -142,14 +164,17 @@ impl Codec {
             TargetType::Uuid => Form::Uuid,
             TargetType::Inet => Form::Inet,
         };
-        Self { form, is_nullable }
+        Self { form, is_nullable, stand_in: None }
     }
 
     /// Appends the field: its length and its bytes.
     #[inline]
     pub(crate) fn write(&self, field: Field<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
         match field {
-            Field::Value(value) => self.write_value(value, out),
+            Field::Value(value) => {
+                let start = out.len();
+                self.write_value(value, out).or_else(|refusal| self.write_stand_in(refusal, start, out))
+            }
             Field::Null if self.is_nullable => {
                 out.extend_from_slice(&(-1_i32).to_be_bytes());
                 Ok(())
@@ -214,6 +239,7 @@ impl Codec {
                 Value::Timestamp(Timestamp::Zero) => return Err(Refusal::ZeroDate),
                 _ => return Err(Refusal::OtherType),
             },
+            Form::Print(form) => form.write(value, out)?,
             Form::Json => varying(json(value)?.as_bytes(), out)?,
             Form::Jsonb => {
                 const FORMAT: u8 = 1;

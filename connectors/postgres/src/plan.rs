@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use tailrace_contract::{Error, Result, TableMapping};
-use tailrace_row::{RowImage, TableSchema};
+use tailrace_contract::{Error, Policy, PolicyUse, Result, TableMapping};
+use tailrace_row::{RowImage, TableName, TableSchema};
 
 use crate::{
     catalog::{TableShape, TargetColumn},
@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) counts_all: bool,
     /// Whether a row may be deleted and written again in one transaction.
     pub(crate) may_clear: bool,
+    /// Places in `columns` that have a policy, and its name.
+    policies: Vec<(usize, &'static str)>,
 }
 
 /// The temporary table through which big batches go; made when the first one comes.
@@ -60,11 +62,17 @@ impl Plan {
             return Err(error.hint(problem.mend.unwrap_or_else(|| format!("needed: {}", problem.needed))));
         }
         let mut columns = Vec::with_capacity(schema.columns().len());
+        let mut policies = Vec::new();
         for (place, source) in schema.columns().iter().enumerate() {
             let target = shape.column(&source.name).expect("invariant: the judge finds every column");
             let target_type = target.target_type.expect("invariant: the judge knows every type");
             let is_nullable = target.is_nullable && !schema.key().contains(&place);
-            let codec = Codec::new(&source.column_type, target_type, is_nullable);
+            let policy = (mapping.policy(&source.name), schema.key().contains(&place));
+            let codec = Codec::by_policy(&source.column_type, target_type, is_nullable, policy);
+            let codec = codec.expect("invariant: the judge compiles every policy");
+            if *policy.0 != Policy::Reject {
+                policies.push((place, policy.0.name()));
+            }
             columns.push(PlanColumn { name: source.name.clone(), target_type, codec });
         }
         let key = schema.key().to_vec();
@@ -80,7 +88,24 @@ impl Plan {
             counts_all: has_rest || !statements.forms.is_empty(),
             columns,
             key,
+            policies,
         })
+    }
+
+    /// How often each policy makes a difference for these rows, which were written.
+    pub(crate) fn count_policy_uses<'r>(
+        &self,
+        table: &TableName,
+        images: impl Iterator<Item = RowImage<'r>> + Clone,
+    ) -> Vec<PolicyUse> {
+        let mut scratch = Vec::new();
+        let mut count = |(place, policy): &(usize, &'static str)| {
+            let column = &self.columns[*place];
+            let uses =
+                images.clone().filter(|image| column.codec.uses_policy(image.field(*place), &mut scratch)).count();
+            PolicyUse { table: table.clone(), column: column.name.clone(), policy, count: uses as u64 }
+        };
+        self.policies.iter().map(&mut count).filter(|uses| uses.count > 0).collect()
     }
 
     /// The first column of the row that can't be written, if there is one.

@@ -13,9 +13,9 @@ use sqlx::{
 use tailrace_contract::{
     BoxFuture, Capabilities, Error, ErrorKind, Grant, LogPartition, PartitionProgress, Problem, ProofReader, Result,
     Severity, Sink, SinkWriter, StreamProgress, TableMapping, TableReader, TargetScope, TargetSettings, TargetState,
-    TargetTable,
+    TargetTable, Unheld,
 };
-use tailrace_row::TableSchema;
+use tailrace_row::{Column, TableSchema};
 
 use crate::{
     catalog::{self, add, get},
@@ -27,6 +27,7 @@ use crate::{
     proof::PostgresProof,
     reader::PostgresTableReader,
     session::Session,
+    target_type,
     writer::Writer,
 };
 
@@ -56,10 +57,14 @@ impl PostgresSink {
     async fn find_table_problems(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<Vec<Problem>> {
         let mut session = self.target.connect().await?;
         Ok(match read_table(&mut session, &mapping.target).await? {
-            Some(shape) => check::judge(schema, mapping, &shape),
+            Some(shape) => {
+                [check::policies::judge_names(schema, mapping), check::judge(schema, mapping, &shape)].concat()
+            }
             None => {
-                let mend = ddl::create_statements(schema, &mapping.target)?.join(";\n");
+                let mend = ddl::create_statements(schema, mapping)?.join(";\n");
                 let mut problems = vec![Problem { mend: Some(mend), ..check::missing_table(mapping) }];
+                problems.extend(check::policies::judge_names(schema, mapping));
+                problems.extend(check::policies::judge(schema, mapping, None));
                 problems.extend(judge_place(&mut session, &mapping.target.schema).await?);
                 problems
             }
@@ -91,8 +96,9 @@ impl PostgresSink {
         Ok(problems)
     }
 
-    async fn create(&self, schema: &TableSchema, target: &TargetTable) -> Result<bool> {
-        let table = ddl::create_table(schema, target)?;
+    async fn create(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<bool> {
+        let target = &mapping.target;
+        let table = ddl::create_table(schema, mapping)?;
         let mut session = self.target.connect().await?;
         if read_table(&mut session, target).await?.is_some() {
             return Ok(false);
@@ -161,12 +167,20 @@ impl Sink for PostgresSink {
         })
     }
 
-    fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
-        ddl::create_statements(schema, target)
+    fn create_statements(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<Vec<String>> {
+        ddl::create_statements(schema, mapping)
     }
 
-    fn create_table<'a>(&'a self, schema: &'a TableSchema, target: &'a TargetTable) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.create(schema, target))
+    fn create_table<'a>(&'a self, schema: &'a TableSchema, mapping: &'a TableMapping) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.create(schema, mapping))
+    }
+
+    fn unheld(&self, schema: &TableSchema) -> Vec<Unheld> {
+        let unheld = |source: &Column| {
+            let values = target_type::unheld(&source.column_type)?;
+            Some(Unheld { column: source.name.clone(), values })
+        };
+        schema.columns().iter().filter_map(unheld).collect()
     }
 
     fn prepare(&self) -> BoxFuture<'_, Result<()>> {

@@ -13,6 +13,7 @@
 //! - UUID becomes uuid; INET4 and INET6 become inet, without a network's length.
 //! - char(n) is never taken: it does not tell `'a'` from `'a '`.
 
+use tailrace_contract::{Policy, print::has_print};
 use tailrace_row::{Charset, ColumnType, TextForm};
 
 /// A column type of PostgreSQL that we write.
@@ -245,6 +246,46 @@ fn interval_fraction(modifier: i32) -> Option<u8> {
         FULL_PRECISION => Some(6),
         fraction => u8::try_from(fraction).ok(),
     }
+}
+
+/// The type that a column gets which holds what the policy writes.
+pub(crate) fn wanted(source: &ColumnType, policy: &Policy) -> TargetType {
+    if *policy == Policy::Text && has_print(source) { TargetType::Text } else { TargetType::holding(source) }
+}
+
+/// Which values of a column the type that it gets, without a policy, does not hold.
+pub(crate) fn unheld(source: &ColumnType) -> Option<&'static str> {
+    match source {
+        ColumnType::Text { .. } => Some("texts with a NUL character and bytes that are no text"),
+        ColumnType::Date | ColumnType::DateTime { .. } => Some("zero dates and days that do not exist"),
+        ColumnType::Timestamp { .. } => Some("the zero date"),
+        ColumnType::Enum { members } | ColumnType::Set { members } if has(members, str::is_empty) => {
+            Some("what reads like the member ''")
+        }
+        ColumnType::Enum { members } | ColumnType::Set { members } if has(members, |member| member.contains('\0')) => {
+            Some("members with a NUL character")
+        }
+        ColumnType::Enum { .. }
+        | ColumnType::Set { .. }
+        | ColumnType::Integer { .. }
+        | ColumnType::Decimal { .. }
+        | ColumnType::Float
+        | ColumnType::Double
+        | ColumnType::Bit { .. }
+        | ColumnType::Bytes { .. }
+        | ColumnType::Time { .. }
+        | ColumnType::Year
+        | ColumnType::Json
+        | ColumnType::Geometry { .. }
+        | ColumnType::Vector { .. }
+        | ColumnType::Uuid
+        | ColumnType::Inet4
+        | ColumnType::Inet6 => None,
+    }
+}
+
+fn has(members: &[Box<str>], is_it: impl Fn(&str) -> bool) -> bool {
+    members.iter().any(|member| is_it(member))
 }
 
 /// Whether `target` may take a column of type `source`. Types that are not named for a source type are refused.

@@ -10,7 +10,9 @@ use std::{
 };
 
 use sqlx::AssertSqlSafe;
-use tailrace_contract::{Applied, ApplyBatch, BoxFuture, Error, Result, SinkWriter, TableChanges, TargetTable, fault};
+use tailrace_contract::{
+    Applied, ApplyBatch, BoxFuture, Error, PolicyUse, Result, SinkWriter, TableChanges, TargetTable, fault,
+};
 use tailrace_row::{RowImage, SchemaId};
 
 use crate::{
@@ -163,7 +165,10 @@ impl Writer {
             session.roll_back().await;
         }
         match result {
-            Ok(applied) => Ok(Outcome::Applied(applied)),
+            Ok(applied) => {
+                let policy_uses = count_policy_uses(batch, &plans);
+                Ok(Outcome::Applied(Applied { policy_uses, ..applied }))
+            }
             Err(failure) => {
                 // A table is not what its plan was made for, or somebody will alter it now.
                 self.plans.clear();
@@ -335,6 +340,16 @@ fn shapes(plans: &[Arc<Planned>]) -> Vec<(u32, i64)> {
     shapes.sort_unstable();
     shapes.dedup();
     shapes
+}
+
+/// What the policies of the tables did for rows that are committed: counted from the rows alone, however often they were tried.
+fn count_policy_uses(batch: ApplyBatch<'_>, plans: &[Arc<Planned>]) -> Vec<PolicyUse> {
+    let tables = batch.changes.iter().zip(plans);
+    let of_table = |(changes, planned): (&TableChanges, &Arc<Planned>)| {
+        let images = changes.upserts.iter().map(|row| row.image(batch.records));
+        planned.plan.count_policy_uses(changes.schema.name(), images)
+    };
+    tables.flat_map(of_table).collect()
 }
 
 /// The error where no record is known to be the one.

@@ -141,11 +141,12 @@ impl Ours {
         let schema = schema();
         let target = TargetTable { schema: "main".into(), table: "orders".into() };
         sink.prepare().await.unwrap();
-        sink.create_table(&schema, &target).await.unwrap();
+        let mapping = Arc::new(TableMapping::new(schema.name().clone(), target));
+        sink.create_table(&schema, &mapping).await.unwrap();
         let partition = LogPartition { table: schema.name().clone(), index: 0 };
         Self {
             writer: sink.open_writer("bench").await.unwrap(),
-            mapping: Arc::new(TableMapping { source: schema.name().clone(), target }),
+            mapping,
             schema,
             progress: sink.claim("bench", &[partition]).await.unwrap().remove(0),
         }

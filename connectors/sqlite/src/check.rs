@@ -2,15 +2,17 @@
 //!
 //! One judge serves `check`, the start of apply and the first batch, so that they can't disagree.
 
-use tailrace_contract::{Problem, Severity, TableMapping};
+use tailrace_contract::{Policy, Problem, Severity, TableMapping, advise_policy};
 use tailrace_row::{Column, TableSchema};
 
 use crate::{
     catalog::{TableShape, TargetColumn},
     ddl,
     identifier::is_same,
-    target_type::{Fit, TargetType, fit},
+    target_type::{Fit, TargetType, fit, wanted},
 };
+
+pub(crate) mod policies;
 
 /// Whether it keeps Tailrace from starting.
 pub(crate) fn is_error(problem: &Problem) -> bool {
@@ -86,6 +88,7 @@ pub(crate) fn judge(schema: &TableSchema, mapping: &TableMapping, shape: &TableS
             problems.push(table.column(&target.name, "target_column_extra", found, "a default, or NULL allowed"));
         }
     }
+    problems.extend(policies::judge(schema, mapping, Some(shape)));
     problems.extend(table.judge_key(schema));
     problems
 }
@@ -107,7 +110,8 @@ impl Table<'_> {
     }
 
     fn missing_column(&self, source: &Column, is_key: bool) -> Problem {
-        let wanted = TargetType::holding(&source.column_type, is_key).sql_in(self.shape.is_strict);
+        let policy = self.mapping.policy(&source.name);
+        let wanted = wanted(&source.column_type, is_key, policy).sql_in(self.shape.is_strict);
         let needed = format!("a column of type {wanted}");
         let problem = self.column(&source.name, "target_column_missing", "no such column".into(), &needed);
         let add = |name| format!("ALTER TABLE {name} ADD COLUMN {} {wanted}", ddl::quoted(&source.name));
@@ -130,15 +134,23 @@ impl Table<'_> {
     }
 
     fn judge_type(&self, source: &Column, is_key: bool, target: &TargetColumn) -> Option<Problem> {
+        let policy = self.mapping.policy(&source.name);
+        if *policy == Policy::Text {
+            // Judged with the policies: any column of text will do.
+            return None;
+        }
         let wanted = TargetType::holding(&source.column_type, is_key).sql_in(self.shape.is_strict);
         let unknown = Fit::Refused("Tailrace does not know that type");
         let fit = target.target_type.map_or(unknown, |held| fit(&source.column_type, is_key, held));
         let declared = if target.type_name.is_empty() { "(none)" } else { &target.type_name };
         match fit {
             Fit::Full => None,
+            Fit::Partial(_) if *policy != Policy::Reject => None,
             Fit::Partial(what) => {
                 let found = format!("type {declared}, which does not hold {what}");
-                let needed = format!("{wanted}, or no such values: they stop the table");
+                let advice = advise_policy(&self.mapping.source, source, is_key);
+                let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+                let needed = format!("{wanted}, or no such values: they stop the table{advice}");
                 let problem = self.column(&source.name, "target_column_narrow", found, &needed);
                 Some(Problem { severity: Severity::Warning, ..problem })
             }

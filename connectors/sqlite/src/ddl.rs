@@ -7,16 +7,16 @@
 //! made but columns, NOT NULL and the primary key: defaults, indexes and foreign keys of the source are the business of
 //! whoever writes the new table, and would only slow down or break the copying.
 
-use tailrace_contract::{Error, Result, TargetTable};
+use tailrace_contract::{Error, Policy, Result, TableMapping};
 use tailrace_row::{Column, TableSchema};
 
 use crate::{
     identifier::{is_same, quote, quote_table},
-    target_type::TargetType,
+    target_type::wanted,
 };
 
 /// The statement.
-pub(crate) fn create_table(schema: &TableSchema, target: &TargetTable) -> Result<String> {
+pub(crate) fn create_table(schema: &TableSchema, mapping: &TableMapping) -> Result<String> {
     let failed = |message: String| Error::table_failed(schema.name().clone(), message);
     if schema.key().is_empty() {
         return Err(failed("the table has no primary key and no usable unique key".into())
@@ -30,15 +30,17 @@ pub(crate) fn create_table(schema: &TableSchema, target: &TargetTable) -> Result
     let mut lines = Vec::with_capacity(schema.columns().len() + 1);
     for (place, column) in schema.columns().iter().enumerate() {
         let is_key = schema.key().contains(&place);
-        let target_type = TargetType::holding(&column.column_type, is_key);
-        let not_null = if column.nullable && !is_key { "" } else { " NOT NULL" };
+        let policy = mapping.policy(&column.name);
+        let target_type = wanted(&column.column_type, is_key, policy);
+        let may_be_null = column.nullable || *policy == Policy::Null;
+        let not_null = if may_be_null && !is_key { "" } else { " NOT NULL" };
         let name = quote(&column.name).map_err(on_table)?;
         lines.push(format!("{name} {}{not_null}", target_type.sql()));
     }
     let key: Vec<String> =
         schema.key().iter().map(|place| quote(&schema.columns()[*place].name)).collect::<Result<_>>()?;
     lines.push(format!("PRIMARY KEY ({})", key.join(", ")));
-    let name = quote_table(target).map_err(on_table)?;
+    let name = quote_table(&mapping.target).map_err(on_table)?;
     Ok(format!("CREATE TABLE {name} (\n  {}\n) STRICT", lines.join(",\n  ")))
 }
 
@@ -57,6 +59,7 @@ pub(crate) fn quoted(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tailrace_contract::TargetTable;
     use tailrace_row::{ColumnType, TableName};
 
     use super::*;
@@ -69,7 +72,8 @@ mod tests {
         };
         let columns: Vec<Column> = columns.iter().map(column).collect();
         let schema = TableSchema::new(TableName::new("shop", "orders"), columns, key).unwrap();
-        create_table(&schema, &TargetTable { schema: "main".into(), table: "orders".into() })
+        let target = TargetTable { schema: "main".into(), table: "orders".into() };
+        create_table(&schema, &TableMapping::new(schema.name().clone(), target))
     }
 
     #[test]

@@ -10,12 +10,12 @@
 use std::sync::Arc;
 
 use sqlx::sqlite::SqliteArguments;
+use tailrace_contract::print::{TooFine, clock, decimal};
 use tailrace_row::{ColumnType, Field, Timestamp, Value, write_ewkb, write_inet4, write_inet6, write_uuid};
 
 use crate::{session::add, target_type::TargetType};
 
-mod clock;
-mod decimal;
+mod policy;
 
 /// SQLite's limit of a value and of a row.
 const FIELD_BYTES_MAX: usize = 1_000_000_000;
@@ -47,6 +47,27 @@ pub(crate) enum Refusal {
     OtherType,
 }
 
+impl Refusal {
+    /// Whether the value is good and only the column can't hold it: then a policy may say what becomes of it.
+    pub(crate) fn is_unholdable(self) -> bool {
+        match self {
+            Self::InvalidText
+            | Self::OutOfRange
+            | Self::NegativeZero
+            | Self::NotANumber
+            | Self::TooBig
+            | Self::AmbiguousLabel => true,
+            Self::TooFine | Self::NoMember | Self::Null | Self::Unchanged | Self::OtherType => false,
+        }
+    }
+}
+
+impl From<TooFine> for Refusal {
+    fn from(_: TooFine) -> Self {
+        Self::TooFine
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -72,6 +93,8 @@ pub(crate) struct Codec {
     is_nullable: bool,
     /// Zeros at the end of a fraction are left out.
     is_key: bool,
+    /// What is written for a value that can't be held; without, it is refused.
+    stand_in: Option<policy::StandIn>,
 }
 
 #[derive(Debug)]
@@ -108,6 +131,7 @@ enum Form {
     Timestamp {
         fraction: u8,
     },
+    Print(policy::PrintForm),
 }
 
 /// What becomes of whole numbers.
@@ -147,7 +171,7 @@ impl Codec {
             ColumnType::DateTime { fraction } => Form::DateTime { fraction: *fraction },
             ColumnType::Timestamp { fraction } => Form::Timestamp { fraction: *fraction },
         };
-        Self { form, is_nullable, is_key }
+        Self { form, is_nullable, is_key, stand_in: None }
     }
 
     /// Adds the field to a statement's arguments. `text` is for its text on the way.
@@ -159,7 +183,10 @@ impl Codec {
         arguments: &mut SqliteArguments,
     ) -> Result<(), Refusal> {
         match field {
-            Field::Value(value) => self.write_value(value, text, arguments),
+            Field::Value(value) => {
+                let written = self.write_value(value, text, arguments);
+                written.or_else(|refusal| self.write_stand_in(refusal, text, arguments))
+            }
             Field::Null if self.is_nullable => {
                 add(arguments, None::<i64>);
                 Ok(())
@@ -197,6 +224,9 @@ impl Codec {
             }
             Form::Address => write_address(value, text)?,
             Form::Text => return add_text(plain_text(value)?, arguments),
+            Form::Print(form) => {
+                form.print(value, text)?;
+            }
             Form::Enum { members } => return add_text(enum_label(value, members)?, arguments),
             Form::FloatText => {
                 use std::fmt::Write as _;

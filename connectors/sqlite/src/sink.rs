@@ -6,9 +6,9 @@ use std::{path::PathBuf, sync::Arc};
 use sqlx::{AssertSqlSafe, sqlite::SqliteArguments};
 use tailrace_contract::{
     BoxFuture, Capabilities, Error, LogPartition, PartitionProgress, Problem, ProofReader, Result, Severity, Sink,
-    SinkWriter, StreamProgress, TableMapping, TableReader, TargetSettings, TargetState, TargetTable,
+    SinkWriter, StreamProgress, TableMapping, TableReader, TargetSettings, TargetState, TargetTable, Unheld,
 };
-use tailrace_row::TableSchema;
+use tailrace_row::{Column, TableSchema};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     proof::SqliteProof,
     reader::SqliteTableReader,
     session::{Access, Session},
+    target_type,
     writer::Writer,
 };
 
@@ -61,10 +62,15 @@ impl SqliteSink {
             None => None,
         };
         Ok(match shape {
-            Some(shape) => check::judge(schema, mapping, &shape),
+            Some(shape) => {
+                [check::policies::judge_names(schema, mapping), check::judge(schema, mapping, &shape)].concat()
+            }
             None => {
-                let mend = ddl::create_table(schema, &mapping.target)?;
-                vec![Problem { mend: Some(mend), ..check::missing_table(mapping) }]
+                let mend = ddl::create_table(schema, mapping)?;
+                let mut problems = vec![Problem { mend: Some(mend), ..check::missing_table(mapping) }];
+                problems.extend(check::policies::judge_names(schema, mapping));
+                problems.extend(check::policies::judge(schema, mapping, None));
+                problems
             }
         })
     }
@@ -99,8 +105,9 @@ impl SqliteSink {
         Ok(problems)
     }
 
-    async fn create(&self, schema: &TableSchema, target: &TargetTable) -> Result<bool> {
-        let table = self.create_statement(schema, target)?;
+    async fn create(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<bool> {
+        let target = &mapping.target;
+        let table = self.create_statement(schema, mapping)?;
         let mut session = self.target.open(Access::Make).await?;
         let is_missing = catalog::read_table(&mut session, target).await?.is_none();
         if is_missing {
@@ -111,13 +118,13 @@ impl SqliteSink {
         Ok(is_missing)
     }
 
-    fn create_statement(&self, schema: &TableSchema, target: &TargetTable) -> Result<String> {
-        match self.target.judge_name(target).into_iter().next() {
+    fn create_statement(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<String> {
+        match self.target.judge_name(&mapping.target).into_iter().next() {
             Some(problem) => {
                 Err(Error::table_failed(schema.name().clone(), problem.found)
                     .hint(format!("needed: {}", problem.needed)))
             }
-            None => ddl::create_table(schema, target),
+            None => ddl::create_table(schema, mapping),
         }
     }
 
@@ -157,12 +164,20 @@ impl Sink for SqliteSink {
         Box::pin(self.find_table_problems(schema, mapping))
     }
 
-    fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
-        Ok(vec![self.create_statement(schema, target)?])
+    fn create_statements(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<Vec<String>> {
+        Ok(vec![self.create_statement(schema, mapping)?])
     }
 
-    fn create_table<'a>(&'a self, schema: &'a TableSchema, target: &'a TargetTable) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.create(schema, target))
+    fn create_table<'a>(&'a self, schema: &'a TableSchema, mapping: &'a TableMapping) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.create(schema, mapping))
+    }
+
+    fn unheld(&self, schema: &TableSchema) -> Vec<Unheld> {
+        let unheld = |source: &Column| {
+            let values = target_type::unheld(&source.column_type)?;
+            Some(Unheld { column: source.name.clone(), values })
+        };
+        schema.columns().iter().filter_map(unheld).collect()
     }
 
     fn prepare(&self) -> BoxFuture<'_, Result<()>> {

@@ -14,6 +14,7 @@
 //! - JSON, ENUM, SET, UUID, INET4 and INET6 are TEXT; bytes are BLOB; YEAR is INTEGER.
 //! - A geometry is a BLOB of EWKB, a VECTOR one of little-endian 32-bit numbers.
 
+use tailrace_contract::{Policy, print::has_print};
 use tailrace_row::ColumnType;
 
 /// What a column does to the values that it takes.
@@ -113,6 +114,42 @@ impl TargetType {
             Self::Any if !is_strict => "BLOB",
             _ => self.sql(),
         }
+    }
+}
+
+/// The type that a column gets which holds what the policy writes.
+pub(crate) fn wanted(source: &ColumnType, is_key: bool, policy: &Policy) -> TargetType {
+    if *policy == Policy::Text && has_print(source) { TargetType::Text } else { TargetType::holding(source, is_key) }
+}
+
+/// Which values of a column the type that it gets, without a policy, does not hold.
+pub(crate) fn unheld(source: &ColumnType) -> Option<&'static str> {
+    match source {
+        ColumnType::Text { .. } => Some("bytes that are no text"),
+        ColumnType::Enum { members } | ColumnType::Set { members }
+            if members.iter().any(|member| member.is_empty()) =>
+        {
+            Some("what reads like the member ''")
+        }
+        ColumnType::Enum { .. }
+        | ColumnType::Set { .. }
+        | ColumnType::Integer { .. }
+        | ColumnType::Decimal { .. }
+        | ColumnType::Float
+        | ColumnType::Double
+        | ColumnType::Bit { .. }
+        | ColumnType::Bytes { .. }
+        | ColumnType::Date
+        | ColumnType::Time { .. }
+        | ColumnType::DateTime { .. }
+        | ColumnType::Timestamp { .. }
+        | ColumnType::Year
+        | ColumnType::Json
+        | ColumnType::Geometry { .. }
+        | ColumnType::Vector { .. }
+        | ColumnType::Uuid
+        | ColumnType::Inet4
+        | ColumnType::Inet6 => None,
     }
 }
 

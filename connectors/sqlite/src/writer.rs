@@ -8,7 +8,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tailrace_contract::{Applied, ApplyBatch, BoxFuture, Error, Result, SinkWriter, TableChanges, TargetTable, fault};
+use tailrace_contract::{
+    Applied, ApplyBatch, BoxFuture, Error, PolicyUse, Result, SinkWriter, TableChanges, TargetTable, fault,
+};
 use tailrace_row::SchemaId;
 
 use crate::{
@@ -106,14 +108,15 @@ impl Writer {
     }
 
     async fn apply_with(&mut self, session: &mut Session, batch: ApplyBatch<'_>) -> Result<Applied> {
-        let plans = self.begin(session, batch.changes).await?;
+        let mut plans = self.begin(session, batch.changes).await?;
         let mut result = self.apply_in_bulk(session, batch, &plans).await;
         if let Err(BatchFailure::Refused(..)) = result {
             session.roll_back().await;
-            let plans = self.begin(session, batch.changes).await?;
+            plans = self.begin(session, batch.changes).await?;
             result = self.apply_in_row_order(session, batch, &plans).await;
         }
-        result.map_err(|failure| match failure {
+        let counted = |applied| Applied { policy_uses: count_policy_uses(batch, &plans), ..applied };
+        result.map(counted).map_err(|failure| match failure {
             BatchFailure::Refused(place, refusal) => {
                 Error::table_failed(batch.changes[place].schema.name().clone(), refusal.to_string())
             }
@@ -176,6 +179,15 @@ impl Writer {
         fault::point("sqlite.committed");
         Ok(())
     }
+}
+
+/// What the policies of the tables did for rows that are committed: counted from the rows alone, however often they were tried.
+fn count_policy_uses(batch: ApplyBatch<'_>, plans: &[Arc<Plan>]) -> Vec<PolicyUse> {
+    let of_table = |(changes, plan): (&TableChanges, &Arc<Plan>)| {
+        let images = changes.upserts.iter().map(|row| row.image(batch.records));
+        plan.count_policy_uses(changes.schema.name(), images)
+    };
+    batch.changes.iter().zip(plans).flat_map(of_table).collect()
 }
 
 async fn make_plan(session: &mut Session, own_tables: &OwnTables, changes: &TableChanges) -> Result<Plan> {

@@ -62,7 +62,7 @@ fn the_manual_has_the_true_defaults() {
     let mut with = without.clone();
     let mut written = 0;
     for ManualRow { section, key, default, .. } in manual_rows() {
-        if section == "table" || key == "tls" || ["**required**", "none"].contains(&default.as_str()) {
+        if section.starts_with("table") || key == "tls" || ["**required**", "none"].contains(&default.as_str()) {
             continue;
         }
         let header = format!("[{section}]\n");
@@ -84,4 +84,12 @@ fn the_example_of_the_manual_is_valid() {
     let (_, rest) = readme.split_once("```toml\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
     assert_eq!(problems_in(example, stores, Path::new("")), "ok");
+    for text in [MANUAL, readme] {
+        let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let policies: Vec<&str> = blocks.filter(|block| block.contains("on_unholdable")).collect();
+        assert!(!policies.is_empty());
+        for block in policies {
+            assert_eq!(problems_in(&format!("{SOURCE}{LOG}{TARGET}{block}"), stores, Path::new("")), "ok");
+        }
+    }
 }

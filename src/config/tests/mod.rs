@@ -4,6 +4,7 @@
 
 mod files;
 mod manual;
+mod policies;
 mod shown;
 mod template;
 
@@ -625,7 +626,7 @@ fn tables_are_checked() {
     tables("[[tables]]\nsource = \"shop.orders\"", "1:3: tables: unknown key; did you mean table?");
     tables(
         "[[table]]\nsource = \"shop.orders\"\ntopic = \"x\"",
-        "3:1: table[1].topic: unknown key; known here: source, target",
+        "3:1: table[1].topic: unknown key; known here: source, target, columns",
     );
 }
 
@@ -726,6 +727,9 @@ fn every_listed_key_is_read() {
             let (header, path) = match section.path {
                 "" => (String::new(), String::new()),
                 "table" => ("[[table]]\n".to_owned(), "table[1].".to_owned()),
+                path if path.starts_with("table.") => {
+                    (format!("[[table]]\n[{path}]\n"), format!("{}.", path.replacen("table", "table[1]", 1)))
+                }
                 path => (format!("[{path}]\n"), format!("{path}.")),
             };
             let shown = problems_in(&format!("{header}{} = 1979-05-27\n", key.name), ALL, Path::new(""));
@@ -759,7 +763,7 @@ fn examples_are_valid() {
 fn no_text_breaks_the_check() {
     let whole = format!(
         "{SOURCE}password = \"hunter2\"\ntls = {{ mode = \"required\", ca = 'ü' }}\n{LOG}password.env = \"hunter2\"\n\
-         {TARGET}[target.password]\nfile = \"hunter2/x\"\n{TABLE}{TABLE}[http]\ncapture = \"[::1]:1\"\n"
+         {TARGET}[target.password]\nfile = \"hunter2/x\"\n{TABLE}columns.a.on_unholdable = \"null\"\n{TABLE}[http]\ncapture = \"[::1]:1\"\n"
     );
     let characters: Vec<char> = whole.chars().collect();
     let puts = ["", "\"", "[", "]", "{", "}", "=", ".", "\n", "ü", "\\", "'", "#", "table", "[source]\n", "\u{0}", "1"];

@@ -16,18 +16,28 @@ fn shown(text: &str) -> Config {
 }
 
 fn value(config: &Config, path: &str, key: &str) -> String {
+    value_of(config, (path, 0), key)
+}
+
+/// Of the section with that path and number.
+fn value_of(config: &Config, (path, number): (&str, usize), key: &str) -> String {
     let sections = config.shown();
-    let section = sections.iter().find(|section| section.path == path).expect(path);
+    let section = sections.iter().filter(|section| section.path == path).nth(number).expect(path);
     section.keys.iter().find(|(name, _)| *name == key).expect(key).1.to_string()
 }
 
 #[test]
 fn every_key_is_shown_and_no_other() {
-    let sections = shown(&format!("{SOURCE}{LOG}{TARGET}{TABLE}")).shown();
+    let policy = "columns.a.on_unholdable = \"null\"\n";
+    let sections = shown(&format!("{SOURCE}{LOG}{TARGET}{TABLE}{policy}")).shown();
     let shown =
         sections.iter().flat_map(|section| section.keys.iter().map(|(key, _)| format!("{}.{key}", section.path)));
     let is_table = |path: &str, key: &str| path.is_empty() || key == "tls";
-    let known = SECTIONS.iter().filter(|section| !section.path.ends_with(".password")).flat_map(|section| {
+    // What stands in tables of tables is shown in one line.
+    let is_own = |section: &&&crate::config::keys::Section| {
+        !section.path.ends_with(".password") && !section.path.starts_with("table.")
+    };
+    let known = SECTIONS.iter().filter(is_own).flat_map(|section| {
         let keys = section.keys.iter().filter(|key| !is_table(section.path, key.name));
         keys.map(|key| format!("{}.{}", section.path, key.name))
     });
@@ -41,7 +51,8 @@ fn every_key_is_shown_and_no_other() {
 fn values_are_shown_as_they_are_typed() {
     let text = "[source]\nurl = \"mysql://a%40b@[::1]\"\nserver_id = 7\npassword = { env = \"PASSWORD\" }\n\
                 [log]\nurl = \"kafka://x,y:1\"\nprefix = \"p\"\nretention = \"90m\"\n\
-                [[table]]\nsource = \"`my.shop`.*\"\ntarget = \"public.*\"\n";
+                [[table]]\nsource = \"`my.shop`.*\"\ntarget = \"public.*\"\n[[table]]\nsource = \"a.b\"\n\
+                columns.c.on_unholdable = \"text\"\ncolumns.\"d e\".on_unholdable.sentinel = \"x\"\n";
     let config = shown(text);
     for (path, key, expect) in [
         ("source", "url", "\"mysql://a%40b@[::1]:3306\""),
@@ -63,6 +74,10 @@ fn values_are_shown_as_they_are_typed() {
     ] {
         assert_eq!(value(&config, path, key), expect, "{path}.{key}");
     }
+    assert_eq!(
+        value_of(&config, ("table", 1), "columns"),
+        r#"{"c":{"on_unholdable":"text"},"d e":{"on_unholdable":{"sentinel":"x"}}}"#
+    );
     assert!(!config.shown().iter().any(|section| section.path == "target"), "what is not configured is not shown");
 }
 

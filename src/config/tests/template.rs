@@ -11,7 +11,8 @@ fn check(text: &str) -> super::Config {
 
 /// The lines that are commented out, as if they were not; what has no default, or stands for a file, stays out.
 fn with_defaults() -> String {
-    let has_no_default = |line: &str| ["tls = ", "sasl = ", "password = "].iter().any(|key| line.starts_with(key));
+    let has_no_default =
+        |line: &str| ["tls = ", "sasl = ", "password = ", "columns = "].iter().any(|key| line.starts_with(key));
     let is_setting =
         |line: &str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let line = |line: &'static str| match line.strip_prefix("# ") {

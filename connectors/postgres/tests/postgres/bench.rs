@@ -1,12 +1,12 @@
 //! A database for one test, its sink, and rows of any schema.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lab::Postgres;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use tailrace_contract::{
-    Applied, ApplyBatch, Endpoint, LogPartition, PartitionProgress, ProgressStep, Result, RowRef, Secret, Sink as _,
-    SinkWriter, TableChanges, TableMapping, TargetSettings, TargetTable, Tls, TlsMode,
+    Applied, ApplyBatch, Endpoint, LogPartition, PartitionProgress, Policy, ProgressStep, Result, RowRef, Secret,
+    Sink as _, SinkWriter, TableChanges, TableMapping, TargetSettings, TargetTable, Tls, TlsMode,
 };
 use tailrace_postgres::PostgresSink;
 use tailrace_row::{
@@ -21,6 +21,8 @@ pub(crate) struct Bench {
     pub(crate) database: String,
     pub(crate) sink: PostgresSink,
     pub(crate) target: TargetTable,
+    /// Of the mapping.
+    pub(crate) policies: BTreeMap<Box<str>, Policy>,
 }
 
 impl Bench {
@@ -37,7 +39,7 @@ impl Bench {
         run(&mut admin, &format!("CREATE DATABASE {database} OWNER tailrace")).await;
         let sink = PostgresSink::new(settings(&server, &database)).unwrap();
         let target = TargetTable { schema: "shop".into(), table: "things".into() };
-        Self { server, database, sink, target }
+        Self { server, database, sink, target, policies: BTreeMap::new() }
     }
 
     /// A connection of the account that the sink uses.
@@ -67,7 +69,7 @@ impl Bench {
     /// Prepares the sink and makes the table that the sink proposes for the schema.
     pub(crate) async fn create(&self, schema: &TableSchema) {
         self.sink.prepare().await.unwrap();
-        assert!(self.sink.create_table(schema, &self.target).await.unwrap());
+        assert!(self.sink.create_table(schema, &self.mapping()).await.unwrap());
     }
 
     /// Prepares the sink and makes `shop.things` with these columns.
@@ -85,7 +87,7 @@ impl Bench {
     }
 
     pub(crate) fn mapping(&self) -> TableMapping {
-        TableMapping { source: source(), target: self.target.clone() }
+        TableMapping { policies: self.policies.clone(), ..TableMapping::new(source(), self.target.clone()) }
     }
 
     /// Claims and applies, with a step by one offset.

@@ -118,7 +118,7 @@ async fn keys_that_fit_and_keys_that_do_not() {
         assert_eq!(bench.apply(&changes).await.unwrap_err().kind(), ErrorKind::TableFailed);
     }
     let keyless = schema(&[("id", BIGINT)], &[]);
-    assert!(bench.sink.create_statements(&keyless, &bench.target).is_err());
+    assert!(bench.sink.create_statements(&keyless, &bench.mapping()).is_err());
     let problems = bench.sink.check_table(&keyless, &bench.mapping()).await.unwrap();
     assert!(codes(&problems, Severity::Error).contains(&"source_key_missing"), "{problems:?}");
 }
@@ -143,10 +143,7 @@ async fn check_finds_everything_at_once() {
          ALTER DATABASE everything_at_once OWNER TO postgres;",
     )
     .await;
-    let mapping = |table: &str| TableMapping {
-        source: source(),
-        target: TargetTable { schema: "shop".into(), table: table.into() },
-    };
+    let mapping = |table: &str| TableMapping::new(source(), TargetTable { schema: "shop".into(), table: table.into() });
     let problems = bench.sink.check(&[mapping("things"), mapping("none"), mapping("view")]).await.unwrap();
     let errors = codes(&problems, Severity::Error);
     for code in [

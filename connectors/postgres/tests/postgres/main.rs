@@ -11,6 +11,7 @@ mod keys;
 mod kit;
 #[cfg(feature = "faults")]
 mod points;
+mod policies;
 mod refusals;
 mod tls;
 mod values;

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use tailrace_contract::{Applied, ApplyBatch, Error, RowRef};
+use tailrace_contract::{Applied, ApplyBatch, Error, RowRef, advise_policy};
 use tailrace_row::{Record, RecordBatch, RowImage, Sequence};
 
 use super::{BatchFailure, Writer};
@@ -210,7 +210,13 @@ pub(super) fn find_unencodable(batch: ApplyBatch<'_>, place: usize, plan: &Plan)
     match found {
         Some((row, place, refusal)) => {
             let message = format!("column {} of {} got {refusal}", plan.columns[place].name, changes.mapping.target);
-            Error::table_failed(table, message).at(describe(row, batch.records))
+            let error = Error::table_failed(table, message).at(describe(row, batch.records));
+            let column = &changes.schema.columns()[place];
+            let advice = || advise_policy(changes.schema.name(), column, plan.key.contains(&place));
+            match refusal.is_unholdable().then(advice).flatten() {
+                Some(advice) => error.hint(advice),
+                None => error,
+            }
         }
         None => Error::table_failed(table, "a row can't be written"),
     }

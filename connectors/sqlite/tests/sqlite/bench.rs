@@ -1,14 +1,14 @@
 //! A file for one test, its sink, and rows of any schema.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqliteConnection,
     sqlite::SqliteConnectOptions,
 };
 use tailrace_contract::{
-    Applied, ApplyBatch, Endpoint, LogPartition, PartitionProgress, Problem, ProgressStep, Result, RowRef, Sink as _,
-    SinkWriter, TableChanges, TableMapping, TargetSettings, TargetTable, Tls,
+    Applied, ApplyBatch, Endpoint, LogPartition, PartitionProgress, Policy, Problem, ProgressStep, Result, RowRef,
+    Sink as _, SinkWriter, TableChanges, TableMapping, TargetSettings, TargetTable, Tls,
 };
 use tailrace_row::{
     Column, ColumnType, Epoch, Field, Operation, Origin, Record, RecordBatch, Sequence, TableName, TableSchema,
@@ -23,6 +23,8 @@ pub(crate) struct Bench {
     pub(crate) folder: TempDir,
     pub(crate) sink: SqliteSink,
     pub(crate) target: TargetTable,
+    /// Of the mapping.
+    pub(crate) policies: BTreeMap<Box<str>, Policy>,
 }
 
 impl Bench {
@@ -30,7 +32,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let sink = SqliteSink::new(settings(folder.path().join("target.db").to_str().unwrap())).unwrap();
         let target = TargetTable { schema: "main".into(), table: "things".into() };
-        Self { folder, sink, target }
+        Self { folder, sink, target, policies: BTreeMap::new() }
     }
 
     /// Another connection to the file; it makes the file if need be.
@@ -60,7 +62,7 @@ impl Bench {
     /// Prepares the sink and makes the table that the sink proposes for the schema.
     pub(crate) async fn create(&self, schema: &TableSchema) {
         self.sink.prepare().await.unwrap();
-        assert!(self.sink.create_table(schema, &self.target).await.unwrap());
+        assert!(self.sink.create_table(schema, &self.mapping()).await.unwrap());
     }
 
     /// Prepares the sink and makes `things` by this definition.
@@ -78,7 +80,7 @@ impl Bench {
     }
 
     pub(crate) fn mapping(&self) -> TableMapping {
-        TableMapping { source: source(), target: self.target.clone() }
+        TableMapping { policies: self.policies.clone(), ..TableMapping::new(source(), self.target.clone()) }
     }
 
     pub(crate) async fn check(&self, schema: &TableSchema) -> Vec<Problem> {

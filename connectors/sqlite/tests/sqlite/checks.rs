@@ -81,10 +81,10 @@ async fn names_that_can_t_be_are_refused() {
     let schema = schema(&[("id", BIGINT)], &[0]);
     for (schema_name, table) in [("shop", "orders"), ("main", "sqlite_x"), ("main", "Tailrace_Offsets")] {
         let target = TargetTable { schema: schema_name.into(), table: table.into() };
-        let error = bench.sink.create_table(&schema, &target).await.unwrap_err();
+        let mapping = TableMapping::new(source(), target);
+        let error = bench.sink.create_table(&schema, &mapping).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TableFailed, "{error}");
         assert!(error.to_string().contains(table), "{error}");
-        let mapping = TableMapping { source: source(), target };
         for problems in [
             bench.sink.check_table(&schema, &mapping).await.unwrap(),
             bench.sink.check(std::slice::from_ref(&mapping)).await.unwrap(),

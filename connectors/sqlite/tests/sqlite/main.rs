@@ -10,4 +10,5 @@ mod collisions;
 mod failures;
 mod keys;
 mod kit;
+mod policies;
 mod values;

@@ -1,10 +1,10 @@
 //! Every supported type with its edge values, from MySQL's INSERT to PostgreSQL's SELECT, judged by what both print.
 //!
-//! `catalog` lists types and values, `rules` how they are compared, `proven` compares them by the product's own `proof`, `planted` shows
-//! that it sees the smallest difference of each type, `by_hand` the other target types that may take them,
-//! `refused` what no PostgreSQL type can hold, `in_file` what becomes of all of them in SQLite. A change's *before* is proven
-//! twice: key changes and deletes find their rows by it, and each record in the topics must show as before what the record
-//! before it showed as after.
+//! `catalog` lists types and values, `rules` how they are compared, `readers` reads all of them back, `proven` compares them by
+//! the product's own `proof`, `planted` shows that it sees the smallest difference of each type. `by_hand` has the other target
+//! types that may take them, `refused` what no PostgreSQL type can hold, `policies` what lets that through, `in_file` what
+//! becomes of all of them in SQLite. A change's *before* is proven twice: key changes and deletes find their rows by it, and
+//! each record in the topics must show as before what the record before it showed as after.
 
 mod befores;
 mod by_hand;
@@ -13,6 +13,7 @@ mod exact;
 mod in_file;
 mod mariadb;
 mod planted;
+mod policies;
 mod proven;
 mod readers;
 mod refused;

@@ -83,7 +83,7 @@ impl<'s> Proof<'s> {
             TargetKind::Sqlite => "main",
         };
         let target = TargetTable { schema: place.into(), table: schema.name().table.clone() };
-        TableMapping { source: schema.name().clone(), target }
+        TableMapping::new(schema.name().clone(), target)
     }
 }
 

@@ -134,7 +134,7 @@ impl Readers {
     async fn check_target(&self, table: &Table) -> Result<()> {
         let name = table.schema.name();
         let target = TargetTable { schema: self.target_schema.as_str().into(), table: name.table.clone() };
-        let mapping = TableMapping { source: name.clone(), target };
+        let mapping = TableMapping::new(name.clone(), target);
         let mut reader = self.sink.open_reader(Arc::clone(&table.schema), &mapping).await?;
         check_chunks(&mut *reader, table).await.context("by the target's reader")?;
         check_keys(&mut *reader, table).await.context("by the target's reader")

@@ -170,6 +170,9 @@ const CASES: &[Case] = &[
 /// Cases whose target type is refused as such, before the first value: not even the good row may be written.
 const TYPE_CASES: &[&str] = &["scale_cut", "fraction_cut", "other_meaning"];
 
+/// Cases that no policy lets through, beside those of the types.
+const WITHOUT_POLICY: &[&str] = &["null_value", "check_violated", "unique_violated"];
+
 /// Cases in which PostgreSQL refuses a row without naming a column, only a constraint.
 const CONSTRAINT_CASES: &[(&str, &str)] = &[
     ("check_violated", "check_violated_refused_column_check"),
@@ -282,6 +285,10 @@ fn check_place(scene: &Scene, case: &Case, log: &str) -> Result<()> {
     let constraint = CONSTRAINT_CASES.iter().find(|(name, _)| *name == case.name);
     let named = constraint.map_or(COLUMN, |(_, constraint)| constraint);
     ensure!(lines.iter().any(|line| line.contains(named)), "no error names {named}: {lines:#?}");
+    let advice = format!("columns.{COLUMN}.on_unholdable = \"null\"");
+    let has_policy = !TYPE_CASES.contains(&case.name) && !WITHOUT_POLICY.contains(&case.name);
+    let is_advised = lines.iter().any(|line| line.contains(&advice));
+    ensure!(is_advised == has_policy, "{advice} is said: {is_advised}: {lines:#?}");
     let offset = bad_offset(scene, case)?;
     if !TYPE_CASES.contains(&case.name) {
         let place = format!("offset {offset}");

@@ -6,7 +6,7 @@ use tailrace_contract::{
     Applied, ApplyBatch, BoxFuture, Capabilities, ChangeStream, Checkpoint, Error, Log, LogPartition, LogReader,
     LogStart, LogWriter, OpenedWriter, PartitionEnds, PartitionProgress, Position, Problem, ProgressStep, Result, Sink,
     SinkWriter, Source, SourceState, StartAt, StreamProgress, StreamStep, TableChanges, TableFilter, TableMapping,
-    TableReader, TargetState, TargetTable,
+    TableReader, TargetState,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
@@ -219,12 +219,12 @@ impl Sink for BrokenSink {
         self.inner.check_table(schema, mapping)
     }
 
-    fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
-        self.inner.create_statements(schema, target)
+    fn create_statements(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<Vec<String>> {
+        self.inner.create_statements(schema, mapping)
     }
 
-    fn create_table<'a>(&'a self, schema: &'a TableSchema, target: &'a TargetTable) -> BoxFuture<'a, Result<bool>> {
-        self.inner.create_table(schema, target)
+    fn create_table<'a>(&'a self, schema: &'a TableSchema, mapping: &'a TableMapping) -> BoxFuture<'a, Result<bool>> {
+        self.inner.create_table(schema, mapping)
     }
 
     fn prepare(&self) -> BoxFuture<'_, Result<()>> {

@@ -13,7 +13,7 @@ use tailrace_contract::{
     Applied, ApplyBatch, BatchEnd, BatchLimits, BoxFuture, Capabilities, ChangeStream, Checkpoint, ErrorKind, Log,
     LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionEnds, PartitionProgress, Position,
     Problem, ProgressStep, ReadProgress, Result, Sink, SinkWriter, Source, SourceState, StartAt, StreamProgress,
-    TableFilter, TableMapping, TableReader, TargetState, TargetTable,
+    TableFilter, TableMapping, TableReader, TargetState,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 use tokio::sync::watch;
@@ -278,12 +278,12 @@ impl Sink for Mortal<dyn Sink> {
         Box::pin(self.process.call("sink.check_table", self.inner.check_table(schema, mapping)))
     }
 
-    fn create_statements(&self, schema: &TableSchema, target: &TargetTable) -> Result<Vec<String>> {
-        self.inner.create_statements(schema, target)
+    fn create_statements(&self, schema: &TableSchema, mapping: &TableMapping) -> Result<Vec<String>> {
+        self.inner.create_statements(schema, mapping)
     }
 
-    fn create_table<'a>(&'a self, schema: &'a TableSchema, target: &'a TargetTable) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.process.call("sink.create_table", self.inner.create_table(schema, target)))
+    fn create_table<'a>(&'a self, schema: &'a TableSchema, mapping: &'a TableMapping) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.process.call("sink.create_table", self.inner.create_table(schema, mapping)))
     }
 
     fn prepare(&self) -> BoxFuture<'_, Result<()>> {

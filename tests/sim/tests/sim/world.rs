@@ -262,7 +262,7 @@ pub(crate) fn executed(position: &Position) -> u64 {
 
 pub(crate) fn rules() -> TableRules {
     let pattern = TablePattern::Database(DATABASE.into());
-    TableRules::new(vec![TableRule { pattern, target: TargetRule::Schema("public".into()) }])
+    TableRules::new(vec![TableRule::new(pattern, TargetRule::Schema("public".into()))])
 }
 
 pub(crate) fn table_name(number: usize) -> TableName {

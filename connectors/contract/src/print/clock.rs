@@ -2,11 +2,11 @@
 
 use tailrace_row::{Date, DateTime, Time, Timestamp};
 
-use super::Refusal;
+use super::TooFine;
 
 /// How many digits of a second are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fraction {
+pub enum Fraction {
     /// So many.
     Digits(u8),
     /// Up to the last that is not 0.
@@ -14,7 +14,7 @@ pub(super) enum Fraction {
 }
 
 /// `2024-02-29`, and `0000-00-00`.
-pub(super) fn write_date(date: Date, out: &mut String) {
+pub fn write_date(date: Date, out: &mut String) {
     write_digits(date.year.into(), 4, out);
     out.push('-');
     write_digits(date.month.into(), 2, out);
@@ -23,7 +23,7 @@ pub(super) fn write_date(date: Date, out: &mut String) {
 }
 
 /// `-838:59:59.000000`.
-pub(super) fn write_time(time: Time, fraction: Fraction, out: &mut String) -> Result<(), Refusal> {
+pub fn write_time(time: Time, fraction: Fraction, out: &mut String) -> Result<(), TooFine> {
     if time.micros < 0 {
         out.push('-');
     }
@@ -34,7 +34,7 @@ pub(super) fn write_time(time: Time, fraction: Fraction, out: &mut String) -> Re
 }
 
 /// `2024-02-29 23:59:59.123456`.
-pub(super) fn write_date_time(moment: DateTime, fraction: Fraction, out: &mut String) -> Result<(), Refusal> {
+pub fn write_date_time(moment: DateTime, fraction: Fraction, out: &mut String) -> Result<(), TooFine> {
     write_date(moment.date, out);
     out.push(' ');
     write_of_day(moment.hour.into(), moment.minute.into(), moment.second.into(), out);
@@ -42,7 +42,8 @@ pub(super) fn write_date_time(moment: DateTime, fraction: Fraction, out: &mut St
 }
 
 /// The clock of an instant in UTC; the zero timestamp's is all zeros. None if its year has more than four digits.
-pub(super) fn of_timestamp(instant: Timestamp) -> Option<DateTime> {
+#[must_use]
+pub fn of_timestamp(instant: Timestamp) -> Option<DateTime> {
     match instant {
         Timestamp::Zero => Some(DateTime::default()),
         Timestamp::Micros(micros) => DateTime::from_micros_since_epoch(micros),
@@ -57,14 +58,14 @@ fn write_of_day(hours: u64, minutes: u64, seconds: u64, out: &mut String) {
     write_digits(seconds, 2, out);
 }
 
-fn write_fraction(micros: u64, fraction: Fraction, out: &mut String) -> Result<(), Refusal> {
+fn write_fraction(micros: u64, fraction: Fraction, out: &mut String) -> Result<(), TooFine> {
     let digits = match fraction {
         Fraction::Digits(digits) => u32::from(digits.min(6)),
         Fraction::Needed => (0..=6).find(|digits| micros.is_multiple_of(10_u64.pow(6 - digits))).unwrap_or(6),
     };
     let tick = 10_u64.pow(6 - digits);
     if !micros.is_multiple_of(tick) {
-        return Err(Refusal::TooFine);
+        return Err(TooFine);
     }
     if digits > 0 {
         out.push('.');
@@ -84,7 +85,7 @@ fn write_digits(number: u64, width: u32, out: &mut String) {
 mod tests {
     use super::*;
 
-    fn time(micros: i64, fraction: Fraction) -> Result<String, Refusal> {
+    fn time(micros: i64, fraction: Fraction) -> Result<String, TooFine> {
         let mut text = String::new();
         write_time(Time { micros }, fraction, &mut text).map(|()| text)
     }
@@ -103,7 +104,7 @@ mod tests {
         ] {
             assert_eq!(time(micros, Fraction::Digits(fraction)).unwrap(), expect);
         }
-        assert_eq!(time(500_000, Fraction::Digits(0)), Err(Refusal::TooFine));
+        assert_eq!(time(500_000, Fraction::Digits(0)), Err(TooFine));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tailrace_row::Decimal;
 const GROUP: u64 = 1_000_000_000;
 
 /// Appends the number with as many digits behind the point as its scale says.
-pub(super) fn write(number: Decimal<'_>, out: &mut String) {
+pub fn write(number: Decimal<'_>, out: &mut String) {
     let is_negative = number.unscaled[0] & 0x80 != 0;
     if is_negative {
         out.push('-');
