@@ -286,24 +286,16 @@ fn of_table<'c>(cases: &'c [Case], table: &str) -> Vec<Column<'c>> {
     cases.iter().filter(|case| case.table() == table).flat_map(Case::columns).collect()
 }
 
-/// The configuration with all policies, the tables in the source, and those in the target: by hand or by `schema`.
+/// The configuration with all policies, the tables in the source, and those in the target by `schema`; one is made anew by hand.
 fn make_tables(scene: &Scene, cases: &[Case], config: &str) -> Result<()> {
     let mut config = config.to_owned();
     for table in ["made", "by_hand"] {
         let columns = of_table(cases, table);
         let lines: String = columns.iter().map(Column::line).collect();
         config.push_str(&format!("\n[[table]]\nsource = \"{}.{table}\"\n{lines}", scene.database));
-        let definitions = |form: fn(&Column<'_>) -> String| columns.iter().map(form).collect::<Vec<_>>().join(", ");
-        let source = definitions(|column| format!("{} {}", column.name(), column.case.types[0]));
-        scene.source(&format!("{LENIENT} CREATE TABLE {table} (id INT PRIMARY KEY, {source})"))?;
-        if table == "by_hand" {
-            let target = definitions(|column| format!("{} {}", column.name(), column.target_type()));
-            if scene.target_kind == TargetKind::Postgres {
-                scene.target(&format!("CREATE SCHEMA IF NOT EXISTS {}", scene.database))?;
-            }
-            let strict = if scene.target_kind == TargetKind::Sqlite { "STRICT" } else { "" };
-            scene.target(&format!("CREATE TABLE {table} (id integer PRIMARY KEY, {target}) {strict}"))?;
-        }
+        let source: Vec<String> =
+            columns.iter().map(|column| format!("{} {}", column.name(), column.case.types[0])).collect();
+        scene.source(&format!("{LENIENT} CREATE TABLE {table} (id INT PRIMARY KEY, {})", source.join(", ")))?;
     }
     // A required column takes NULL where the policy asks for it; a key is a text.
     scene.source("CREATE TABLE keyed (day DATE, id INT, paid DATE NOT NULL, note INT, PRIMARY KEY (day, id))")?;
@@ -312,7 +304,13 @@ fn make_tables(scene: &Scene, cases: &[Case], config: &str) -> Result<()> {
         scene.database
     ));
     scene.write_config(&config)?;
-    scene.make_target()
+    scene.make_target()?;
+    let columns = of_table(cases, "by_hand");
+    let narrow: Vec<String> =
+        columns.iter().map(|column| format!("{} {}", column.name(), column.target_type())).collect();
+    let strict = if scene.target_kind == TargetKind::Sqlite { "STRICT" } else { "" };
+    let create = format!("CREATE TABLE by_hand (id integer PRIMARY KEY, {}) {strict}", narrow.join(", "));
+    scene.target(&format!("DROP TABLE by_hand; {create}"))
 }
 
 fn change(scene: &Scene, cases: &[Case]) -> Result<()> {
