@@ -1,6 +1,6 @@
 //! Ends the process at a named point, as `kill -9` would, when a test asks for it; only in builds with feature `faults`.
 //!
-//! `TAILRACE_FAULT=point:count` names one of the connectors' points (`kafka.produced`, `kafka.commit_sent`,
+//! `TAILRACE_FAULT=point:count` names `reset.half` or one of the connectors' points (`kafka.produced`, `kafka.commit_sent`,
 //! `kafka.committed`, `postgres.commit_sent`, `postgres.committed`, `sqlite.commit_sent`, `sqlite.committed`) and how often it
 //! must be reached. Without the variable nothing happens. Nothing is flushed, closed or told to anybody: that is the point of it.
 

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tailrace_contract::{Checkpoint, Error, Log, PartitionProgress, Result, Sink, StartAt};
+use tailrace_contract::{Checkpoint, Error, Log, PartitionProgress, Result, Sink, StartAt, fault};
 use tailrace_row::TableName;
 
 use crate::{
@@ -152,6 +152,7 @@ impl Reset {
         if let Some(log) = &self.log {
             log.forget_checkpoint().await?;
         }
+        fault::point("reset.half");
         if let Some(sink) = &self.sink {
             sink.forget(&self.stream).await?;
         }

@@ -1,6 +1,6 @@
 //! `tailrace reset`: tells what will be forgotten, has it confirmed, and forgets it.
 
-use std::io::BufRead as _;
+use std::io::{BufRead as _, IsTerminal as _};
 
 use tailrace_contract::{Error, Result};
 
@@ -12,6 +12,8 @@ use crate::{
 
 /// Forgets after a typed confirmation.
 pub(super) async fn run(config: &Config, options: &ResetArguments) -> Result<()> {
+    #[cfg(feature = "faults")]
+    crate::faults::install()?;
     let what = match options.what {
         ResetWhat::Capture => What::Capture,
         ResetWhat::Apply => What::Apply,
@@ -59,7 +61,12 @@ fn plan(reset: &Reset, found: &Found) -> String {
     text.replace(|c: char| c.is_control() && c != '\n', "?")
 }
 
+/// Only a person at a terminal is asked: what a pipe holds was not typed by somebody who read the above.
 fn ask(stream: &str) -> Result<String> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::refused("nobody is at a terminal to confirm it: nothing was forgotten")
+            .hint(format!("give the name with --confirm {stream}")));
+    }
     print(&format!("type the stream's name ({stream}) to go on: "))?;
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);

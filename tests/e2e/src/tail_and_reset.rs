@@ -44,7 +44,11 @@ fn changes_are_shown_and_positions_forgotten_on_request() -> Result<()> {
     scene.source("INSERT INTO orders VALUES (7, 'anew', NULL)")?;
     scene.wait_drained()?;
     ensure!(scene.ensure_equal()? == 2, "the new row, and the last that was watched for");
-    drop(processes);
+    for mut process in [processes.0, processes.1] {
+        process.terminate()?;
+        process.wait_exit(LIMIT)?;
+    }
+    a_reset_killed_half_way_is_repeated(&scene)?;
     scene.finish()
 }
 
@@ -163,5 +167,40 @@ fn everything_is_forgotten(scene: &Scene) -> Result<()> {
     ensure!(status["position"].is_null(), "{status:#}");
     let applied = status["partitions"].as_array().context("partitions")?.iter().find(|one| one["next_offset"].is_i64());
     ensure!(applied.is_none(), "{applied:?}");
+    Ok(())
+}
+
+/// Killed before anything is forgotten, then between its halves: both a start and another reset go on from there.
+fn a_reset_killed_half_way_is_repeated(scene: &Scene) -> Result<()> {
+    let offsets = || scene.target_number("SELECT count(*) FROM tailrace.offsets WHERE next_offset IS NOT NULL");
+    let position = || -> Result<Value> {
+        let status = scene.launch(&["status", "--format", "json"])?.run(LIMIT)?;
+        Ok(serde_json::from_str::<Value>(&status.stdout)?["position"].take())
+    };
+    let before = offsets()?;
+    ensure!(before > 0 && !position()?.is_null(), "there is something to forget");
+    for (point, keeps_checkpoint) in [("kafka.commit_sent", true), ("reset.half", false)] {
+        let launch = scene.launch(&["reset", "all", "--confirm", &scene.prefix])?;
+        let killed = launch.variable("TAILRACE_FAULT", &format!("{point}:1")).run(LIMIT)?;
+        ensure!(killed.code.is_none(), "not killed at {point}: {killed:?}");
+        ensure!(position()?.is_null() != keeps_checkpoint && offsets()? == before, "after {point}");
+    }
+    let processes = (scene.capture()?, scene.apply()?);
+    scene.source("INSERT INTO orders VALUES (8, 'after the half', NULL)")?;
+    scene.wait_drained()?;
+    scene.ensure_equal()?;
+    for mut process in [processes.0, processes.1] {
+        process.terminate()?;
+        process.wait_exit(LIMIT)?;
+    }
+
+    let before = offsets()?;
+    let at_terminal = |line: &str| scene.launch(&["reset", "all"])?.run_at_terminal(line, LIMIT);
+    let wrong = at_terminal("yes")?;
+    ensure!(wrong.code == Some(1) && wrong.stdout.contains("not confirmed: nothing was forgotten"), "{wrong:?}");
+    ensure!(!position()?.is_null() && offsets()? == before, "a wrong answer, and forgotten");
+    let right = at_terminal(&scene.prefix)?;
+    ensure!(right.code == Some(0) && right.stdout.contains("forgotten: the checkpoint"), "{right:?}");
+    ensure!(position()?.is_null() && offsets()? == 0, "confirmed, and not forgotten");
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! test leaves nothing behind.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -88,6 +89,29 @@ impl Launch {
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().with_context(|| format!("starting {}", self.binary.display()))?;
+        self.finish(child, limit)
+    }
+
+    /// The same at a terminal at which somebody types a line. Standard output and error come as one, as on a screen.
+    pub fn run_at_terminal(&self, line: &str, limit: Duration) -> Result<Finished> {
+        let quoted = |word: &str| format!("'{}'", word.replace('\'', r"'\''"));
+        let binary = self.binary.to_str().context("a path in UTF-8")?;
+        let words = std::iter::once(binary).chain(self.arguments.iter().map(String::as_str));
+        let words: Vec<String> = words.map(quoted).collect();
+        // util-linux; with the command's own exit code.
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]);
+        script.envs(self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = script.spawn().context("starting script, which gives a terminal")?;
+        let mut keyboard = child.stdin.take().context("its standard input")?;
+        writeln!(keyboard, "{line}").context("typing")?;
+        let finished = self.finish(child, limit);
+        drop(keyboard);
+        finished
+    }
+
+    fn finish(&self, child: Child, limit: Duration) -> Result<Finished> {
         let process = Process::find(child.id());
         let waiter = std::thread::spawn(move || child.wait_with_output());
         if !wait::until(limit, || waiter.is_finished()) {
