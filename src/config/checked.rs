@@ -145,21 +145,28 @@ fn check_name(raw: &Entry<String>, problems: &mut Problems) -> Option<String> {
     }
 }
 
-/// Whether a GTID set or a `file:offset` is one, and still there, is the source's to say.
+/// Whether GTIDs or a `file:offset` are what they seem, and still there, is the source's to say.
 fn check_start(text: &str, place: &Place, problems: &mut Problems) -> Option<StartAt> {
     match text {
         "now" => Some(StartAt::Now),
         "earliest" => Some(StartAt::Earliest),
-        place_of_source if place_of_source.contains(':') => Some(StartAt::At(place_of_source.trim().to_owned())),
+        place_of_source if is_place_of_source(place_of_source.trim()) => {
+            Some(StartAt::At(place_of_source.trim().to_owned()))
+        }
         other => {
             let remedy = match nearest(other, ["now", "earliest"]) {
                 Some(word) => format!("did you mean \"{word}\"?"),
-                None => "write \"now\", \"earliest\", a GTID set or FILE:OFFSET".to_owned(),
+                None => "write \"now\", \"earliest\", GTIDs or FILE:OFFSET".to_owned(),
             };
             problems.add(place, format!("{} is no place to start at", quoted(other)), remedy);
             None
         }
     }
+}
+
+/// MariaDB's GTIDs have no colon, and begin with a number.
+fn is_place_of_source(text: &str) -> bool {
+    text.contains(':') || text.starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn check_log(raw: &RawLog, check: StoreCheck<'_>, problems: &mut Problems) -> Option<LogSettings> {

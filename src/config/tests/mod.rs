@@ -203,9 +203,10 @@ fn what_is_written_arrives() {
 fn source_is_checked() {
     source("start = \"earliest\"", "ok");
     source("start = \"3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5,\\n 3E11FA47-71CA-11E1-9E33-C80AA9429563:tag:7\"", "ok");
+    source("start = \"0-1-100, 1-1-7\"", "ok");
     source(
         "start = \"strat\"",
-        "4:9: source.start: \"strat\" is no place to start at; write \"now\", \"earliest\", a GTID set or FILE:OFFSET",
+        "4:9: source.start: \"strat\" is no place to start at; write \"now\", \"earliest\", GTIDs or FILE:OFFSET",
     );
     source("start = \"eariest\"", "4:9: source.start: \"eariest\" is no place to start at; did you mean \"earliest\"?");
     source("start = 4", "4:9: source.start: expected text, found a whole number; write start = \"now\"");
