@@ -130,7 +130,7 @@ fn decimal(text: &str, precision: u8, scale: u8) -> Option<Box<[u8]>> {
         return None;
     }
     // The sign's byte first; 28 more hold 65 digits.
-    let mut bytes = vec![0_u8; 30];
+    let mut bytes = [0_u8; 30];
     for digit in digits.bytes() {
         let mut carry = u32::from(digit - b'0');
         for byte in bytes.iter_mut().rev() {

@@ -13,9 +13,9 @@ use crate::{
 
 /// Policies for columns that the source's table does not have.
 pub(crate) fn judge_names(schema: &TableSchema, mapping: &TableMapping) -> Vec<Problem> {
-    let is_known = |column: &&Box<str>| schema.columns().iter().any(|known| known.name == **column);
-    let unknown = mapping.policies.keys().filter(|column| !is_known(column));
-    let problem = |column: &Box<str>| {
+    let is_known = |column: &str| schema.columns().iter().any(|known| *known.name == *column);
+    let unknown = mapping.policies.keys().map(|column| &**column).filter(|column| !is_known(column));
+    let problem = |column: &str| {
         let near = schema.columns().iter().find(|known| known.name.eq_ignore_ascii_case(column));
         let near = near.map(|near| format!(": did you mean {}?", near.name)).unwrap_or_default();
         let found = format!("a policy for a column that {} does not have", mapping.source);
