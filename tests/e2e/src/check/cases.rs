@@ -181,6 +181,30 @@ pub(super) const CONFIGURED: &[ConfigCase] = &[
         &[("source.server_id", "1"), ("more.source", "\"$.whole\""), ("more.target", "\"$.parts\"")],
         "tables_not_compared",
     ),
+    of_settings(
+        &[("more.source", "\"$.parts\""), ("more.columns", "{ T = { on_unholdable = \"null\" } }")],
+        "target_policy_column",
+    ),
+    of_settings(
+        &[("more.source", "\"$.parts\""), ("more.columns", "{ id = { on_unholdable = \"null\" } }")],
+        "target_policy_key",
+    ),
+    of_settings(
+        &[("more.source", "\"$.parts\""), ("more.columns", "{ b = { on_unholdable = { sentinel = \"x\" } } }")],
+        "target_policy_sentinel",
+    ),
+    of_settings(
+        &[("more.source", "\"$.parts\""), ("more.columns", "{ b = { on_unholdable = \"text\" } }")],
+        "target_policy_text",
+    ),
+    ConfigCase {
+        make_target: "ALTER TABLE $.parts ALTER COLUMN c SET NOT NULL",
+        undo_target: "ALTER TABLE $.parts ALTER COLUMN c DROP NOT NULL",
+        ..of_settings(
+            &[("more.source", "\"$.parts\""), ("more.columns", "{ c = { on_unholdable = \"null\" } }")],
+            "target_policy_null",
+        )
+    },
     // A database of one byte a character.
     ConfigCase {
         make_target: "CREATE DATABASE $_latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0",
