@@ -438,11 +438,10 @@ fn fit_text(characters: u32, target: TargetType) -> Fit {
 }
 
 fn characters_max(form: TextForm, bytes_max: u32, charset: Charset) -> u32 {
-    let bytes_each = match (form, charset) {
+    let bytes_each = match form {
         // TEXT is bounded in bytes: all of them may be one-byte characters.
-        (TextForm::Large, _) | (_, Charset::Latin1 | Charset::Ascii) => 1,
-        (TextForm::Fixed | TextForm::Varying, Charset::Utf8mb3) => 3,
-        (TextForm::Fixed | TextForm::Varying, Charset::Utf8mb4) => 4,
+        TextForm::Large => 1,
+        TextForm::Fixed | TextForm::Varying => charset.bytes_each_max(),
     };
     bytes_max / bytes_each
 }

@@ -169,6 +169,21 @@ impl<'b> ImageWriter<'b> {
         Ok(())
     }
 
+    /// The next column is text that `decode` appends to the buffer as UTF-8 out of these bytes, or invalid text if it says that
+    /// they are none.
+    #[inline]
+    pub fn decoded_text(&mut self, bytes: &[u8], decode: impl FnOnce(&mut Vec<u8>) -> bool) {
+        self.begin_field(tag::TEXT);
+        let start = self.bytes.len();
+        if decode(self.bytes) {
+            debug_assert!(std::str::from_utf8(&self.bytes[start..]).is_ok(), "text is UTF-8");
+            return;
+        }
+        self.bytes.truncate(start);
+        self.bytes[start - 1] = tag::INVALID_TEXT;
+        self.bytes.extend_from_slice(bytes);
+    }
+
     /// The next column is a copy of another image's field.
     pub fn copy(&mut self, field: &[u8]) {
         self.begin_field(field[0]);

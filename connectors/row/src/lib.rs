@@ -9,6 +9,7 @@
 
 mod address_text;
 mod batch;
+mod charset;
 mod ewkb;
 mod image;
 mod key;
@@ -19,10 +20,11 @@ mod value;
 
 pub use address_text::{parse_inet4, parse_inet6, parse_uuid, write_inet4, write_inet6, write_uuid};
 pub use batch::{ImageSpan, Operation, Origin, Record, RecordBatch, RecordId};
+pub use charset::Charset;
 pub use ewkb::{read_ewkb, write_ewkb};
 pub use image::{Field, ImageWriter, RowImage};
 pub use key::{Key, has_changed_key, write_key};
 pub use partitioner::murmur2_partition;
-pub use schema::{Charset, Column, ColumnType, GeometryKind, SchemaError, SchemaId, TableName, TableSchema, TextForm};
+pub use schema::{Column, ColumnType, GeometryKind, SchemaError, SchemaId, TableName, TableSchema, TextForm};
 pub use sequence::{Epoch, Sequence, SequenceParseError};
 pub use value::{Date, DateTime, Decimal, Time, Timestamp, Value};

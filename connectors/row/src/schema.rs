@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::charset::Charset;
+
 /// A table of the source: database and name, as the server spells them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TableName {
@@ -27,20 +29,6 @@ impl std::fmt::Display for TableName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.database, self.table)
     }
-}
-
-/// The charset of a text column, as far as it is known how to turn its bytes into Unicode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Charset {
-    /// UTF-8 of up to four bytes.
-    Utf8mb4,
-    /// UTF-8 of up to three bytes.
-    Utf8mb3,
-    /// MySQL's latin1, which is Windows code page 1252 with its five holes filled by U+0081, 8D, 8F, 90 and 9D.
-    Latin1,
-    /// Seven bits.
-    Ascii,
 }
 
 /// Which family of text or byte type a column was declared with.

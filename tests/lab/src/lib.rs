@@ -4,6 +4,7 @@
 //! Without features it knows no database driver and builds in seconds. It never touches a server that it did not start:
 //! every instance has its own folder below [`home::Home`], its own ports and its own process.
 
+pub mod charsets;
 pub mod compose;
 pub mod connect;
 pub mod dice;

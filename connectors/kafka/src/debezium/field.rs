@@ -150,13 +150,15 @@ fn write_not_finite(out: &mut Vec<u8>, column: &ColumnForm, number: f64, truths:
     write_string(out, text);
 }
 
-/// What Java shows of bytes that its charset doesn't know.
+/// What Java shows of bytes that its charset doesn't know, roughly: the bytes themselves are in the header.
 fn shown_text(charset: Charset, bytes: &[u8]) -> String {
     match charset {
         Charset::Utf8mb4 | Charset::Utf8mb3 => String::from_utf8_lossy(bytes).into_owned(),
-        Charset::Latin1 | Charset::Ascii => {
-            bytes.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '\u{fffd}' }).collect()
-        }
+        Charset::Utf16 | Charset::Utf16Le | Charset::Ucs2 | Charset::Utf32 => char::REPLACEMENT_CHARACTER.to_string(),
+        _ => bytes
+            .iter()
+            .map(|byte| if byte.is_ascii() { char::from(*byte) } else { char::REPLACEMENT_CHARACTER })
+            .collect(),
     }
 }
 

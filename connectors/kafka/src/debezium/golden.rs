@@ -21,7 +21,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use tailrace_row::{ColumnType, Operation, RecordBatch, Sequence, TableSchema};
+use tailrace_row::{Charset, ColumnType, Operation, RecordBatch, Sequence, TableSchema};
 
 use self::{
     ddl::Table,
@@ -179,6 +179,18 @@ impl Judge {
                 }
                 Some(printed)
             }
+            ColumnType::Geometry { .. } if theirs.ends_with(r#","srid":null}"#) => {
+                self.note(rule::SRID_ZERO);
+                Some(theirs.replace(r#","srid":null}"#, r#","srid":0}"#))
+            }
+            ColumnType::Text { charset, .. } if !is_common(*charset) && self.recording.is("stream") => {
+                let (_, printed) = self.printed.iter().find(|((of, row), _)| *of == table && *row == key)?;
+                let printed = printed.get(name).to_owned();
+                if printed != theirs {
+                    self.note(rule::CHARSETS);
+                }
+                Some(printed)
+            }
             ColumnType::Timestamp { fraction: 1.. } if self.recording.is("read") => {
                 let ColumnType::Timestamp { fraction } = column_type else { unreachable!("just matched") };
                 let is_zero = theirs == "\"1970-01-01T00:00:00Z\"";
@@ -269,6 +281,10 @@ impl Judge {
         }
         Some(theirs)
     }
+}
+
+fn is_common(charset: Charset) -> bool {
+    matches!(charset, Charset::Utf8mb4 | Charset::Utf8mb3 | Charset::Latin1 | Charset::Ascii)
 }
 
 /// The texts of an array's items.

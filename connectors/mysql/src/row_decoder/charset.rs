@@ -1,13 +1,17 @@
 //! Collations and charsets: what a text column's bytes are.
 //!
 //! Table maps name collations by number. Which charset a number belongs to is asked of the server, because each version
-//! adds some. Four charsets are turned into Unicode here; columns of others are refused by name.
+//! adds some. Bytes become what the server itself would make of them; what it shows as `?` is no text, and its bytes are kept.
+
+mod table;
+mod wide;
 
 use std::collections::HashMap;
 
 use tailrace_contract::{Error, Result};
 use tailrace_row::{Charset, ImageWriter, Value};
 
+use self::table::Table;
 use crate::protocol::Connection;
 
 /// What the bytes of a collation are.
@@ -24,13 +28,10 @@ pub(crate) enum Encoding {
 impl Encoding {
     /// The encoding of a charset's name.
     pub(crate) fn of(charset: &str) -> Self {
-        match charset {
-            "utf8mb4" => Self::Text(Charset::Utf8mb4),
-            "utf8mb3" | "utf8" => Self::Text(Charset::Utf8mb3),
-            "latin1" => Self::Text(Charset::Latin1),
-            "ascii" => Self::Text(Charset::Ascii),
-            "binary" => Self::Binary,
-            other => Self::Unsupported(other.into()),
+        match Charset::named(charset) {
+            Some(charset) => Self::Text(charset),
+            None if charset == "binary" => Self::Binary,
+            None => Self::Unsupported(charset.into()),
         }
     }
 }
@@ -68,7 +69,12 @@ impl Collations {
     }
 }
 
-/// Appends a text field. Most texts are ASCII, which all four charsets share: that is looked for first and fast.
+/// Whether a charset's text is the commonest kind, which is decoded without a table.
+pub(crate) fn is_common(charset: Charset) -> bool {
+    matches!(charset, Charset::Utf8mb4 | Charset::Utf8mb3 | Charset::Latin1 | Charset::Ascii)
+}
+
+/// Appends a text field of a common charset. Most texts are ASCII, which they share: that is looked for first and fast.
 #[inline]
 pub(crate) fn write_text(charset: Charset, bytes: &[u8], out: &mut ImageWriter<'_>) {
     if bytes.is_ascii() {
@@ -88,7 +94,24 @@ fn write_beyond_ascii(charset: Charset, bytes: &[u8], out: &mut ImageWriter<'_>)
         (Charset::Utf8mb4, Ok(text)) => out.value(Value::Text(text)),
         (Charset::Utf8mb3, Ok(text)) if !has_four_byte_chars(bytes) => out.value(Value::Text(text)),
         (Charset::Latin1, _) => write_latin1(bytes, out),
-        (Charset::Utf8mb4 | Charset::Utf8mb3 | Charset::Ascii, _) => out.value(Value::InvalidText(bytes)),
+        (_, _) => out.value(Value::InvalidText(bytes)),
+    }
+}
+
+/// Appends a text field of any other charset. `is_key`: bytes that look like another key's are no text.
+#[inline(never)]
+pub(crate) fn write_other_text(charset: Charset, bytes: &[u8], is_key: bool, out: &mut ImageWriter<'_>) {
+    out.decoded_text(bytes, |text| decode(charset, bytes, is_key, text));
+}
+
+/// Appends the text as UTF-8; false if the bytes are none.
+fn decode(charset: Charset, bytes: &[u8], is_key: bool, out: &mut Vec<u8>) -> bool {
+    match charset {
+        Charset::Utf16 => wide::decode_utf16(bytes, u16::from_be_bytes, out),
+        Charset::Utf16Le => wide::decode_utf16(bytes, u16::from_le_bytes, out),
+        Charset::Ucs2 => wide::decode_ucs2(bytes, out),
+        Charset::Utf32 => wide::decode_utf32(bytes, out),
+        _ => Table::of(charset).is_some_and(|table| table.decode(bytes, is_key, out)),
     }
 }
 
@@ -98,6 +121,10 @@ pub(crate) fn to_text(charset: Charset, bytes: &[u8]) -> Option<String> {
         Charset::Latin1 => Some(bytes.iter().map(|byte| latin1_char(*byte)).collect()),
         Charset::Ascii => bytes.is_ascii().then(|| String::from_utf8_lossy(bytes).into_owned()),
         Charset::Utf8mb4 | Charset::Utf8mb3 => String::from_utf8(bytes.to_vec()).ok(),
+        _ => {
+            let mut text = Vec::new();
+            decode(charset, bytes, false, &mut text).then(|| String::from_utf8(text).ok())?
+        }
     }
 }
 

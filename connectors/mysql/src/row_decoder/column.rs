@@ -26,9 +26,15 @@ pub(super) enum Decode {
     Float,
     Double,
     Decimal(DecimalForm),
+    /// Of one of the charsets that most columns have.
     Text {
         length_bytes: u8,
         charset: Charset,
+    },
+    OtherText {
+        length_bytes: u8,
+        charset: Charset,
+        is_key: bool,
     },
     Bytes {
         length_bytes: u8,
@@ -40,6 +46,7 @@ pub(super) enum Decode {
     CompressedText {
         length_bytes: u8,
         charset: Charset,
+        is_key: bool,
     },
     CompressedBytes {
         length_bytes: u8,
@@ -89,7 +96,11 @@ pub(crate) struct Unsupported {
     pub(crate) what: String,
 }
 
-pub(super) fn compile(shape: &ColumnShape<'_>, collations: &Collations) -> Result<(Column, Decode), Unsupported> {
+pub(super) fn compile(
+    shape: &ColumnShape<'_>,
+    is_key: bool,
+    collations: &Collations,
+) -> Result<(Column, Decode), Unsupported> {
     let refused = |what: String| Unsupported { column: shape.name.to_owned(), what };
     let (column_type, decode) = match shape.code {
         T::Tiny | T::Short | T::Int24 | T::Long | T::LongLong => integer(shape.code, shape.unsigned),
@@ -105,7 +116,7 @@ pub(super) fn compile(shape: &ColumnShape<'_>, collations: &Collations) -> Resul
         T::Json => (ColumnType::Json, Decode::Json),
         T::Char if shape.disguised.is_some() => disguised(shape).map_err(refused)?,
         T::Varchar | T::Char | T::Blob | T::CompressedVarchar | T::CompressedBlob => {
-            text_or_bytes(shape, collations).map_err(refused)?
+            text_or_bytes(shape, is_key, collations).map_err(refused)?
         }
         T::Enum | T::Set => members(shape, collations).map_err(refused)?,
         T::Geometry => geometry(shape).ok_or_else(|| refused("an impossible GEOMETRY".to_owned()))?,
@@ -157,7 +168,11 @@ fn temporal(code: TypeCode, detail: u16) -> Option<(ColumnType, Decode)> {
     })
 }
 
-fn text_or_bytes(shape: &ColumnShape<'_>, collations: &Collations) -> Result<(ColumnType, Decode), String> {
+fn text_or_bytes(
+    shape: &ColumnShape<'_>,
+    is_key: bool,
+    collations: &Collations,
+) -> Result<(ColumnType, Decode), String> {
     let (form, length_bytes, bytes_max) = match shape.code {
         T::Blob | T::CompressedBlob => {
             (TextForm::Large, shape.detail, large_bytes_max(shape.detail).ok_or("an impossible BLOB")?)
@@ -178,9 +193,10 @@ fn text_or_bytes(shape: &ColumnShape<'_>, collations: &Collations) -> Result<(Co
     let is_compressed = matches!(shape.code, T::CompressedVarchar | T::CompressedBlob);
     match collations.encoding(collation) {
         Encoding::Text(charset) => {
-            let decode = match is_compressed {
-                true => Decode::CompressedText { length_bytes, charset },
-                false => Decode::Text { length_bytes, charset },
+            let decode = match (is_compressed, charset::is_common(charset)) {
+                (true, _) => Decode::CompressedText { length_bytes, charset, is_key },
+                (false, true) => Decode::Text { length_bytes, charset },
+                (false, false) => Decode::OtherText { length_bytes, charset, is_key },
             };
             Ok((ColumnType::Text { form, bytes_max, charset }, decode))
         }

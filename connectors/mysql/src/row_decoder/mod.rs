@@ -51,8 +51,9 @@ impl RowDecoder {
     pub(crate) fn compile(name: TableName, shape: &TableShape<'_>, collations: &Collations) -> Result<Self, NoDecoder> {
         let mut columns = Vec::with_capacity(shape.columns.len());
         let mut plan = Vec::with_capacity(shape.columns.len());
-        for column in &shape.columns {
-            let (column, decode) = column::compile(column, collations).map_err(NoDecoder::Unsupported)?;
+        for (place, column) in shape.columns.iter().enumerate() {
+            let is_key = shape.primary_key.contains(&place);
+            let (column, decode) = column::compile(column, is_key, collations).map_err(NoDecoder::Unsupported)?;
             columns.push(column);
             plan.push(decode);
         }
@@ -100,8 +101,15 @@ impl Decode {
             }
             Self::Text { length_bytes, charset } => charset::write_text(charset, sized(rows, length_bytes)?, out),
             Self::Bytes { length_bytes } => out.value(Value::Bytes(sized(rows, length_bytes)?)),
-            Self::CompressedText { length_bytes, charset } => {
-                charset::write_text(charset, &uncompressed(sized(rows, length_bytes)?)?, out);
+            Self::OtherText { length_bytes, charset, is_key } => {
+                charset::write_other_text(charset, sized(rows, length_bytes)?, is_key, out);
+            }
+            Self::CompressedText { length_bytes, charset, is_key } => {
+                let bytes = uncompressed(sized(rows, length_bytes)?)?;
+                match charset::is_common(charset) {
+                    true => charset::write_text(charset, &bytes, out),
+                    false => charset::write_other_text(charset, &bytes, is_key, out),
+                }
             }
             Self::CompressedBytes { length_bytes } => {
                 out.value(Value::Bytes(&uncompressed(sized(rows, length_bytes)?)?));

@@ -20,7 +20,7 @@ use tailrace_row::{Charset, TableName};
 
 use crate::{
     events::QueryEvent,
-    row_decoder::charset::{Collations, Encoding, to_text},
+    row_decoder::charset::{Collations, Encoding, is_common, to_text},
 };
 use tokens::{Quoting, Token, Tokens};
 
@@ -301,8 +301,8 @@ impl Captured<'_> {
         }
         match query.client_collation.map(|collation| self.collations.encoding(u64::from(collation))) {
             None | Some(Encoding::Binary) => Some(Charset::Utf8mb4),
-            Some(Encoding::Text(charset)) => Some(charset),
-            Some(Encoding::Unsupported(_)) => None,
+            Some(Encoding::Text(charset)) if is_common(charset) => Some(charset),
+            Some(Encoding::Text(_) | Encoding::Unsupported(_)) => None,
         }
     }
 }

@@ -206,6 +206,20 @@ async fn addresses_and_geometries_of_mariadb_arrive() {
     check_on(Database::on(lab::Mariadb::up("source").unwrap(), "types_geometries").await, GEOMETRIES).await;
 }
 
+/// Outside of strict modes MariaDB stores no geometry at all where a column that is NOT NULL gets none.
+#[tokio::test]
+async fn the_absence_of_a_geometry_of_mariadb_arrives() {
+    let mut db = Database::on(lab::Mariadb::up("source").unwrap(), "types_no_geometry").await;
+    db.run_all(&["CREATE TABLE t (id INT PRIMARY KEY, c POINT NOT NULL, d GEOMETRY NOT NULL)", "SET sql_mode = ''"])
+        .await;
+    let mut stream = db.follow(&["t"]).await;
+    db.run("INSERT INTO t (id) VALUES (1)").await;
+    stream.next().await.unwrap();
+    let image = stream.batch.after(&stream.batch.records()[0]).unwrap();
+    let nothing = Field::Value(Value::Geometry { srid: 0, wkb: &[] });
+    assert_eq!((image.field(1), image.field(2)), (nothing, nothing));
+}
+
 /// MariaDB orders a UUID's bytes in its tables by version and variant, and the binlog has them as they are written: seen with
 /// every version beside every variant.
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't set up its server has failed")]
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with the test")]
 
+mod charsets;
 mod edge_values;
 mod faults;
 mod flow;

@@ -73,8 +73,7 @@ async fn tables_that_can_not_be_captured_are_found_all_at_once() {
     db.run_all(&[
         "CREATE TABLE good (id INT PRIMARY KEY)",
         "CREATE TABLE keyless (id INT)",
-        "CREATE TABLE korean (id INT PRIMARY KEY, c VARCHAR(5) CHARACTER SET euckr)",
-        "CREATE TABLE chinese (id INT PRIMARY KEY, c VARCHAR(5) CHARACTER SET gb18030)",
+        "CREATE TABLE nullable (id INT NULL, UNIQUE (id))",
         "CREATE VIEW seen AS SELECT * FROM good",
     ])
     .await;
@@ -90,8 +89,7 @@ async fn tables_that_can_not_be_captured_are_found_all_at_once() {
     let objects: BTreeSet<(&str, &str)> = problems.iter().map(|problem| (problem.code, &*problem.object)).collect();
     let expected = [
         ("table_unsupported", "table check_tables.keyless"),
-        ("table_unsupported", "table check_tables.korean"),
-        ("table_unsupported", "table check_tables.chinese"),
+        ("table_unsupported", "table check_tables.nullable"),
         ("table_missing", "table check_no_such_database.*"),
         ("table_missing", "table check_tables.missing"),
         ("table_missing", "table check_tables.seen"),

@@ -221,19 +221,16 @@ async fn xa_transactions_stop_if_they_change_captured_tables() {
 async fn tables_that_can_not_be_captured_are_refused_in_the_dictionary_and_in_the_stream() {
     let (_guard, mut db) = alone("odd_tables").await;
     for (table, columns, insert, words) in [
-        ("keyless", "id INT, UNIQUE (id)", "(1)", &["primary key"][..]),
-        ("chinese", "id INT PRIMARY KEY, c VARCHAR(10) CHARACTER SET gbk", "(1, 'x')", &["column c", "gbk"]),
-        ("wide", "id INT PRIMARY KEY, c TEXT CHARACTER SET utf16", "(1, 'x')", &["column c", "utf16"]),
-        ("listed", "id INT PRIMARY KEY, c ENUM('a') CHARACTER SET ucs2", "(1, 'a')", &["column c", "ucs2"]),
+        ("keyless", "id INT, UNIQUE (id)", "(1)", "primary key"),
+        ("nullable", "id INT NULL, UNIQUE (id), KEY (id)", "(1)", "primary key"),
     ] {
         db.run(&format!("CREATE TABLE {table} ({columns})")).await;
         let error = db.source().tables(&db.filter(&["t", table])).await.unwrap_err();
         assert_eq!((error.kind(), error.table()), (ErrorKind::TableFailed, Some(&db.table(table))), "{error}");
-        assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
         let mut stream = db.follow(&["t", table]).await;
         db.run(&format!("INSERT INTO {table} VALUES {insert}")).await;
-        must_refuse(&mut db, &mut stream, ErrorKind::TableFailed, if words.len() > 1 { &words[..1] } else { words })
-            .await;
+        must_refuse(&mut db, &mut stream, ErrorKind::TableFailed, &[words]).await;
         let mut stream = db.follow(&["t"]).await;
         db.run(&format!("DELETE FROM {table}")).await;
         must_go_on(&mut db, &mut stream).await;

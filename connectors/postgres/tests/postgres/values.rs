@@ -1,7 +1,9 @@
 //! Every type with its edge values, written by our encoder, read back as PostgreSQL prints it. The expectations are written
 //! by hand. Each value goes through both bulk forms: arrays and COPY.
 
-use tailrace_row::{Charset, ColumnType, Date, DateTime, Decimal, Field, TextForm, Time, Timestamp, Value};
+use tailrace_row::{
+    Charset, ColumnType, Date, DateTime, Decimal, Field, GeometryKind, TextForm, Time, Timestamp, Value,
+};
 
 use crate::bench::{BIGINT, Bench, Changes, schema, step};
 
@@ -371,4 +373,45 @@ async fn json() {
         (Value::Json(r#""\\u0000""#), r#""\\u0000""#),
     ];
     check_in("json", ColumnType::Json, Some("jsonb"), &cases).await;
+}
+
+#[tokio::test]
+async fn geometries_are_ewkb() {
+    let point: &[u8] = &[1, 1, 0, 0, 0, 7, 0];
+    let cases = [
+        (Value::Geometry { srid: 0, wkb: point }, "\\x01010000000700"),
+        (Value::Geometry { srid: 4326, wkb: point }, "\\x0101000020e61000000700"),
+        (Value::Geometry { srid: u32::MAX, wkb: point }, "\\x0101000020ffffffff0700"),
+        (Value::Geometry { srid: 0, wkb: &[] }, "\\x"),
+    ];
+    check("geometries", ColumnType::Geometry { kind: GeometryKind::Point }, &cases).await;
+}
+
+#[tokio::test]
+async fn vectors_keep_every_bit() {
+    let numbers = [0.0, -0.0, 1.5, 0.1, f32::MAX, f32::MIN_POSITIVE, f32::from_bits(1), f32::MIN].map(f32::to_le_bytes);
+    let text = "{0,-0,1.5,0.1,3.4028235e+38,1.1754944e-38,1e-45,-3.4028235e+38}";
+    // So long that many rows go by way of COPY.
+    let long = 1.25_f32.to_le_bytes().repeat(600);
+    let long_text = format!("{{{}}}", vec!["1.25"; 600].join(","));
+    let cases =
+        [(Value::Vector(numbers.as_flattened()), text), (Value::Vector(&[]), "{}"), (Value::Vector(&long), &long_text)];
+    check("vectors", ColumnType::Vector { dimension: 600 }, &cases).await;
+}
+
+#[tokio::test]
+async fn addresses() {
+    let uuid = [0xf4, 0x7a, 0xc1, 0x0b, 0x58, 0xcc, 0x43, 0x72, 0xa5, 0x67, 0, 0, 0, 0, 0, 0];
+    let cases = [(Value::Uuid(uuid), "f47ac10b-58cc-4372-a567-000000000000")];
+    check("uuids", ColumnType::Uuid, &cases).await;
+    check_in("uuids", ColumnType::Uuid, Some("text"), &cases).await;
+    check_in("uuids", ColumnType::Uuid, Some("varchar(36)"), &cases).await;
+    let cases = [(Value::Inet4([10, 0, 0, 0]), "10.0.0.0/32"), (Value::Inet4([255; 4]), "255.255.255.255/32")];
+    check("inet4", ColumnType::Inet4, &cases).await;
+    check_in("inet4", ColumnType::Inet4, Some("text"), &[(Value::Inet4([10, 0, 0, 0]), "10.0.0.0")]).await;
+    let mut address = [0; 16];
+    address[..4].copy_from_slice(&[0x20, 1, 0xd, 0xb8]);
+    check("inet6", ColumnType::Inet6, &[(Value::Inet6(address), "2001:db8::/128"), (Value::Inet6([0; 16]), "::/128")])
+        .await;
+    check_in("inet6", ColumnType::Inet6, Some("text"), &[(Value::Inet6(address), "2001:db8::")]).await;
 }

@@ -2,7 +2,9 @@
 //! The expectations are written by hand. Each value goes through statements of every size.
 
 use sqlx::{Executor as _, Row as _};
-use tailrace_row::{Charset, ColumnType, Date, DateTime, Decimal, Field, TextForm, Time, Timestamp, Value};
+use tailrace_row::{
+    Charset, ColumnType, Date, DateTime, Decimal, Field, GeometryKind, TextForm, Time, Timestamp, Value,
+};
 
 use crate::bench::{BIGINT, Bench, Changes, place_of, schema, step};
 
@@ -206,4 +208,20 @@ async fn unchanged_and_unwanted_nulls_are_refused() {
         let error = bench.apply(&changes).await.unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
+}
+
+#[tokio::test]
+async fn geometries_vectors_and_addresses() {
+    let point: &[u8] = &[1, 1, 0, 0, 0, 7];
+    let cases = [
+        (Value::Geometry { srid: 0, wkb: point }, "blob|010100000007"),
+        (Value::Geometry { srid: 4326, wkb: point }, "blob|0101000020E610000007"),
+        (Value::Geometry { srid: 0, wkb: &[] }, "blob|"),
+    ];
+    check(ColumnType::Geometry { kind: GeometryKind::Geometry }, &cases).await;
+    check(ColumnType::Vector { dimension: 1 }, &[(Value::Vector(&[0, 0, 0, 0x80]), "blob|00000080")]).await;
+    let uuid = [0xf4, 0x7a, 0xc1, 0x0b, 0x58, 0xcc, 0x43, 0x72, 0xa5, 0x67, 0, 0, 0, 0, 0, 0];
+    check(ColumnType::Uuid, &[(Value::Uuid(uuid), "text|f47ac10b-58cc-4372-a567-000000000000")]).await;
+    check(ColumnType::Inet4, &[(Value::Inet4([10, 0, 0, 0]), "text|10.0.0.0")]).await;
+    check(ColumnType::Inet6, &[(Value::Inet6([0; 16]), "text|::")]).await;
 }

@@ -97,21 +97,12 @@ fn source_tables_that_can_not_be_captured_are_named() -> Result<()> {
     scene.source(&format!(
         "CREATE TABLE no_key (a INT, b INT); CREATE TABLE nullable_key (a INT UNIQUE);
          CREATE TABLE prefix_key (a TEXT NOT NULL, PRIMARY KEY (a(10)));
-         CREATE TABLE a_gbk (id INT PRIMARY KEY, strange VARCHAR(5) CHARACTER SET gbk);
-         CREATE TABLE a_utf16 (id INT PRIMARY KEY, strange TEXT CHARACTER SET utf16);
-         CREATE TABLE an_enum (id INT PRIMARY KEY, strange ENUM('a') CHARACTER SET cp1251);
          CREATE TABLE `{long}` (id INT PRIMARY KEY); CREATE VIEW a_view AS SELECT 1 AS id;
          CREATE TABLE `col lide` (id INT PRIMARY KEY); CREATE TABLE `col_lide` (id INT PRIMARY KEY)"
     ))?;
-    for (table, word) in [
-        ("no_key", "key"),
-        ("nullable_key", "key"),
-        ("a_gbk", "strange"),
-        ("a_utf16", "strange"),
-        ("an_enum", "strange"),
-        ("nothing_there", "nothing_there"),
-        ("a_view", "a_view"),
-    ] {
+    for (table, word) in
+        [("no_key", "key"), ("nullable_key", "key"), ("nothing_there", "nothing_there"), ("a_view", "a_view")]
+    {
         scene.write_config(&only(table))?;
         for command in ["capture", "schema"] {
             let finished = scene.launch(&[command])?.run(LIMIT)?;

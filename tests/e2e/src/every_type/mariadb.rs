@@ -13,6 +13,9 @@ pub(super) fn groups_of_mariadb() -> Vec<Group> {
         adapt(row);
     }
     groups.retain(|group| group.name != "vectors");
+    for group in &mut groups {
+        group.rows.retain(|row| !row.declared.contains("gb18030"));
+    }
     groups.push(Group { name: "compressed", rows: compressed() });
     groups.push(Group { name: "addresses", rows: addresses() });
     groups
@@ -33,6 +36,11 @@ fn adapt(row: &mut TypeRow) {
             (row.rule, row.target) = (Rule::Text, "text");
             let literals = row.values.iter().copied().filter(|value| value.starts_with('\''));
             row.values = literals.collect::<Vec<&str>>().leak();
+        }
+        // Its parser takes no collection within a collection.
+        Rule::Geometry => {
+            let flat = row.values.iter().copied().filter(|value| !value.contains("COLLECTION(GEOMETRYCOLLECTION"));
+            row.values = flat.collect::<Vec<&str>>().leak();
         }
         _ => {}
     }

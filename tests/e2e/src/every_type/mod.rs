@@ -137,7 +137,10 @@ fn change_and_compare(
     planted::check(scene, groups)?;
     let rows = groups.iter().flat_map(|group| &group.rows);
     let values: usize = rows.clone().map(|row| row.values.len()).sum();
-    println!("{} types, {values} values, {} tables", rows.count(), compared.len());
+    let (types, tables, target) = (rows.count(), compared.len(), scene.target_kind);
+    println!(
+        "matrix: {types} types, {values} values in {tables} tables, each inserted, updated, moved and deleted, into {target:?}"
+    );
     Ok(())
 }
 

@@ -74,6 +74,14 @@ const CASES: &[Case] = &[
     ),
     case("nul_in_text", ["TEXT CHARACTER SET latin1", "text"], ["'a'", "CHAR(0)"], Rule::Text, Mend::Row("''")),
     case("surrogate", ["VARCHAR(20)", "text"], ["'a'", "_ucs2 0x0061D8000062"], Rule::Text, Mend::Row("'a?b'")),
+    // Bytes that the server itself shows as a question mark.
+    case(
+        "unassigned_gbk",
+        ["VARCHAR(20) CHARACTER SET gbk", "text"],
+        ["_gbk 0xD6D0", "_gbk 0xFEA0"],
+        Rule::Text,
+        Mend::Row("'中'"),
+    ),
     case(
         "surrogate_utf8mb3",
         ["TEXT CHARACTER SET utf8mb3", "text"],

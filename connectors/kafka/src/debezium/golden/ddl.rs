@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tailrace_row::{Charset, Column, ColumnType, TableName, TableSchema, TextForm};
+use tailrace_row::{Charset, Column, ColumnType, GeometryKind, TableName, TableSchema, TextForm};
 
 const MYSQL: &str = include_str!("../../../testdata/debezium/mysql_types.sql");
 const MARIADB: &str = include_str!("../../../testdata/debezium/mariadb_types.sql");
@@ -139,27 +139,17 @@ fn column_type(text: &str, upper: &str, server: &str) -> Option<ColumnType> {
         "JSON" if server == "mysql" => ColumnType::Json,
         // In MariaDB it is another word for LONGTEXT.
         "JSON" => text_type(TextForm::Large, "")?,
-        other => {
-            assert!(NOT_OURS.contains(&other), "{other} has no type here");
-            return None;
+        "GEOMETRY" => ColumnType::Geometry { kind: GeometryKind::Geometry },
+        "POINT" => ColumnType::Geometry { kind: GeometryKind::Point },
+        "LINESTRING" | "POLYGON" | "MULTIPOINT" | "MULTILINESTRING" | "MULTIPOLYGON" | "GEOMETRYCOLLECTION" => {
+            ColumnType::Geometry { kind: GeometryKind::Polygon }
         }
+        "VECTOR" => ColumnType::Vector { dimension: 2048 },
+        "UUID" => ColumnType::Uuid,
+        "INET6" => ColumnType::Inet6,
+        other => panic!("{other} has no type here"),
     })
 }
-
-/// Types without a form of ours.
-const NOT_OURS: [&str; 11] = [
-    "GEOMETRY",
-    "POINT",
-    "LINESTRING",
-    "POLYGON",
-    "MULTIPOINT",
-    "MULTILINESTRING",
-    "MULTIPOLYGON",
-    "GEOMETRYCOLLECTION",
-    "VECTOR",
-    "UUID",
-    "INET6",
-];
 
 fn bytes(form: TextForm, bytes_max: u32) -> ColumnType {
     ColumnType::Bytes { form, bytes_max }
@@ -174,7 +164,7 @@ fn text_type(form: TextForm, upper: &str) -> Option<ColumnType> {
     if charset == "BINARY" {
         return Some(bytes(form, 300));
     }
-    let charset: Charset = serde_json::from_value(charset.to_lowercase().into()).ok()?;
+    let charset = Charset::named(&charset.to_lowercase())?;
     Some(ColumnType::Text { form, bytes_max: 1200, charset })
 }
 

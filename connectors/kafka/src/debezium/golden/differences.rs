@@ -37,8 +37,24 @@ pub(super) mod rule {
     pub(crate) const JSON_TEXT: &str = "json-text";
     /// A fraction has exactly the column's digits in copied rows too.
     pub(crate) const TIMESTAMP_DIGITS: &str = "timestamp-digits";
-    pub(crate) const ALL: [&str; 9] =
-        [BIGINT_UNSIGNED, SNAPSHOT, TRANSACTION, DEFAULTS, NO_KEY, TRUNCATE, SHARED_TOPIC, JSON_TEXT, TIMESTAMP_DIGITS];
+    /// Texts are what the server makes of their bytes: Debezium's stream has tables of its own for some charsets, and takes a byte
+    /// order mark away.
+    pub(crate) const CHARSETS: &str = "charset-tables";
+    /// The SRID 0 is 0: Debezium shows null.
+    pub(crate) const SRID_ZERO: &str = "srid-zero";
+    pub(crate) const ALL: [&str; 11] = [
+        BIGINT_UNSIGNED,
+        SNAPSHOT,
+        TRANSACTION,
+        DEFAULTS,
+        NO_KEY,
+        TRUNCATE,
+        SHARED_TOPIC,
+        JSON_TEXT,
+        TIMESTAMP_DIGITS,
+        CHARSETS,
+        SRID_ZERO,
+    ];
 }
 
 #[rustfmt::skip]
@@ -101,6 +117,16 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         ("stream", "t_float", "", "f", "1.17549435E-38", "1.1754944E-38"),
         ("stream", "t_float", "", "f24", "1.17549435E-38", "1.1754944E-38"),
         ("stream", "t_float", "", "fu", "1.17549435E-38", "1.1754944E-38"),
+        ("", "t_vector", "", "v", "[3.4028235E38,-3.4028235E38,1.17549435E-38,-0.0]", "[3.4028235E38,-3.4028235E38,1.1754944E-38,-0.0]"),
+    ]),
+    // Zeros at the end of a UUID, which the binlog leaves out, stand at its end.
+    of_values("uuid-zeros", &[
+        ("mariadb stream", "t_uuid", ":1}", "u", r#""0000123e-4567-e89b-12d3-a45642665544""#, r#""123e4567-e89b-12d3-a456-426655440000""#),
+        ("mariadb stream", "t_uuid", ":1}", "un", r#""0000123e-4567-e89b-12d3-a45642665544""#, r#""123e4567-e89b-12d3-a456-426655440000""#),
+        ("mariadb stream", "t_uuid", ":6}", "u", r#""00f47ac1-0b58-cc43-72a5-670e02b2c3d4""#, r#""f47ac10b-58cc-4372-a567-0e02b2c3d400""#),
+        ("mariadb stream", "t_uuid", ":6}", "un", r#""00000000-0000-f47a-c10b-58cc4372a567""#, r#""f47ac10b-58cc-4372-a567-000000000000""#),
+        ("mariadb stream", "t_pk_uuid", "", "u", r#""0000123e-4567-e89b-12d3-a45642665544""#, r#""123e4567-e89b-12d3-a456-426655440000""#),
+        ("mariadb stream", "t_pk_uuid", "", "u", r#""00000000-0000-f47a-c10b-58cc4372a567""#, r#""f47ac10b-58cc-4372-a567-000000000000""#),
     ]),
     // MariaDB's connector 3.5.0 takes INTEGER UNSIGNED for INT.
     Difference {
@@ -170,6 +196,11 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         ("stream", "t_charset", ":2}", "l1c", "\"\u{fffd}\"", "\"\u{81}\""),
         ("stream", "t_charset", ":2}", "l1t", "\"\u{fffd}\u{fffd}\u{fffd}\u{fffd}\"", "\"\u{8d}\u{8f}\u{90}\u{9d}\""),
     ]),
+    // Bytes that the server has no character for are no text: they stand in the header.
+    of_values("bytes-without-character", &[
+        ("stream", "t_charset", ":4}", "gbkt", "\"\u{e864}\"", "\"\u{fffd}\u{fffd}\""),
+        ("read", "t_charset", ":4}", "gbkt", "\"?\"", "\"\u{fffd}\u{fffd}\""),
+    ]),
     // VARCHAR CHARACTER SET binary is VARBINARY.
     Difference {
         name: "charset-binary",
@@ -222,6 +253,7 @@ pub(super) const TRUTHS: &[(&str, &str, &str, &str)] = &[
     ("", "t_datetime", ":2}", r#""d0":"0000-00-00 00:00:00","d1":"0000-00-00 00:00:00","d3":"0000-00-00 00:00:00","d4":"0000-00-00 00:00:00","d6":"0000-00-00 00:00:00","dn0":"0000-00-00 00:00:00","dn6":"0000-00-00 00:00:00""#),
     ("", "t_datetime", ":3}", r#""d0":"2024-00-00 00:00:00","d1":"2024-00-00 01:02:03","d3":"2024-00-00 01:02:03.004000","d4":"2024-00-00 00:00:00","d6":"2024-00-00 01:02:03.000004","dn0":"2024-00-00 00:00:00","dn6":"2024-00-00 01:02:03.000004""#),
     ("", "t_datetime", ":4}", r#""d0":"2024-02-00 00:00:00","d1":"2024-02-00 00:00:00","d3":"2024-02-00 00:00:00","d4":"2024-02-00 00:00:00","d6":"2024-02-00 00:00:00","dn0":"2024-02-00 00:00:00","dn6":"2024-02-00 00:00:00""#),
+    ("", "t_charset", ":4}", r#""gbkt":{"base64":"/qA="}"#),
     ("", "t_delete", ":3}", r#""d":"0000-00-00""#),
     ("", "t_enum_set", ":3}", r#""eo":"0""#),
     ("", "t_default", "", r#""dz":"0000-00-00","dtz":"0000-00-00 00:00:00""#),
@@ -231,15 +263,4 @@ pub(super) const TRUTHS: &[(&str, &str, &str, &str)] = &[
 
 /// Recorded columns of types that are not ours yet: they are left out of the comparison.
 #[rustfmt::skip]
-pub(super) const NOT_COMPARED: &[(&str, &str, &[&str])] = &[
-    ("", "t_charset", &["u16", "u16le", "u32", "uc2", "gbk", "gbkt"]),
-    ("", "t_charset_rare", &[
-        "armscii8", "big5", "cp1250", "cp1251", "cp1256", "cp1257", "cp850", "cp852", "cp866", "cp932", "dec8", "eucjpms", "euckr", "gb2312", "geostd8",
-        "greek", "hebrew", "hp8", "keybcs2", "koi8r", "koi8u", "latin2", "latin5", "latin7", "macce", "macroman", "sjis", "swe7", "tis620", "ujis",
-    ]),
-    ("mysql", "t_charset_rare", &["gb18030"]),
-    ("", "t_geometry", &["g", "p", "p4326", "l", "po", "mp", "ml", "mpo", "gc"]),
-    ("mysql", "t_vector", &["v", "vd"]),
-    ("mariadb", "t_uuid", &["u", "un"]),
-    ("mariadb", "t_pk_uuid", &["u"]),
-];
+pub(super) const NOT_COMPARED: &[(&str, &str, &[&str])] = &[];

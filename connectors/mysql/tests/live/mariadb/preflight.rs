@@ -78,12 +78,7 @@ async fn privileges_that_mariadb_wants_are_named() {
 async fn tables_of_mariadb_that_are_not_supported_are_named() {
     let mut db = shared("maria_check_tables").await;
     let cases = [
-        (
-            "korean",
-            "(id INT PRIMARY KEY, odd VARCHAR(5) CHARACTER SET euckr)",
-            "column odd has charset",
-            "(id) VALUES (1)",
-        ),
+        ("keyless", "(id INT)", "primary key", "VALUES (1)"),
         ("history", "(id INT PRIMARY KEY) WITH SYSTEM VERSIONING", "SYSTEM VERSIONED", ""),
     ];
     for (table, columns, _, _) in cases {
