@@ -22,6 +22,8 @@ struct Beside {
 enum Doubt {
     /// The server turns what it can't convert into question marks: their number tells them from real ones.
     Converted(Units),
+    /// The same where the server also shows U+FFFD for what is none: no such charset has that character.
+    ConvertedOrReplaced,
     /// ENUM: the text '' is a member, and index 0 is none.
     EmptyMember,
     /// SET: the text '' is the empty set, or the one member ''.
@@ -32,6 +34,10 @@ enum Doubt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Units {
     Bytes,
+    /// Of two bytes, the high one first.
+    Pairs,
+    PairsTurned,
+    Fours,
 }
 
 impl Question {
@@ -58,7 +64,7 @@ impl Question {
         };
         let beside = doubt(&column.column_type).map(|doubt| {
             let asked = match doubt {
-                Doubt::Converted(_) => format!("CAST({name} AS BINARY)"),
+                Doubt::Converted(_) | Doubt::ConvertedOrReplaced => format!("CAST({name} AS BINARY)"),
                 Doubt::EmptyMember | Doubt::EmptySet => format!("{name} + 0"),
             };
             Beside { asked, doubt }
@@ -128,7 +134,11 @@ fn doubt(column_type: &ColumnType) -> Option<Doubt> {
         ColumnType::Text { charset, .. } => match charset {
             // Every byte of latin1 is a character; what is no utf8mb4 comes as it is.
             Charset::Utf8mb4 | Charset::Latin1 => None,
-            Charset::Utf8mb3 | Charset::Ascii => Some(Doubt::Converted(Units::Bytes)),
+            Charset::Ucs2 | Charset::Utf16 => Some(Doubt::Converted(Units::Pairs)),
+            Charset::Utf16Le => Some(Doubt::Converted(Units::PairsTurned)),
+            Charset::Utf32 => Some(Doubt::Converted(Units::Fours)),
+            Charset::Gb18030 | Charset::Utf8mb3 => Some(Doubt::Converted(Units::Bytes)),
+            _ => Some(Doubt::ConvertedOrReplaced),
         },
         ColumnType::Enum { members } if has_empty(members) => Some(Doubt::EmptyMember),
         ColumnType::Set { members } if has_empty(members) => Some(Doubt::EmptySet),
@@ -140,7 +150,14 @@ impl Doubt {
     /// The bytes to write as no text, if the answer is none.
     fn resolve<'r>(self, answer: &[u8], beside: &'r [u8]) -> Option<&'r [u8]> {
         let is_text = match self {
-            Self::Converted(units) => units.marks(beside) == Units::Bytes.marks(answer),
+            Self::Converted(units) => {
+                std::str::from_utf8(answer).is_ok() && units.marks(beside) == Units::Bytes.marks(answer)
+            }
+            Self::ConvertedOrReplaced => {
+                let is_replaced = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+                std::str::from_utf8(answer).is_ok_and(|text| !is_replaced(text))
+                    && Units::Bytes.marks(beside) == Units::Bytes.marks(answer)
+            }
             Self::EmptyMember => beside != b"0",
             Self::EmptySet => !answer.is_empty() || beside == b"0",
         };
@@ -153,6 +170,9 @@ impl Units {
     fn marks(self, text: &[u8]) -> usize {
         match self {
             Self::Bytes => text.iter().filter(|byte| **byte == b'?').count(),
+            Self::Pairs => text.as_chunks().0.iter().filter(|unit| **unit == [0, b'?']).count(),
+            Self::PairsTurned => text.as_chunks().0.iter().filter(|unit| **unit == [b'?', 0]).count(),
+            Self::Fours => text.as_chunks().0.iter().filter(|unit| **unit == [0, 0, 0, b'?']).count(),
         }
     }
 }

@@ -228,12 +228,12 @@ fn literal(column: &ColumnType, value: Value<'_>) -> Result<String, &'static str
 
 fn text_literal(column: &ColumnType, text: &str) -> Result<String, &'static str> {
     let ColumnType::Text { charset, .. } = column else { return Err("a text in a column of another type") };
-    let (introducer, bytes) = match charset {
-        Charset::Utf8mb4 | Charset::Utf8mb3 => ("_utf8mb4", text.as_bytes().to_vec()),
-        Charset::Ascii => ("_ascii", text.as_bytes().to_vec()),
-        Charset::Latin1 => ("_latin1", charset::to_latin1(text).ok_or("a character that latin1 does not have")?),
+    let bytes = charset::to_bytes(*charset, text).ok_or("a character that its charset does not have")?;
+    let introducer = match charset {
+        Charset::Utf8mb3 => Charset::Utf8mb4,
+        charset => *charset,
     };
-    Ok(bytes_literal(introducer, &bytes))
+    Ok(bytes_literal(&format!("_{}", introducer.name()), &bytes))
 }
 
 fn bytes_literal(introducer: &str, bytes: &[u8]) -> String {

@@ -15,7 +15,7 @@ use super::decimal_text;
 use crate::{
     errors,
     protocol::{AnswerColumn, Cursor, Malformed},
-    row_decoder::{BadRow, charset::write_text, geometry},
+    row_decoder::{BadRow, charset::write_any_text, geometry},
 };
 
 /// How the values of one column are read.
@@ -35,6 +35,7 @@ enum Form {
     },
     Text {
         charset: Charset,
+        is_key: bool,
     },
     Bytes,
     Enum {
@@ -69,7 +70,8 @@ pub(super) struct RowPlan {
 impl RowPlan {
     pub(super) fn new(schema: &Arc<TableSchema>, places: impl Iterator<Item = usize>) -> Self {
         let places: Box<[usize]> = places.collect();
-        let forms = places.iter().map(|place| Form::of(&schema.columns()[*place].column_type)).collect();
+        let form = |place: &usize| Form::of(&schema.columns()[*place].column_type, schema.key().contains(place));
+        let forms = places.iter().map(form).collect();
         Self { forms, places }
     }
 
@@ -107,7 +109,7 @@ impl RowPlan {
 }
 
 impl Form {
-    fn of(column: &ColumnType) -> Self {
+    fn of(column: &ColumnType, is_key: bool) -> Self {
         match column {
             ColumnType::Integer { bits: bits @ (8 | 16 | 64), unsigned } => {
                 Self::Integer { bytes: bits / 8, unsigned: *unsigned }
@@ -117,7 +119,7 @@ impl Form {
             ColumnType::Float => Self::Float,
             ColumnType::Double => Self::Double,
             ColumnType::Bit { length } => Self::Bit { length: *length },
-            ColumnType::Text { charset, .. } => Self::Text { charset: *charset },
+            ColumnType::Text { charset, .. } => Self::Text { charset: *charset, is_key },
             ColumnType::Bytes { .. } => Self::Bytes,
             ColumnType::Enum { members } => Self::Enum { members: u16::try_from(members.len()).unwrap_or(u16::MAX) },
             ColumnType::Set { members } => Self::Set { members: all_bits(members.len()) },
@@ -183,7 +185,7 @@ impl Form {
                 let bits = if stored.len() > 8 { return Err(BAD) } else { stored.big_endian(stored.len())? };
                 out.value(Value::Bit(within(bits, all_bits(length.into()), BAD)?));
             }
-            Self::Text { charset } => write_text(charset, row.packed_bytes()?, out),
+            Self::Text { charset, is_key } => write_any_text(charset, row.packed_bytes()?, is_key, out),
             Self::Bytes => out.value(Value::Bytes(row.packed_bytes()?)),
             Self::Enum { members } => {
                 let index = u16::try_from(row.u64()?).ok().filter(|index| *index <= members);

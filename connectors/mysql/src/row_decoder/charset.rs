@@ -104,6 +104,15 @@ pub(crate) fn write_other_text(charset: Charset, bytes: &[u8], is_key: bool, out
     out.decoded_text(bytes, |text| decode(charset, bytes, is_key, text));
 }
 
+/// Appends a text field of whatever charset.
+#[inline]
+pub(crate) fn write_any_text(charset: Charset, bytes: &[u8], is_key: bool, out: &mut ImageWriter<'_>) {
+    match is_common(charset) {
+        true => write_text(charset, bytes, out),
+        false => write_other_text(charset, bytes, is_key, out),
+    }
+}
+
 /// Appends the text as UTF-8; false if the bytes are none.
 fn decode(charset: Charset, bytes: &[u8], is_key: bool, out: &mut Vec<u8>) -> bool {
     match charset {
@@ -128,9 +137,20 @@ pub(crate) fn to_text(charset: Charset, bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// The bytes of a text in latin1, if it has each of its characters.
-pub(crate) fn to_latin1(text: &str) -> Option<Vec<u8>> {
-    text.chars().map(|char| (0..=u8::MAX).find(|byte| latin1_char(*byte) == char)).collect()
+/// The bytes of a key's text in its charset, if that has each of the characters: those from which the text was read.
+pub(crate) fn to_bytes(charset: Charset, text: &str) -> Option<Vec<u8>> {
+    let units = text.encode_utf16();
+    Some(match charset {
+        Charset::Utf8mb4 | Charset::Utf8mb3 | Charset::Ascii => text.as_bytes().to_vec(),
+        Charset::Latin1 => {
+            let byte = |char| (0..=u8::MAX).find(|byte| latin1_char(*byte) == char);
+            text.chars().map(byte).collect::<Option<_>>()?
+        }
+        Charset::Utf16 | Charset::Ucs2 => units.flat_map(u16::to_be_bytes).collect(),
+        Charset::Utf16Le => units.flat_map(u16::to_le_bytes).collect(),
+        Charset::Utf32 => text.chars().flat_map(|char| u32::from(char).to_be_bytes()).collect(),
+        _ => Table::of(charset)?.encode(text)?,
+    })
 }
 
 fn has_four_byte_chars(bytes: &[u8]) -> bool {

@@ -106,10 +106,7 @@ impl Decode {
             }
             Self::CompressedText { length_bytes, charset, is_key } => {
                 let bytes = uncompressed(sized(rows, length_bytes)?)?;
-                match charset::is_common(charset) {
-                    true => charset::write_text(charset, &bytes, out),
-                    false => charset::write_other_text(charset, &bytes, is_key, out),
-                }
+                charset::write_any_text(charset, &bytes, is_key, out);
             }
             Self::CompressedBytes { length_bytes } => {
                 out.value(Value::Bytes(&uncompressed(sized(rows, length_bytes)?)?));

@@ -5,7 +5,7 @@
 //! Where several sequences are one character (the letters that NEC and IBM both added to Shift JIS), all but one are marked: in
 //! a key they are no text, because two keys would look alike.
 
-use std::sync::OnceLock;
+use std::{collections::HashMap, sync::OnceLock};
 
 use tailrace_row::Charset;
 
@@ -19,6 +19,8 @@ pub(super) struct Table {
     three: Box<[Cell]>,
     /// Of GB 18030: by the number of the sequence, with how many follow one another.
     four: Box<[(u32, u32, u32)]>,
+    /// The sequences by character, made when they are first wanted.
+    sequences: OnceLock<HashMap<u32, Vec<u8>>>,
 }
 
 /// A character and whether it comes second, or nothing.
@@ -69,6 +71,31 @@ impl Table {
         }
     }
 
+    /// The bytes of a text, each character by the sequence that comes first.
+    pub(super) fn encode(&self, text: &str) -> Option<Vec<u8>> {
+        let sequences = self.sequences.get_or_init(|| self.sequences());
+        let mut bytes = Vec::new();
+        for char in text.chars() {
+            match u32::from(char) {
+                code @ 0x1_0000.. if !self.four.is_empty() => bytes.extend(of_number(BEYOND_START + code - 0x1_0000)),
+                code => bytes.extend_from_slice(sequences.get(&code)?),
+            }
+        }
+        Some(bytes)
+    }
+
+    fn sequences(&self) -> HashMap<u32, Vec<u8>> {
+        let byte = |number: usize| u8::try_from(number & 0xff).expect("invariant: eight bits");
+        let one = self.one.iter().enumerate().map(|(at, cell)| (cell, vec![byte(at)]));
+        let two = self.two.iter().enumerate().map(|(at, cell)| (cell, vec![0x80 | byte(at >> 8), byte(at)]));
+        let three = self.three.iter().enumerate().map(|(at, cell)| (cell, vec![SHIFT, 0x80 | byte(at >> 8), byte(at)]));
+        let cells = one.chain(two).chain(three).filter_map(|(cell, bytes)| Some((cell.code(true)?, bytes)));
+        let ranges = self.four.iter().flat_map(|(start, length, code)| {
+            (0..*length).map(move |place| (code + place, of_number(start + place).to_vec()))
+        });
+        cells.chain(ranges).collect()
+    }
+
     fn of_four(&self, number: u32) -> Option<u32> {
         if number >= BEYOND_START {
             return number.checked_sub(BEYOND_START)?.checked_add(0x1_0000);
@@ -84,6 +111,7 @@ impl Table {
             two: Box::default(),
             three: Box::default(),
             four: Box::default(),
+            sequences: OnceLock::new(),
         };
         let mut four = Vec::new();
         for line in text.lines() {
@@ -127,6 +155,15 @@ fn pairs(cells: &mut Box<[Cell]>) -> &mut [Cell] {
 /// The number of a sequence of four bytes, as GB 18030 counts them.
 const fn linear([a, b, c, d]: [u8; 4]) -> u32 {
     (((a as u32 - 0x80) * 10 + (b as u32 - 0x30)) * 126 + (c as u32 - 0x81)) * 10 + (d as u32 - 0x30)
+}
+
+/// The sequence of that number.
+fn of_number(number: u32) -> [u8; 4] {
+    let digit = |start: u8, digit: u32| start + u8::try_from(digit).expect("invariant: a digit is small");
+    let (rest, d) = (number / 10, number % 10);
+    let (rest, c) = (rest / 126, rest % 126);
+    let (a, b) = (rest / 10, rest % 10);
+    [digit(0x80, a), digit(0x30, b), digit(0x81, c), digit(0x30, d)]
 }
 
 /// One line of a table: sequences that follow one another, and their characters.
@@ -235,6 +272,21 @@ mod tests {
             assert!(codes.len() > 100 && codes.iter().all(|code| char::from_u32(*code).is_some()));
         }
         assert_eq!(tables, 32);
+    }
+
+    /// A key is found again by the bytes from which it was read.
+    #[test]
+    fn keys_return_to_their_bytes() {
+        for charset in Charset::ALL {
+            let Some(table) = Table::of(charset) else { continue };
+            for (code, bytes) in table.sequences() {
+                let mut text = Vec::new();
+                assert!(table.decode(&bytes, true, &mut text), "{charset:?} {code:x}");
+                assert_eq!(table.encode(std::str::from_utf8(&text).unwrap()), Some(bytes), "{charset:?} {code:x}");
+            }
+        }
+        assert_eq!(Table::of(Charset::Gb18030).unwrap().encode("\u{10ffff}"), Some(b"\xe3\x32\x9a\x35".to_vec()));
+        assert_eq!(Table::of(Charset::Gbk).unwrap().encode("\u{10ffff}"), None);
     }
 
     #[test]
