@@ -123,6 +123,16 @@ impl MysqlSource {
     }
 }
 
+impl MysqlSource {
+    /// Reads a table by a reader's own statement without looking into the rows: the limit of any reader, for benchmarks.
+    #[doc(hidden)]
+    pub async fn drain_table(&self, schema: Arc<TableSchema>) -> Result<Drained> {
+        let mut reader = MysqlTableReader::open(&self.settings.endpoint, schema).await?;
+        let (events, bytes) = reader.drain().await?;
+        Ok(Drained { events, bytes })
+    }
+}
+
 impl Source for MysqlSource {
     fn check<'a>(&'a self, filter: &'a TableFilter) -> BoxFuture<'a, Result<Vec<Problem>>> {
         Box::pin(check::check(&self.settings, filter))

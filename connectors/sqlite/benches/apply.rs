@@ -1,6 +1,7 @@
 //! Rows per second of the sink beside the best upsert by hand of the same rows: one prepared statement for one row, run row by
 //! row in one transaction, on SQLite's own interface without a driver's thread between. The two take turns batch by batch,
-//! each on a file of its own, so that a busy machine is fair to both.
+//! each on a file of its own, so that a busy machine is fair to both. Then the rows are read again, by the reader and by a plain loop
+//! that looks at every value.
 //!
 //! `cargo bench -p tailrace-sqlite`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for a person in front of a terminal")]
@@ -14,8 +15,8 @@ use std::{
 
 use rusqlite::{Connection, params};
 use tailrace_contract::{
-    ApplyBatch, Endpoint, LogPartition, PartitionProgress, ProgressStep, RowRef, Sink as _, SinkWriter, TableChanges,
-    TableMapping, TargetSettings, TargetTable, Tls,
+    ApplyBatch, Endpoint, LogPartition, PartitionProgress, ProgressStep, ReadLimits, RowRef, Rows as Wanted, Sink as _,
+    SinkWriter, TableChanges, TableMapping, TargetSettings, TargetTable, Tls,
 };
 use tailrace_row::{
     Charset, Column, ColumnType, DateTime, Decimal, Epoch, Operation, Origin, Record, RecordBatch, TableName,
@@ -119,6 +120,7 @@ fn origin() -> Origin {
 
 /// The sink and its table.
 struct Ours {
+    sink: SqliteSink,
     writer: Box<dyn SinkWriter>,
     mapping: Arc<TableMapping>,
     schema: Arc<TableSchema>,
@@ -149,6 +151,24 @@ impl Ours {
             mapping,
             schema,
             progress: sink.claim("bench", &[partition]).await.unwrap().remove(0),
+            sink,
+        }
+    }
+
+    async fn read(&self) -> Duration {
+        let mut reader = self.sink.open_reader(Arc::clone(&self.schema), &self.mapping).await.unwrap();
+        let limits = ReadLimits { rows_max: 20_000, bytes_max: 2 << 20 };
+        let (mut batch, mut rows) = (RecordBatch::new(), 0);
+        let begin = Instant::now();
+        reader.read(Wanted::ALL).await.unwrap();
+        loop {
+            batch.clear();
+            let may_have_more = reader.fill(&mut batch, &origin(), limits).await.unwrap();
+            rows += batch.len();
+            if !may_have_more {
+                assert_eq!(rows, ROWS);
+                return begin.elapsed();
+            }
         }
     }
 
@@ -202,6 +222,18 @@ impl ByHand {
             "INSERT INTO orders ({names}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET {updates}"
         );
         Self { connection, upsert }
+    }
+
+    fn read(&self) -> Duration {
+        let begin = Instant::now();
+        let mut statement = self.connection.prepare("SELECT * FROM orders ORDER BY id").unwrap();
+        let (mut rows, mut count, mut texts) = (statement.query(()).unwrap(), 0, 0);
+        while let Some(row) = rows.next().unwrap() {
+            texts += (0..10).filter(|column| row.get_ref(*column).unwrap().as_str().is_ok()).count();
+            count += 1;
+        }
+        assert_eq!((count, texts), (ROWS, 6 * ROWS));
+        begin.elapsed()
     }
 
     fn apply(&mut self, rows: &[HandRow]) -> Duration {
@@ -264,4 +296,12 @@ async fn measure(size: usize) {
         let (ours, hand) = (rate(our_time), rate(hand_time));
         println!("batches of {size:>6}, {name:<18}: {ours:>8.0} | {hand:>8.0} | {:>4.0} %", 100.0 * ours / hand);
     }
+    let (mut our_time, mut hand_time) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..3 {
+        our_time += ours.read().await;
+        hand_time += by_hand.read();
+    }
+    let rate = |time: Duration| 3.0 * ROWS as f64 / time.as_secs_f64();
+    let (ours, hand) = (rate(our_time), rate(hand_time));
+    println!("reading                             : {ours:>8.0} | {hand:>8.0} | {:>4.0} %", 100.0 * ours / hand);
 }

@@ -56,7 +56,7 @@ async fn read(source: &MysqlSource, from: &Checkpoint, filter: Arc<TableFilter>,
     Ok(())
 }
 
-fn source(site: &Site) -> Result<MysqlSource> {
+pub(crate) fn source(site: &Site) -> Result<MysqlSource> {
     let endpoint = Endpoint {
         scheme: site.mysql.flavor().scheme().into(),
         host: "127.0.0.1".into(),

@@ -1,7 +1,7 @@
 //! Benchmarks: each figure beside the limit measured in the same run, on servers of their own.
 //!
-//! `cargo x bench [decode] [capture] [apply] [embedded] [latency] [huge] [--source mariadb] [--rows N] [--json FILE]`; without
-//! names all of them. The source is MySQL, or `mariadb` (10.11) or `mariadb11`.
+//! `cargo x bench [decode] [capture] [apply] [embedded] [reader] [latency] [huge] [--source mariadb] [--rows N] [--json FILE]`;
+//! without names all of them. The source is MySQL, or `mariadb` (10.11) or `mariadb11`.
 
 mod apply;
 mod capture;
@@ -11,6 +11,7 @@ mod embedded;
 mod huge;
 mod latency;
 mod process;
+mod reader;
 mod report;
 mod site;
 
@@ -19,7 +20,9 @@ use lab::Flavor;
 
 use crate::{report::Report, site::Site};
 
-const NAMES: [&str; 6] = ["decode", "capture", "apply", "embedded", "latency", "huge"];
+const NAMES: [&str; 7] = ["decode", "capture", "apply", "embedded", "reader", "latency", "huge"];
+/// Those that read or write many rows.
+const WITH_ROWS: [&str; 5] = ["decode", "capture", "apply", "embedded", "reader"];
 const HUGE_ROWS: u64 = 5_000_000;
 
 struct Options {
@@ -63,7 +66,7 @@ async fn main() -> Result<()> {
     let mut report = Report::default();
     let site = Site::open(options.source)?;
     site.make_databases().await?;
-    if wants("decode") || wants("capture") || wants("apply") || wants("embedded") {
+    if WITH_ROWS.into_iter().any(wants) {
         lab::say(&format!("making {} rows in {}", options.rows, site.source_name()));
         let start = dataset::fill(&site, options.rows).await?;
         if wants("decode") {
@@ -77,6 +80,9 @@ async fn main() -> Result<()> {
         }
         if wants("embedded") {
             embedded::embedded(&site, &start, options.rows, &mut report).await?;
+        }
+        if wants("reader") {
+            reader::reader(&site, options.rows, &mut report).await?;
         }
     } else {
         dataset::fill(&site, 0).await?;

@@ -81,7 +81,8 @@ impl Statements {
             let column = &schema.columns()[place];
             let name = quote_name(&column.name);
             match column.column_type {
-                ColumnType::Enum { .. } | ColumnType::Set { .. } => format!("CAST({name} AS UNSIGNED)"),
+                // MariaDB makes the number as small as the members allow, the operator makes it 64 bits.
+                ColumnType::Enum { .. } | ColumnType::Set { .. } => format!("CAST({name} AS UNSIGNED) | 0"),
                 _ => name,
             }
         };

@@ -219,6 +219,18 @@ impl MysqlTableReader {
         }
     }
 
+    /// Rows of the whole table and their bytes, without looking into them.
+    pub(crate) async fn drain(&mut self) -> Result<(u64, u64)> {
+        self.begin_read(Rows::ALL).await?;
+        let connection = self.connection()?;
+        let (mut rows, mut bytes) = (0, 0);
+        loop {
+            let packet = connection.row_packet().await?;
+            let Some(row) = row_of(connection.bytes(&packet))? else { return Ok((rows, bytes)) };
+            (rows, bytes) = (rows + 1, bytes + row.len() as u64);
+        }
+    }
+
     async fn ask_estimate(&mut self) -> Result<u64> {
         let name = self.schema.name().clone();
         let sql = format!(

@@ -1,3 +1,55 @@
-//! Readers of tables. The oracle is the change stream: the same row must be the same image by both.
+//! Readers of tables. The oracle of values is the change stream: the same row must be the same image by both. The oracle of
+//! ranges is the server's count.
 
+mod big_rows;
 mod kit;
+mod ranges;
+mod views;
+
+use std::sync::Arc;
+
+use tailrace_contract::{ReadLimits, Result, Rows, Source, TableReader};
+use tailrace_row::{Epoch, Key, Origin, RecordBatch, TableSchema};
+
+use crate::harness::Database;
+
+const LIMITS: ReadLimits = ReadLimits { rows_max: 1_000, bytes_max: 1 << 20 };
+
+fn origin() -> Origin {
+    Origin {
+        epoch: Epoch(0),
+        transaction: 0,
+        event: 0,
+        committed_at_micros: 0,
+        transaction_name: None,
+        file: "".into(),
+        file_offset: 0,
+        server_id: 0,
+        thread: None,
+    }
+}
+
+/// The table's schema by the dictionary, and a reader of it.
+async fn open(db: &Database, table: &str) -> (Arc<TableSchema>, Box<dyn TableReader>) {
+    let source = db.source();
+    let schema = source.tables(&db.filter(&[table])).await.unwrap().remove(0);
+    let reader = source.open_reader(Arc::clone(&schema)).await.unwrap();
+    (schema, reader)
+}
+
+/// Keys and images, as they come.
+async fn read(reader: &mut dyn TableReader, schema: &TableSchema, rows: Rows<'_>) -> Result<Vec<(Key, Vec<u8>)>> {
+    reader.read(rows).await?;
+    let mut found = Vec::new();
+    loop {
+        let mut batch = RecordBatch::new();
+        let may_have_more = reader.fill(&mut batch, &origin(), LIMITS).await?;
+        for record in batch.records() {
+            let image = batch.after(record).unwrap();
+            found.push((Key::of(schema, image), image.bytes().to_vec()));
+        }
+        if !may_have_more {
+            return Ok(found);
+        }
+    }
+}
