@@ -47,8 +47,8 @@ pub(crate) async fn reader(site: &Site, rows: u64, report: &mut Report) -> Resul
 async fn postgres(site: &Site, schema: &Arc<TableSchema>, rows: u64, report: &mut Report) -> Result<()> {
     let sink = PostgresSink::new(target(site)?)?;
     let target = TargetTable { schema: "public".into(), table: "read_back".into() };
-    let mapping = TableMapping { source: schema.name().clone(), target };
-    sink.create_table(schema, &mapping.target).await?;
+    let mapping = TableMapping::new(schema.name().clone(), target);
+    sink.create_table(schema, &mapping).await?;
     let mut connection = site.postgres().await?;
     let fill = format!(
         "INSERT INTO read_back SELECT i, i * 7919 % 1000003, 'customer ' || i || ' of the north', i * 1.2345, \
