@@ -251,21 +251,24 @@ impl Codec {
                 out.push(FORMAT);
                 out.extend_from_slice(text);
             }
-            Form::RealArray => match value {
-                Value::Vector(numbers) => counted(out, |out| write_real_array(numbers, out))?,
-                _ => return Err(Refusal::OtherType),
-            },
-            Form::Uuid => match value {
-                Value::Uuid(bytes) => fixed(bytes, out),
-                _ => return Err(Refusal::OtherType),
-            },
-            Form::Inet => match value {
-                Value::Inet4(bytes) => write_inet(INET4_FAMILY, &bytes, out)?,
-                Value::Inet6(bytes) => write_inet(INET6_FAMILY, &bytes, out)?,
-                _ => return Err(Refusal::OtherType),
-            },
+            Form::RealArray | Form::Uuid | Form::Inet => self.write_rare(value, out)?,
         }
         Ok(())
+    }
+
+    /// Values of the types that few tables have.
+    #[inline(never)]
+    fn write_rare(&self, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        match (&self.form, value) {
+            (Form::RealArray, Value::Vector(numbers)) => counted(out, |out| write_real_array(numbers, out)),
+            (Form::Uuid, Value::Uuid(bytes)) => {
+                fixed(bytes, out);
+                Ok(())
+            }
+            (Form::Inet, Value::Inet4(bytes)) => write_inet(INET4_FAMILY, &bytes, out),
+            (Form::Inet, Value::Inet6(bytes)) => write_inet(INET6_FAMILY, &bytes, out),
+            _ => Err(Refusal::OtherType),
+        }
     }
 }
 
