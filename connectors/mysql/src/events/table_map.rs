@@ -105,7 +105,7 @@ pub(crate) struct TableShape<'a> {
 impl<'a> TableShape<'a> {
     fn read_field(&mut self, number: u8, mut value: Cursor<'a>, kinds: Kinds) -> Result<(), Malformed> {
         match number {
-            field::SIGNS => self.read_signs(kinds.is_numeric, value.rest()),
+            field::SIGNS => self.read_signs(value.rest()),
             field::DEFAULT_COLLATION => self.read_default_collation(kinds.is_text, value),
             field::COLLATIONS => self.read_collations(kinds.is_text, value),
             field::MEMBER_DEFAULT_COLLATION => self.read_default_collation(has_members, value),
@@ -145,12 +145,16 @@ impl<'a> TableShape<'a> {
         Ok(())
     }
 
-    /// One bit per numeric column, the highest bit of a byte first.
-    fn read_signs(&mut self, is_numeric: fn(TypeCode) -> bool, bits: &[u8]) -> Result<(), Malformed> {
+    /// One bit per numeric column, the highest bit of a byte first. A YEAR is always without a sign: where its bit says otherwise, the
+    /// server counts in another way, and the signs of the columns behind it would be each other's.
+    fn read_signs(&mut self, bits: &[u8]) -> Result<(), Malformed> {
         let numeric = self.columns.iter_mut().filter(|column| is_numeric(column.code));
         for (at, column) in numeric.enumerate() {
             let byte = bits.get(at / 8).ok_or(BAD)?;
             column.unsigned = byte << (at % 8) & 0x80 != 0;
+            if column.code == TypeCode::Year && !column.unsigned {
+                return Err(Malformed::new("table map: a YEAR with a sign"));
+            }
         }
         Ok(())
     }
@@ -218,26 +222,24 @@ mod field {
     pub(super) const VECTOR_DIMENSIONS: u8 = 13;
 }
 
+/// To both servers a YEAR is a number that has a sign.
 fn is_numeric(code: TypeCode) -> bool {
     use TypeCode as T;
-    matches!(code, T::Tiny | T::Short | T::Int24 | T::Long | T::LongLong | T::NewDecimal | T::Float | T::Double)
+    matches!(
+        code,
+        T::Tiny | T::Short | T::Int24 | T::Long | T::LongLong | T::NewDecimal | T::Float | T::Double | T::Year
+    )
 }
 
 /// Which columns an optional field counts: the servers differ.
 #[derive(Clone, Copy)]
 struct Kinds {
-    is_numeric: fn(TypeCode) -> bool,
     is_text: fn(TypeCode) -> bool,
 }
 
 impl Kinds {
-    const MYSQL: Self = Self { is_numeric, is_text };
-    const MARIADB: Self = Self { is_numeric: is_numeric_of_mariadb, is_text: is_text_of_mariadb };
-}
-
-/// To MariaDB a YEAR is a number that has a sign (`Field_year` derives from `Field_num`, whose `binlog_type_info` gives one).
-fn is_numeric_of_mariadb(code: TypeCode) -> bool {
-    is_numeric(code) || code == TypeCode::Year
+    const MYSQL: Self = Self { is_text };
+    const MARIADB: Self = Self { is_text: is_text_of_mariadb };
 }
 
 fn is_text(code: TypeCode) -> bool {

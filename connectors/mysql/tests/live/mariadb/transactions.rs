@@ -242,7 +242,7 @@ async fn a_long_search_for_the_position_is_no_silence() {
     assert!(is_alive, "a server that looks for the position counted as dead");
 }
 
-/// To MariaDB a YEAR has a sign. The columns behind it must not get each other's.
+/// A YEAR has a sign, too. The columns behind it must not get each other's.
 #[tokio::test]
 async fn signs_behind_a_year_are_each_column_s_own() {
     let mut db = shared("maria_signs").await;

@@ -77,17 +77,17 @@ async fn a_table_that_was_altered_gives_no_row() {
     }
 }
 
-/// Generated and invisible columns are read, as the binlog has them.
+/// Generated and invisible columns are read, as the binlog has them; and a number behind a YEAR keeps its sign.
 #[tokio::test]
 async fn every_column_is_read() {
     let mut db = Database::new("reader_columns").await;
     db.run(
-        "CREATE TABLE t (id INT PRIMARY KEY, n INT, v INT AS (n * 2) VIRTUAL, hidden VARCHAR(9) INVISIBLE, \
+        "CREATE TABLE t (id INT PRIMARY KEY, y YEAR DEFAULT 2024, n INT, v INT AS (n * 2) VIRTUAL, hidden VARCHAR(9) INVISIBLE, \
          s VARCHAR(20) AS (CONCAT(n, hidden)) STORED, `a``b` INT)",
     )
     .await;
     let mut stream = db.follow(&["t"]).await;
-    db.run("INSERT INTO t (id, n, hidden, `a``b`) VALUES (1, 5, 'x', 7), (2, NULL, NULL, NULL)").await;
+    db.run("INSERT INTO t (id, n, hidden, `a``b`) VALUES (1, -5, 'x', 7), (2, NULL, NULL, NULL)").await;
     stream.next().await.unwrap();
     let batch = &stream.batch;
     let expected: Vec<Vec<u8>> =
