@@ -142,8 +142,8 @@ impl Worker {
         requests: &mpsc::Receiver<Request>,
     ) -> Ended {
         let mut filling = match next_filling(requests) {
-            Ok(filling) => Filled::new(filling, &self.schema),
-            Err(other) => return Ended::By(other),
+            Next::Filling(filling) => Filled::new(filling, &self.schema),
+            Next::Other(other) => return Ended::By(other),
         };
         for select in selects {
             let mut statement = match self.connection.prepare_cached(&select.sql) {
@@ -166,8 +166,8 @@ impl Worker {
                 if filling.is_full() {
                     filling.inner.end(Ok(true));
                     filling = match next_filling(requests) {
-                        Ok(next) => Filled::new(next, &self.schema),
-                        Err(other) => return Ended::By(other),
+                        Next::Filling(next) => Filled::new(next, &self.schema),
+                        Next::Other(other) => return Ended::By(other),
                     };
                 }
             }
@@ -253,6 +253,13 @@ impl Worker {
     }
 }
 
+/// What follows a batch in a read that is under way.
+enum Next {
+    Filling(Filling),
+    /// Something else, or nobody asks any more.
+    Other(Option<Request>),
+}
+
 /// A batch with what its rows share.
 struct Filled {
     inner: Filling,
@@ -280,10 +287,10 @@ impl Filled {
 }
 
 /// The next batch to fill, or what was asked for in its place.
-fn next_filling(requests: &mpsc::Receiver<Request>) -> std::result::Result<Filling, Option<Request>> {
+fn next_filling(requests: &mpsc::Receiver<Request>) -> Next {
     match requests.recv().ok() {
-        Some(Request::Fill(filling)) => Ok(filling),
-        other => Err(other),
+        Some(Request::Fill(filling)) => Next::Filling(filling),
+        other => Next::Other(other),
     }
 }
 
