@@ -1,4 +1,7 @@
 //! A connection for proof: protected as the settings say, and set up so that an answer depends on the row alone.
+//!
+//! The driver can't leave the name out of what it checks: `verify-ca` is as strict as `verify-full` here, never weaker than asked,
+//! and refuses a certificate that does not name the host.
 
 use mysql_async::{ClientIdentity, Conn, OptsBuilder, SslOpts, prelude::Queryable as _};
 use tailrace_contract::{Endpoint, Error, Result, Tls, TlsMode};
@@ -30,7 +33,12 @@ pub(super) async fn connect(endpoint: &Endpoint) -> Result<Conn> {
         .prefer_socket(false)
         .max_allowed_packet(Some(PACKET_BYTES_MAX))
         .ssl_opts(protection(&endpoint.tls)?);
-    let mut connection = Conn::new(options).await.map_err(failed)?;
+    let mut connection = Conn::new(options).await.map_err(|error| match endpoint.tls.mode {
+        TlsMode::VerifyCa => {
+            failed(error).hint("for proof the server's certificate must name the host, as with verify-full")
+        }
+        TlsMode::Disabled | TlsMode::Required | TlsMode::VerifyFull => failed(error),
+    })?;
     connection.query_drop(SET_UP).await.map_err(failed)?;
     connection.query_drop(SET_UP_LEVEL).await.map_err(failed)?;
     let version: Option<String> = connection.query_first("SELECT VERSION()").await.map_err(failed)?;
@@ -45,8 +53,7 @@ fn protection(tls: &Tls) -> Result<Option<SslOpts>> {
     let options = match tls.mode {
         TlsMode::Disabled => return Ok(None),
         TlsMode::Required => SslOpts::default().with_danger_accept_invalid_certs(true),
-        TlsMode::VerifyCa => authorities(tls)?.with_danger_skip_domain_validation(true),
-        TlsMode::VerifyFull => authorities(tls)?,
+        TlsMode::VerifyCa | TlsMode::VerifyFull => authorities(tls)?,
     };
     let identity = match (&tls.certificate, &tls.key) {
         (Some(certificate), Some(key)) => Some(ClientIdentity::new(certificate.clone().into(), key.clone().into())),

@@ -46,11 +46,12 @@ impl Question {
     ) -> std::result::Result<(), sqlx::Error> {
         let value = row.try_get_raw(place)?;
         let decoding = |source| sqlx::Error::ColumnDecode { index: place.to_string(), source };
+        // Of NULL the type is said to be the column's.
+        if value.is_null() {
+            writer.null(out);
+            return Ok(());
+        }
         let stored = match value.type_info().name() {
-            "NULL" => {
-                writer.null(out);
-                return Ok(());
-            }
             "INTEGER" => Stored::Integer(<i64 as Decode<Sqlite>>::decode(value).map_err(decoding)?),
             "REAL" => Stored::Real(<f64 as Decode<Sqlite>>::decode(value).map_err(decoding)?),
             "TEXT" => Stored::Text(<&[u8] as Decode<Sqlite>>::decode(value).map_err(decoding)?),

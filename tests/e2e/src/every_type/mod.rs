@@ -133,6 +133,10 @@ fn change_and_compare(
         if let Some(readers) = readers.as_mut().filter(|_| is_read) {
             readers.check(scene, stage)?;
         }
+        if stage == "after UPDATE of keys" {
+            let keyed: Vec<String> = groups.iter().filter_map(keyed).map(|table| table.name).collect();
+            proven::check_keys(scene, &keyed.iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
     }
     planted::check(scene, groups)?;
     let rows = groups.iter().flat_map(|group| &group.rows);
