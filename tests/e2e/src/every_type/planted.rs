@@ -112,9 +112,9 @@ fn differences(row: &TypeRow, kind: TargetKind) -> Vec<Planted> {
     found
 }
 
-/// The sign of a zero, where the source's column has one.
+/// The sign of a zero, where the source's column has one: rounding to its digits takes it away.
 fn with_zeros(row: &TypeRow, mut found: Vec<Planted>) -> Vec<Planted> {
-    if !row.declared.contains("UNSIGNED") {
+    if !row.declared.contains("UNSIGNED") && !row.declared.contains(',') {
         found.push(planted("-0e0", "0.0"));
     }
     found
