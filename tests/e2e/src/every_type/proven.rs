@@ -136,6 +136,11 @@ pub(super) fn check_keys(scene: &Scene, tables: &[&str]) -> Result<()> {
     let proof = Proof::of(scene)?;
     for table in tables {
         let schema = proof.schema(table)?;
+        // Readers look up no geometry.
+        if schema.key().iter().any(|place| matches!(schema.columns()[*place].column_type, ColumnType::Geometry { .. }))
+        {
+            continue;
+        }
         let checked = proof.find_by_keys(schema);
         let count = scene.run_here(checked).with_context(|| format!("keys of {table}"))?;
         ensure!(count > 1, "{table} has too few rows");
