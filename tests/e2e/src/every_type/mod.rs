@@ -133,7 +133,8 @@ fn change_and_compare(
         if let Some(readers) = readers.as_mut().filter(|_| is_read) {
             readers.check(scene, stage)?;
         }
-        if stage == "after UPDATE of keys" {
+        // MariaDB's reader is asked for no bounds of ENUM and SET here.
+        if stage == "after UPDATE of keys" && scene.servers.mysql.flavor().scheme() == "mysql" {
             let keyed: Vec<String> = groups.iter().filter_map(keyed).map(|table| table.name).collect();
             proven::check_keys(scene, &keyed.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
