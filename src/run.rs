@@ -34,6 +34,7 @@ pub struct RunContext {
 /// `tailrace capture`: source to log, until asked to stop.
 pub async fn capture(config: Config, context: RunContext) -> Result<()> {
     context.health.set(crate::capture::PART, PartState::Starting);
+    refuse_debezium(&config)?;
     let source = registry::source(config.source.settings.clone())?;
     let log = registry::log(config.log()?)?;
     let filter = Arc::new(config.rules.filter());
@@ -63,7 +64,7 @@ pub async fn apply(config: Config, context: RunContext) -> Result<()> {
     tracing::info!(log = log.name(), "asking the log");
     let Some(problems) = check_log(&context, log.as_ref()).await? else { return Ok(()) };
     refuse_problems("the log can't be used", &problems)?;
-    if !check_sink(&context, sink.as_ref()).await? {
+    if !check_sink(&context, sink.as_ref()).await? || !declare_tables(&context, &config, log.as_ref()).await? {
         return Ok(());
     }
     let apply = Apply {
@@ -80,8 +81,36 @@ pub async fn apply(config: Config, context: RunContext) -> Result<()> {
     apply.run().await
 }
 
+/// Records of Debezium name no schema: the source's tables, as they are now, say what their values are. False when asked to
+/// stop meanwhile.
+async fn declare_tables(context: &RunContext, config: &Config, log: &dyn Log) -> Result<bool> {
+    if !writes_debezium(config) {
+        return Ok(true);
+    }
+    let source = registry::source(config.source.settings.clone())?;
+    let filter = config.rules.filter();
+    let Some(tables) = patiently(context, "source", || source.tables(&filter)).await? else { return Ok(false) };
+    refuse_unmatched(&filter, &tables)?;
+    log.declare(&tables)?;
+    Ok(true)
+}
+
+fn writes_debezium(config: &Config) -> bool {
+    config.log.as_ref().is_some_and(|log| log.debezium.is_some())
+}
+
+/// Two writers would mix their records.
+fn refuse_debezium(config: &Config) -> Result<()> {
+    if writes_debezium(config) {
+        return Err(Error::refused("the log is written by Debezium: only `tailrace apply` works on it")
+            .hint("to capture, leave [log.debezium] out and use a prefix that Debezium does not have"));
+    }
+    Ok(())
+}
+
 /// `tailrace run`: capture and apply in one process, through the log; without one, in the embedded form.
 pub async fn run(config: Config, context: RunContext) -> Result<()> {
+    refuse_debezium(&config)?;
     let source = registry::source(config.source.settings.clone())?;
     let sink = registry::sink(config.target()?)?;
     // Before any server answers: until these parts run, nobody may take the process for ready.

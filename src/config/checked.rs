@@ -4,7 +4,10 @@
 
 use std::net::SocketAddr;
 
-use tailrace_contract::{LogSettings, Retention, SourceSettings, StartAt, TargetSettings, TlsMode};
+use tailrace_contract::{
+    DebeziumBytes, DebeziumDecimals, DebeziumSettings, DebeziumTimes, LogSettings, Retention, SourceSettings, StartAt,
+    TargetSettings, TlsMode,
+};
 
 use super::{
     Config, ConfigProblem, HttpConfig, SourceConfig, Stores,
@@ -12,7 +15,7 @@ use super::{
     keys,
     nearest::nearest,
     problem::{Place, Problems},
-    raw::{self, RawApply, RawCapture, RawConfig, RawHttp, RawLog, RawSource, RawTarget},
+    raw::{self, RawApply, RawCapture, RawConfig, RawDebezium, RawHttp, RawLog, RawSource, RawTarget},
     secret::Surroundings,
     store::{Role, Store, StoreCheck, check_store, is_file, is_same_server},
     tables::{TargetNames, check_tables},
@@ -43,8 +46,11 @@ fn check_config(
     surroundings: &Surroundings<'_>,
     problems: &mut Problems,
 ) -> Option<Config> {
+    // Records of Debezium name no schema: whoever applies them asks the source for its tables.
+    let is_debeziums = given(&raw.log).is_some_and(|(log, _)| given(&log.debezium).is_some());
+    let is_used = stores.source || (is_debeziums && stores.log && stores.target);
     let source = section(&raw.source, |raw| {
-        let check = StoreCheck { role: Role::Source, section: &keys::SOURCE, is_used: stores.source, surroundings };
+        let check = StoreCheck { role: Role::Source, section: &keys::SOURCE, is_used, surroundings };
         check_source(raw, check, problems)
     });
     let log = section(&raw.log, |raw| {
@@ -194,6 +200,11 @@ fn check_log(raw: &RawLog, check: StoreCheck<'_>, problems: &mut Problems) -> Op
     };
     let refuses_inexact = choice_or_first(&raw.inexact, &[("exact-header", false), ("refuse", true)], problems);
     let transaction_bytes_max = size(&raw.transaction_bytes, "64MiB", ["1MiB", "1GiB"], problems);
+    let debezium = match &raw.debezium {
+        Entry::Given(raw, _) => check_debezium(raw, problems).map(Some),
+        Entry::Absent => Some(None),
+        Entry::Wrong => None,
+    };
     let Store { endpoint, more_brokers } = store?;
     Some(LogSettings {
         endpoint,
@@ -207,6 +218,41 @@ fn check_log(raw: &RawLog, check: StoreCheck<'_>, problems: &mut Problems) -> Op
         has_inline_schemas: has_inline_schemas?,
         refuses_inexact: refuses_inexact?,
         transaction_bytes_max: transaction_bytes_max?,
+        debezium: debezium?,
+    })
+}
+
+/// What Debezium's own words mean. Modes that lose digits are no choice: the value would not be in the record.
+fn check_debezium(raw: &RawDebezium, problems: &mut Problems) -> Option<DebeziumSettings> {
+    use DebeziumTimes as Times;
+    const DECIMALS: &[(&str, DebeziumDecimals)] =
+        &[("precise", DebeziumDecimals::Precise), ("string", DebeziumDecimals::Text)];
+    const BYTES: &[(&str, DebeziumBytes)] = &[
+        ("bytes", DebeziumBytes::Bytes),
+        ("base64", DebeziumBytes::Base64),
+        ("base64-url-safe", DebeziumBytes::Base64UrlSafe),
+        ("hex", DebeziumBytes::Hex),
+    ];
+    const TIMES: &[(&str, Times)] = &[
+        ("adaptive_time_microseconds", Times::AdaptiveTimeMicroseconds),
+        ("microseconds", Times::Microseconds),
+        ("nanoseconds", Times::Nanoseconds),
+        ("isostring", Times::IsoString),
+    ];
+    let decimals = choice_or_first(&raw.decimal_handling_mode, DECIMALS, problems);
+    let has_numeric_decimals = choice_or_first(&raw.decimal_format, &[("base64", false), ("numeric", true)], problems);
+    let has_precise_unsigned =
+        choice_or_first(&raw.bigint_unsigned_handling_mode, &[("long", false), ("precise", true)], problems);
+    let bytes = choice_or_first(&raw.binary_handling_mode, BYTES, problems);
+    let times = choice_or_first(&raw.time_precision_mode, TIMES, problems);
+    let is_true_one = choice_or_first(&raw.boolean_true, &[("refuse", false), ("one", true)], problems);
+    Some(DebeziumSettings {
+        decimals: decimals?,
+        has_numeric_decimals: has_numeric_decimals?,
+        has_precise_unsigned: has_precise_unsigned?,
+        bytes: bytes?,
+        times: times?,
+        is_true_one: is_true_one?,
     })
 }
 

@@ -39,6 +39,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &LOG,
     &LOG_PASSWORD,
     &LOG_TLS,
+    &LOG_DEBEZIUM,
     &TARGET,
     &TARGET_PASSWORD,
     &TARGET_TLS,
@@ -95,6 +96,20 @@ pub(super) const LOG: Section = Section {
         key("schemas", "true or false", "false"),
         key("inexact", "text", "\"exact-header\""),
         key("transaction_bytes", "a size in quotes", "\"64MiB\""),
+        key("debezium", "a table", "{ decimal_handling_mode = \"string\" }"),
+    ],
+};
+
+/// How the Debezium was set that writes the log instead of capture.
+pub(super) const LOG_DEBEZIUM: Section = Section {
+    path: "log.debezium",
+    keys: &[
+        key("decimal_handling_mode", "text", "\"string\""),
+        key("decimal_format", "text", "\"numeric\""),
+        key("bigint_unsigned_handling_mode", "text", "\"precise\""),
+        key("binary_handling_mode", "text", "\"base64\""),
+        key("time_precision_mode", "text", "\"microseconds\""),
+        key("boolean_true", "text", "\"one\""),
     ],
 };
 

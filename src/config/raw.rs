@@ -64,6 +64,16 @@ pub(super) struct RawLog {
     pub schemas: Entry<bool>,
     pub inexact: Entry<String>,
     pub transaction_bytes: Entry<String>,
+    pub debezium: Entry<RawDebezium>,
+}
+
+pub(super) struct RawDebezium {
+    pub decimal_handling_mode: Entry<String>,
+    pub decimal_format: Entry<String>,
+    pub bigint_unsigned_handling_mode: Entry<String>,
+    pub binary_handling_mode: Entry<String>,
+    pub time_precision_mode: Entry<String>,
+    pub boolean_true: Entry<String>,
 }
 
 pub(super) struct RawTarget {
@@ -165,6 +175,18 @@ fn read_log(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawLog {
         schemas: table.truth("schemas", problems),
         inexact: table.text("inexact", problems),
         transaction_bytes: table.text("transaction_bytes", problems),
+        debezium: section(table, "debezium", &keys::LOG_DEBEZIUM, problems, read_debezium),
+    }
+}
+
+fn read_debezium(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawDebezium {
+    RawDebezium {
+        decimal_handling_mode: table.text("decimal_handling_mode", problems),
+        decimal_format: table.text("decimal_format", problems),
+        bigint_unsigned_handling_mode: table.text("bigint_unsigned_handling_mode", problems),
+        binary_handling_mode: table.text("binary_handling_mode", problems),
+        time_precision_mode: table.text("time_precision_mode", problems),
+        boolean_true: table.text("boolean_true", problems),
     }
 }
 

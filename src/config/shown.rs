@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tailrace_contract::{
-    Endpoint, LogSettings, POLICY_KEY, Policy, Retention, StartAt, TablePattern, TargetScope, TargetSettings, TlsMode,
+    DebeziumBytes, DebeziumDecimals, DebeziumSettings, DebeziumTimes, Endpoint, LogSettings, POLICY_KEY, Policy,
+    Retention, StartAt, TablePattern, TargetScope, TargetSettings, TlsMode,
 };
 
 use super::{Config, names::write_pair};
@@ -93,7 +94,37 @@ fn shown_log(log: &LogSettings) -> Vec<ShownSection> {
         ("inexact", json!(if log.refuses_inexact { "refuse" } else { "exact-header" })),
         ("transaction_bytes", size(log.transaction_bytes_max)),
     ];
-    vec![ShownSection { path: "log", keys }, shown_tls("log.tls", &log.endpoint)]
+    let debezium = log.debezium.map(|debezium| shown_debezium(&debezium));
+    [ShownSection { path: "log", keys }, shown_tls("log.tls", &log.endpoint)].into_iter().chain(debezium).collect()
+}
+
+fn shown_debezium(debezium: &DebeziumSettings) -> ShownSection {
+    let decimals = match debezium.decimals {
+        DebeziumDecimals::Precise => "precise",
+        DebeziumDecimals::Text => "string",
+    };
+    let bytes = match debezium.bytes {
+        DebeziumBytes::Bytes => "bytes",
+        DebeziumBytes::Base64 => "base64",
+        DebeziumBytes::Base64UrlSafe => "base64-url-safe",
+        DebeziumBytes::Hex => "hex",
+    };
+    let times = match debezium.times {
+        DebeziumTimes::AdaptiveTimeMicroseconds => "adaptive_time_microseconds",
+        DebeziumTimes::Microseconds => "microseconds",
+        DebeziumTimes::Nanoseconds => "nanoseconds",
+        DebeziumTimes::IsoString => "isostring",
+    };
+    let unsigned = if debezium.has_precise_unsigned { "precise" } else { "long" };
+    let keys = vec![
+        ("decimal_handling_mode", json!(decimals)),
+        ("decimal_format", json!(if debezium.has_numeric_decimals { "numeric" } else { "base64" })),
+        ("bigint_unsigned_handling_mode", json!(unsigned)),
+        ("binary_handling_mode", json!(bytes)),
+        ("time_precision_mode", json!(times)),
+        ("boolean_true", json!(if debezium.is_true_one { "one" } else { "refuse" })),
+    ];
+    ShownSection { path: "log.debezium", keys }
 }
 
 fn shown_target(target: &TargetSettings) -> Vec<ShownSection> {

@@ -38,7 +38,10 @@ pub use proof::{
     ProofQuery, ProofReader,
 };
 pub use reader::{ReadLimits, Rows, TableReader};
-pub use settings::{LogSettings, Retention, SourceSettings, TargetSettings};
+pub use settings::{
+    DebeziumBytes, DebeziumDecimals, DebeziumSettings, DebeziumTimes, LogSettings, Retention, SourceSettings,
+    TargetSettings,
+};
 pub use sink::{
     Applied, ApplyBatch, Capabilities, Owner, PartitionProgress, ProgressStep, RowRef, Sink, SinkWriter,
     StreamCheckpoint, StreamProgress, StreamStep, TableChanges, TableMapping, TargetScope, TargetState, TargetTable,

@@ -56,6 +56,12 @@ pub trait Log: Send + Sync {
         Vec::new()
     }
 
+    /// Tells a log whose records name no schema (another program writes them) what the tables look like in the source now.
+    /// Other logs know their tables.
+    fn declare(&self, _tables: &[Arc<TableSchema>]) -> Result<()> {
+        Ok(())
+    }
+
     /// Everything that keeps records of these tables from being written, all at once; the log itself answers already. Changes
     /// nothing.
     fn check_tables<'a>(&'a self, _tables: &'a [Arc<TableSchema>]) -> BoxFuture<'a, Result<Vec<Problem>>> {

@@ -51,6 +51,63 @@ pub struct LogSettings {
     pub refuses_inexact: bool,
     /// Largest log transaction in bytes; a source transaction beyond it is split.
     pub transaction_bytes_max: usize,
+    /// Debezium writes the log, and was set so; none: Tailrace's capture does.
+    pub debezium: Option<DebeziumSettings>,
+}
+
+/// How the Debezium connector that writes a log was set: what its records alone do not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DebeziumSettings {
+    /// `decimal.handling.mode`.
+    pub decimals: DebeziumDecimals,
+    /// Whether Connect's `decimal.format` is NUMERIC: decimals are JSON numbers.
+    pub has_numeric_decimals: bool,
+    /// Whether `bigint.unsigned.handling.mode` is precise: numbers from 2^63 on do not wrap around.
+    pub has_precise_unsigned: bool,
+    /// `binary.handling.mode`.
+    pub bytes: DebeziumBytes,
+    /// `time.precision.mode`.
+    pub times: DebeziumTimes,
+    /// Whether `true` in a BOOLEAN column is taken for 1, although Debezium writes it for every number but 0.
+    pub is_true_one: bool,
+}
+
+/// Debezium's `decimal.handling.mode`. Its `double` loses digits and is no choice here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DebeziumDecimals {
+    /// Connect's Decimal.
+    #[default]
+    Precise,
+    /// Text.
+    Text,
+}
+
+/// Debezium's `binary.handling.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DebeziumBytes {
+    /// Bytes, which JSON has as base64.
+    #[default]
+    Bytes,
+    /// Text in base64.
+    Base64,
+    /// Text in the base64 of URLs.
+    Base64UrlSafe,
+    /// Text of hexadecimal digits.
+    Hex,
+}
+
+/// Debezium's `time.precision.mode`. Its `connect` cuts microseconds and is no choice here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DebeziumTimes {
+    /// TIME in microseconds, DATETIME in milli- or microseconds by its fraction.
+    #[default]
+    AdaptiveTimeMicroseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// ISO text.
+    IsoString,
 }
 
 /// Settings of a target.

@@ -30,7 +30,10 @@ mod transaction;
 mod watch;
 mod writer;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use tailrace_contract::{
     BoxFuture, Checkpoint, Error, ErrorKind, Grant, Log, LogPartition, LogReader, LogSettings, LogStart, OpenedWriter,
@@ -41,7 +44,7 @@ use tailrace_row::{TableName, TableSchema};
 use crate::{
     blocking::block,
     config::ClientSettings,
-    debezium::RecordStyle,
+    debezium::{RecordStyle, TableForm},
     schemas::SchemaBook,
     small_topic::{ReadTo, SmallTopicReader},
     topics::{TopicKeeper, TopicNames, TopicOwners},
@@ -61,6 +64,8 @@ struct Shared {
     style: RecordStyle,
     /// The consumer group that shows lag.
     group: String,
+    /// The tables of a log that Debezium writes, once they were declared.
+    declared: OnceLock<BTreeMap<TableName, Arc<TableForm>>>,
 }
 
 impl KafkaLog {
@@ -81,6 +86,7 @@ impl KafkaLog {
             group: format!("{}.apply", settings.prefix),
             style,
             settings,
+            declared: OnceLock::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -100,16 +106,26 @@ impl Log for KafkaLog {
         Box::pin(check::log(&self.shared))
     }
 
+    fn declare(&self, tables: &[Arc<TableSchema>]) -> Result<()> {
+        self.shared.declare(tables)
+    }
+
     fn check_tables<'a>(&'a self, tables: &'a [Arc<TableSchema>]) -> BoxFuture<'a, Result<Vec<Problem>>> {
         Box::pin(check::tables(&self.shared, tables))
     }
 
     fn prepare<'a>(&'a self, tables: &'a [Arc<TableSchema>]) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.shared.prepare(tables))
+        Box::pin(async move {
+            self.shared.refuse_debeziums()?;
+            self.shared.prepare(tables).await
+        })
     }
 
     fn open_writer(&self) -> BoxFuture<'_, Result<OpenedWriter>> {
-        Box::pin(writer::open(&self.shared))
+        Box::pin(async move {
+            self.shared.refuse_debeziums()?;
+            writer::open(&self.shared).await
+        })
     }
 
     fn partitions<'a>(&'a self, tables: &'a [TableName]) -> BoxFuture<'a, Result<Vec<LogPartition>>> {
@@ -129,7 +145,10 @@ impl Log for KafkaLog {
     }
 
     fn forget_checkpoint(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(writer::forget_checkpoint(&self.shared))
+        Box::pin(async move {
+            self.shared.refuse_debeziums()?;
+            writer::forget_checkpoint(&self.shared).await
+        })
     }
 
     fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>> {
@@ -138,6 +157,28 @@ impl Log for KafkaLog {
 }
 
 impl Shared {
+    /// A log that Debezium writes has no other writer.
+    fn refuse_debeziums(&self) -> Result<()> {
+        match self.settings.debezium {
+            None => Ok(()),
+            Some(_) => Err(Error::refused(format!("Debezium writes the log {}", self.settings.prefix))
+                .hint("leave [log.debezium] out and use a prefix that Debezium does not have")),
+        }
+    }
+
+    /// Two tables of one topic can't be told apart by their keys: both are refused.
+    fn declare(&self, tables: &[Arc<TableSchema>]) -> Result<()> {
+        let mut owners = TopicOwners::default();
+        let mut declared = BTreeMap::new();
+        for schema in tables {
+            owners.claim(&self.names, schema.name())?;
+            declared.insert(schema.name().clone(), Arc::new(TableForm::new(Arc::clone(schema))));
+        }
+        // Whoever declares again has the tables of the same start.
+        let _ = self.declared.set(declared);
+        Ok(())
+    }
+
     async fn prepare(&self, tables: &[Arc<TableSchema>]) -> Result<()> {
         let mut owners = TopicOwners::default();
         let mut topics = Vec::with_capacity(tables.len());
@@ -197,6 +238,10 @@ impl Shared {
 
     /// Blocks.
     fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        if self.settings.debezium.is_some() {
+            TopicKeeper::new(&self.settings)?.check_answers()?;
+            return Ok(None);
+        }
         let topic = self.names.checkpoint();
         let keeper = TopicKeeper::new(&self.settings)?;
         keeper.check_answers()?;
@@ -210,11 +255,27 @@ impl Shared {
 
     /// Blocks.
     fn tables(&self) -> Result<Vec<TableName>> {
+        if self.settings.debezium.is_some() {
+            return self.declared_tables();
+        }
         let topic = self.names.schemas();
         if TopicKeeper::new(&self.settings)?.partition_count(&topic)?.is_none() {
             return Ok(Vec::new());
         }
         self.schema_book(ReadTo::Committed)?.tables()
+    }
+
+    /// Those whose topic Debezium has made. Blocks.
+    fn declared_tables(&self) -> Result<Vec<TableName>> {
+        let keeper = TopicKeeper::new(&self.settings)?;
+        keeper.check_answers()?;
+        let mut tables = Vec::new();
+        for table in self.declared.get().into_iter().flat_map(BTreeMap::keys) {
+            if keeper.partition_count(&self.names.table(table))?.is_some() {
+                tables.push(table.clone());
+            }
+        }
+        Ok(tables)
     }
 
     /// Blocks.
@@ -260,5 +321,6 @@ pub(crate) fn settings_for_tests(prefix: &str) -> LogSettings {
         has_inline_schemas: false,
         refuses_inexact: false,
         transaction_bytes_max: 16 << 20,
+        debezium: None,
     }
 }

@@ -31,15 +31,15 @@ use tailrace_contract::{
     BatchLimits, BoxFuture, Error, ErrorKind, LogBatch, LogPartition, LogReader, LogStart, PartitionEnds, ReadProgress,
     Result,
 };
-use tailrace_row::TableName;
+use tailrace_row::{Sequence, TableName};
 
 use crate::{
     Shared,
     blocking::block,
     config::{ANSWER_TIMEOUT, Isolation},
-    debezium::{RawRecord, Scratch, TableForm, decode},
+    debezium::{RawRecord, Scratch, TableForm, TheirTable, decode, decode_theirs},
     errors,
-    record_headers::{RecordHeaders, read_headers},
+    record_headers::{RecordHeaders, has_our_headers, read_headers},
     schemas::SchemaBook,
     small_topic::{ReadTo, SmallTopicReader},
     watch::{BrokerWatch, hear},
@@ -56,6 +56,8 @@ pub(crate) struct KafkaReader {
     /// The lane of each partition, by topic.
     lanes_of: HashMap<String, HashMap<i32, usize>>,
     book: SchemaBook,
+    /// The tables of a log that Debezium writes: there no record names a schema.
+    theirs: Option<HashMap<TableName, TheirTable>>,
     scratch: Scratch,
     /// Whether the end of some partition was met since positions were last asked.
     met_end: bool,
@@ -128,6 +130,7 @@ pub(crate) fn open(shared: &Arc<Shared>, from: &[(LogPartition, LogStart)]) -> R
         lanes: Vec::with_capacity(from.len()),
         lanes_of: HashMap::new(),
         book: SchemaBook::default(),
+        theirs: theirs(shared)?,
         scratch: Scratch::default(),
         met_end: false,
         is_broken: false,
@@ -136,8 +139,21 @@ pub(crate) fn open(shared: &Arc<Shared>, from: &[(LogPartition, LogStart)]) -> R
         reader.add_lane(partition, *start)?;
     }
     reader.assign()?;
-    reader.refresh_schemas(ReadTo::Committed)?;
+    if reader.theirs.is_none() {
+        reader.refresh_schemas(ReadTo::Committed)?;
+    }
     Ok(reader)
+}
+
+fn theirs(shared: &Shared) -> Result<Option<HashMap<TableName, TheirTable>>> {
+    let Some(settings) = shared.settings.debezium else { return Ok(None) };
+    let declared = shared.declared.get().ok_or_else(|| {
+        Error::refused(format!("records of {} name no schema: Debezium writes them", shared.settings.prefix))
+            .hint("`tailrace apply` reads them, because it asks the source for its tables")
+    })?;
+    let table =
+        |(name, form): (&TableName, &Arc<TableForm>)| (name.clone(), TheirTable::new(Arc::clone(form), settings));
+    Ok(Some(declared.iter().map(table).collect()))
 }
 
 /// Where the partitions begin and end for a reader of committed records. Blocks.
@@ -221,7 +237,7 @@ impl KafkaReader {
         let mut wait = step;
         while out.records.len() < limits.records_max && out.records.byte_len() < limits.bytes_max {
             // The consumer lends the message, reading it changes the reader: so the consumer is borrowed apart.
-            let Self { consumer, lanes, lanes_of, book, scratch, shared, met_end, .. } = self;
+            let Self { consumer, lanes, lanes_of, book, theirs, scratch, shared, met_end, .. } = self;
             let taken = match consumer.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
@@ -229,7 +245,8 @@ impl KafkaReader {
                     else {
                         continue;
                     };
-                    let mut intake = Intake { shared, book, scratch, lane: &mut lanes[*index] };
+                    let lane = &mut lanes[*index];
+                    let mut intake = Intake { shared, book, theirs: theirs.as_ref(), scratch, lane };
                     intake.take(&message, u32::try_from(*index).unwrap_or(u32::MAX), out)
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
@@ -374,6 +391,7 @@ impl Lane {
 struct Intake<'a> {
     shared: &'a Shared,
     book: &'a mut SchemaBook,
+    theirs: Option<&'a HashMap<TableName, TheirTable>>,
     scratch: &'a mut Scratch,
     lane: &'a mut Lane,
 }
@@ -387,7 +405,11 @@ impl Intake<'_> {
         }
         let offset = message.offset();
         if let Some(value) = message.payload() {
-            match self.read(message, value, lane_number, out) {
+            let read = match self.theirs {
+                None => self.read(message, value, lane_number, out),
+                Some(tables) => self.read_theirs(tables, message, value, lane_number, out),
+            };
+            match read {
                 Ok(()) => {}
                 Err(Trouble::Unreadable(what)) => {
                     self.lane.state = LaneState::Failed { offset, what };
@@ -423,6 +445,27 @@ impl Intake<'_> {
         self.check_table(table)?;
         let raw = RawRecord { value, truths, sequence, lane, offset: message.offset() };
         decode(table, &raw, self.scratch, &mut out.records).map_err(|unreadable| Trouble::Unreadable(unreadable.0))
+    }
+
+    /// Their order is the partition's: the sequence is the offset, so that none is ever taken for read before.
+    fn read_theirs(
+        &mut self,
+        tables: &HashMap<TableName, TheirTable>,
+        message: &BorrowedMessage<'_>,
+        value: &[u8],
+        lane: u32,
+        out: &mut LogBatch,
+    ) -> std::result::Result<(), Trouble> {
+        if has_our_headers(message).map_err(|what| Trouble::Unreadable(what.to_owned()))? {
+            return Err(Trouble::Unreadable("the record is Tailrace's own: leave [log.debezium] out".to_owned()));
+        }
+        let unknown = || Trouble::Unreadable("the source has no such table any more".to_owned());
+        let table = tables.get(&self.lane.partition.table).ok_or_else(unknown)?;
+        let offset = message.offset();
+        let sequence = Sequence { transaction: u64::try_from(offset).unwrap_or(0), ..Sequence::default() };
+        let raw = RawRecord { value, truths: None, sequence, lane, offset };
+        decode_theirs(table, &raw, self.scratch, &mut out.records)
+            .map_err(|unreadable| Trouble::Unreadable(unreadable.0))
     }
 
     fn check_table(&self, table: &Arc<TableForm>) -> std::result::Result<(), Trouble> {

@@ -21,8 +21,20 @@ pub(crate) struct RecordHeaders<'a> {
     pub(crate) truths: Option<&'a [u8]>,
 }
 
-const FOREIGN: &str = "the record has no headers of Tailrace: something else wrote it (topics that Debezium wrote can't be \
-                       read yet)";
+const FOREIGN: &str = "the record has no headers of Tailrace: something else wrote it (if that is Debezium, say so with \
+                       [log.debezium])";
+
+/// Whether a record is one of ours.
+pub(crate) fn has_our_headers(message: &BorrowedMessage<'_>) -> Result<bool, &'static str> {
+    match message.headers() {
+        None => Ok(false),
+        Some(_) => match read_headers(message) {
+            Ok(_) => Ok(true),
+            Err(FOREIGN) => Ok(false),
+            Err(what) => Err(what),
+        },
+    }
+}
 
 /// Reads the headers of a record with a value; an error says what is wrong, without any content.
 pub(crate) fn read_headers<'a>(message: &'a BorrowedMessage<'_>) -> Result<RecordHeaders<'a>, &'static str> {

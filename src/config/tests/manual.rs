@@ -57,8 +57,9 @@ fn the_manual_has_every_key_and_no_other() {
 /// Writing the manual's defaults into the file changes nothing.
 #[test]
 fn the_manual_has_the_true_defaults() {
-    let without =
-        format!("{SOURCE}[source.tls]\n{LOG}[log.tls]\n{TARGET}[target.tls]\n{TABLE}[capture]\n[apply]\n[http]\n");
+    let without = format!(
+        "{SOURCE}[source.tls]\n{LOG}[log.tls]\n[log.debezium]\n{TARGET}[target.tls]\n{TABLE}[capture]\n[apply]\n[http]\n"
+    );
     let mut with = without.clone();
     let mut written = 0;
     for ManualRow { section, key, default, .. } in manual_rows() {

@@ -2,6 +2,7 @@
 //!
 //! Whatever the case, no problem may show the word `hunter2`, which stands wherever a password could stand by mistake.
 
+mod debezium;
 mod files;
 mod manual;
 mod policies;
@@ -476,6 +477,11 @@ fn only_the_stores_of_the_command_count() {
     }
     let schema = Stores { source: true, log: false, target: true };
     assert_eq!(problems_in(&format!("{SOURCE}{TARGET}{TABLE}"), schema, Path::new("")), "ok");
+    // Whoever applies Debezium's records asks the source for its tables.
+    let of_source = format!("{SOURCE}{password}{LOG}debezium = {{}}\n{TARGET}{TABLE}");
+    assert_eq!(problems_in(&of_source, apply, Path::new("")).lines().count(), 2);
+    let without = of_source.replace("debezium = {}\n", "");
+    assert_eq!(problems_in(&without, apply, Path::new("")), "ok");
     let wrong = format!("{SOURCE}{LOG}{TARGET}password = \"hunter2\"\n{TABLE}");
     assert_eq!(problems_in(&wrong, capture, Path::new("")).lines().count(), 1);
 }

@@ -29,10 +29,10 @@ fn value_of(config: &Config, (path, number): (&str, usize), key: &str) -> String
 #[test]
 fn every_key_is_shown_and_no_other() {
     let policy = "columns.a.on_unholdable = \"null\"\n";
-    let sections = shown(&format!("{SOURCE}{LOG}{TARGET}{TABLE}{policy}")).shown();
+    let sections = shown(&format!("{SOURCE}{LOG}[log.debezium]\n{TARGET}{TABLE}{policy}")).shown();
     let shown =
         sections.iter().flat_map(|section| section.keys.iter().map(|(key, _)| format!("{}.{key}", section.path)));
-    let is_table = |path: &str, key: &str| path.is_empty() || key == "tls";
+    let is_table = |path: &str, key: &str| path.is_empty() || ["tls", "debezium"].contains(&key);
     // What stands in tables of tables is shown in one line.
     let is_own = |section: &&&crate::config::keys::Section| {
         !section.path.ends_with(".password") && !section.path.starts_with("table.")

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use crate::harness::{Addresses, DRAIN_LIMIT, Scene, Servers, wait_until};
 
-const TABLES: &str = "
+pub(crate) const TABLES: &str = "
 CREATE TABLE orders (id INT PRIMARY KEY, state VARCHAR(20) NOT NULL);
-CREATE TABLE items (order_id INT, line INT, sku VARCHAR(20), PRIMARY KEY (order_id, line));";
+CREATE TABLE items (order_id INT, line INT, sku VARCHAR(20) DEFAULT 'none', PRIMARY KEY (order_id, line));";
 
 /// Each kind of change, and a transaction over two tables.
-const CHANGES: &str = "
+pub(crate) const CHANGES: &str = "
 INSERT INTO orders VALUES (1, 'new'), (2, 'new'), (3, 'new');
 START TRANSACTION;
 UPDATE orders SET state = 'paid' WHERE id = 2;

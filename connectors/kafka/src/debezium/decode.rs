@@ -11,12 +11,14 @@
 use std::{cell::Cell, fmt, sync::Arc};
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use tailrace_row::{ImageSpan, Operation, Origin, Record, RecordBatch, Sequence};
 
 use super::{
     form::TableForm,
     read_field::FieldSeed,
     source_block::ReadSource,
+    theirs::{TheirTable, write_their_field},
     truth::{Side, Truth, Truths, write_truth},
 };
 
@@ -52,19 +54,40 @@ pub(crate) fn decode(
         Some(header) => Truths::parse(table, header).map_err(|what| Unreadable(what.to_owned()))?,
         None => Truths::default(),
     };
+    decode_as(table, Reading::Ours(&truths), raw, scratch, out)
+}
+
+/// The same for a record that Debezium wrote.
+pub(crate) fn decode_theirs(
+    table: &TheirTable,
+    raw: &RawRecord<'_>,
+    scratch: &mut Scratch,
+    out: &mut RecordBatch,
+) -> Result<(), Unreadable> {
+    table.begin_record();
+    decode_as(&table.form, Reading::Theirs(table), raw, scratch, out)
+}
+
+/// Whose records are read.
+#[derive(Clone, Copy)]
+enum Reading<'a> {
+    Ours(&'a Truths),
+    Theirs(&'a TheirTable),
+}
+
+fn decode_as(
+    table: &TableForm,
+    reading: Reading<'_>,
+    raw: &RawRecord<'_>,
+    scratch: &mut Scratch,
+    out: &mut RecordBatch,
+) -> Result<(), Unreadable> {
     let trouble = Trouble::default();
     // One check of the whole is several times faster than one of each string.
     let value = std::str::from_utf8(raw.value).map_err(|_| Unreadable("the record's value is not UTF-8".to_owned()))?;
     let mut json = serde_json::Deserializer::from_str(value);
-    let seed = EnvelopeSeed {
-        table,
-        truths: &truths,
-        sequence: raw.sequence,
-        trouble: &trouble,
-        scratch,
-        out,
-        is_wrapped: false,
-    };
+    let seed =
+        EnvelopeSeed { table, reading, sequence: raw.sequence, trouble: &trouble, scratch, out, is_wrapped: false };
     let read = seed.deserialize(&mut json).and_then(|envelope| json.end().map(|()| envelope));
     let envelope = read.map_err(|error| trouble.describe(table, &error))?;
     let (operation, origin) = envelope.check().map_err(|what| Unreadable(what.to_owned()))?;
@@ -126,17 +149,22 @@ enum Letter {
     Update,
     Delete,
     Read,
+    Truncate,
 }
 
 impl Envelope {
     fn check(&self) -> Result<(Operation, u32), &'static str> {
         let letter = self.letter.ok_or("the record's value has no op")?;
+        if letter == Letter::Truncate {
+            return Err("the record is a TRUNCATE, which can't be applied yet");
+        }
         let origin = self.origin.ok_or("the record's value has no source")?;
         let (operation, has_before, has_after) = match letter {
             Letter::Create => (Operation::Insert, false, true),
             Letter::Update => (Operation::Update, true, true),
             Letter::Delete => (Operation::Delete, true, false),
             Letter::Read => (Operation::Read, false, true),
+            Letter::Truncate => unreachable!("refused above"),
         };
         if self.before.is_some() != has_before || self.after.is_some() != has_after {
             return Err("the record's value has other images than its op says");
@@ -147,7 +175,7 @@ impl Envelope {
 
 struct EnvelopeSeed<'a> {
     table: &'a TableForm,
-    truths: &'a Truths,
+    reading: Reading<'a>,
     sequence: Sequence,
     trouble: &'a Trouble,
     scratch: &'a mut Scratch,
@@ -183,10 +211,11 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
                 EnvelopeField::After => envelope.after = map.next_value_seed(self.image(Side::After))?,
                 EnvelopeField::Source => envelope.origin = Some(self.read_source(&mut map)?),
                 EnvelopeField::Op => envelope.letter = Some(map.next_value_seed(LetterSeed)?),
+                EnvelopeField::Schema if !self.is_wrapped => self.read_schema(&mut map)?,
                 EnvelopeField::Payload if !self.is_wrapped => {
                     return self.read_payload(map);
                 }
-                EnvelopeField::Payload | EnvelopeField::Other => {
+                EnvelopeField::Schema | EnvelopeField::Payload | EnvelopeField::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -196,7 +225,21 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
 }
 
 impl EnvelopeSeed<'_> {
-    /// `{"schema":…,"payload":…}`: the schema is not needed, the payload is the envelope and ends the object.
+    /// Ours says nothing that the schema of its header does not say.
+    fn read_schema<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<(), A::Error> {
+        match self.reading {
+            Reading::Ours(_) => map.next_value::<IgnoredAny>().map(drop),
+            Reading::Theirs(table) => {
+                let schema: &RawValue = map.next_value()?;
+                table.learn(schema.get()).map_err(|(column, reason)| {
+                    self.trouble.column.set(column);
+                    self.trouble.because(reason)
+                })
+            }
+        }
+    }
+
+    /// `{"schema":…,"payload":…}`: the payload is the envelope and ends the object.
     fn read_payload<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
         let trouble = self.trouble;
         let envelope = map.next_value_seed(EnvelopeSeed { is_wrapped: true, ..self })?;
@@ -209,7 +252,10 @@ impl EnvelopeSeed<'_> {
     fn image(&mut self, side: Side) -> ImageSeed<'_> {
         ImageSeed {
             table: self.table,
-            truths: self.truths.side(side),
+            reading: match self.reading {
+                Reading::Ours(truths) => ImageReading::Ours(truths.side(side)),
+                Reading::Theirs(table) => ImageReading::Theirs(table),
+            },
             trouble: self.trouble,
             scratch: self.scratch,
             out: self.out,
@@ -251,13 +297,14 @@ enum EnvelopeField {
     After,
     Source,
     Op,
+    Schema,
     Payload,
     /// `transaction`, `ts_ms` and whatever Debezium may add.
     Other,
 }
 
 impl EnvelopeField {
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
 }
 
 struct EnvelopeFieldSeed;
@@ -283,6 +330,7 @@ impl Visitor<'_> for EnvelopeFieldSeed {
             "after" => EnvelopeField::After,
             "source" => EnvelopeField::Source,
             "op" => EnvelopeField::Op,
+            "schema" => EnvelopeField::Schema,
             "payload" => EnvelopeField::Payload,
             _ => EnvelopeField::Other,
         })
@@ -312,15 +360,24 @@ impl Visitor<'_> for LetterSeed {
             "u" => Ok(Letter::Update),
             "d" => Ok(Letter::Delete),
             "r" => Ok(Letter::Read),
+            "t" => Ok(Letter::Truncate),
             _ => Err(E::custom("unknown operation")),
         }
     }
 }
 
+/// Whose image is read.
+#[derive(Clone, Copy)]
+enum ImageReading<'a> {
+    /// With the truths of its side.
+    Ours(&'a [(usize, Truth)]),
+    Theirs(&'a TheirTable),
+}
+
 /// Reads `null` or an object of all columns into a row image.
 struct ImageSeed<'a> {
     table: &'a TableForm,
-    truths: &'a [(usize, Truth)],
+    reading: ImageReading<'a>,
     trouble: &'a Trouble,
     scratch: &'a mut Scratch,
     out: &'a mut RecordBatch,
@@ -346,7 +403,7 @@ impl<'de> Visitor<'de> for ImageSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let Self { table, truths, trouble, scratch, out } = self;
+        let Self { table, reading, trouble, scratch, out } = self;
         let span = out.write_image(table.columns.len(), |writer| {
             for (index, (column, form)) in table.schema().columns().iter().zip(&table.columns).enumerate() {
                 trouble.column.set(Some(index));
@@ -354,11 +411,19 @@ impl<'de> Visitor<'de> for ImageSeed<'_> {
                     Some(true) => {}
                     Some(false) | None => return Err(trouble.because("is missing or not in the schema's order")),
                 }
-                if let Some((_, truth)) = truths.iter().find(|(known, _)| *known == index) {
-                    map.next_value::<IgnoredAny>()?;
-                    write_truth(&form.value, truth, writer).map_err(|reason| trouble.because(reason))?;
-                } else {
-                    map.next_value_seed(FieldSeed { form: &form.value, writer, scratch, trouble })?;
+                match reading {
+                    ImageReading::Ours(truths) => match truths.iter().find(|(known, _)| *known == index) {
+                        Some((_, truth)) => {
+                            map.next_value::<IgnoredAny>()?;
+                            write_truth(&form.value, truth, writer).map_err(|reason| trouble.because(reason))?;
+                        }
+                        None => map.next_value_seed(FieldSeed { form: &form.value, writer, scratch, trouble })?,
+                    },
+                    ImageReading::Theirs(theirs) => {
+                        let raw: &RawValue = map.next_value()?;
+                        let written = write_their_field(theirs.column(index), raw.get(), scratch, writer);
+                        written.map_err(|reason| trouble.because(reason))?;
+                    }
                 }
             }
             trouble.column.set(None);

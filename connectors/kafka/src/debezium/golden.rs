@@ -12,6 +12,7 @@
 mod ddl;
 mod differences;
 mod meaning;
+mod reading;
 mod recording;
 
 use std::{
@@ -165,6 +166,13 @@ impl Judge {
                 let bytes = sample::fewest_bytes(i128::from(wrapped.cast_unsigned()).to_be_bytes().to_vec());
                 Some(format!("\"{}\"", BASE64_STANDARD.encode(bytes)))
             }
+            ColumnType::Geometry { .. } => {
+                let ours = theirs.strip_suffix("\"srid\":null}").map(|before| format!("{before}\"srid\":0}}"));
+                if ours.is_some() {
+                    self.note(rule::GEOMETRY_SRID);
+                }
+                ours
+            }
             ColumnType::Json if self.recording.is("stream") => {
                 let written =
                     JSON_TEXTS.iter().find(|(of, end, from, _)| *of == table && key.ends_with(end) && *from == theirs);
@@ -178,10 +186,6 @@ impl Judge {
                     self.note(rule::JSON_TEXT);
                 }
                 Some(printed)
-            }
-            ColumnType::Geometry { .. } if theirs.ends_with(r#","srid":null}"#) => {
-                self.note(rule::SRID_ZERO);
-                Some(theirs.replace(r#","srid":null}"#, r#","srid":0}"#))
             }
             ColumnType::Text { charset, .. } if !is_common(*charset) && self.recording.is("stream") => {
                 let (_, printed) = self.printed.iter().find(|((of, row), _)| *of == table && *row == key)?;

@@ -4,7 +4,7 @@
 //! `form` says how each column looks, `encode` writes records, `decode` reads our own back; `truth` is the header for what
 //! Debezium's fields can't hold. Where Debezium only gets a value wrong, the field holds the true value. What differs from
 //! Debezium is named in the documents of the product and in `truth`; the rest is compared with recordings of the real
-//! Debezium byte for byte. Reading topics that Debezium itself wrote is not done here.
+//! Debezium byte for byte. `theirs` reads records that Debezium itself wrote.
 
 mod base64_text;
 mod compound;
@@ -25,12 +25,14 @@ mod round_trip;
 #[cfg(test)]
 mod sample;
 mod source_block;
+mod theirs;
 mod time_text;
 mod truth;
 
-pub(crate) use decode::{RawRecord, Scratch, decode};
+pub(crate) use decode::{RawRecord, Scratch, decode, decode_theirs};
 pub(crate) use encode::{Encoded, Encoder, RecordForm, RecordSink, RecordStyle};
 pub(crate) use form::TableForm;
+pub(crate) use theirs::TheirTable;
 
 /// Our headers.
 pub(crate) mod header {

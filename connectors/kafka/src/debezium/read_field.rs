@@ -183,7 +183,7 @@ impl FieldSeed<'_, '_, '_> {
 }
 
 #[inline]
-fn integer_value(form: &ValueForm, number: i64) -> Result<Value<'static>, &'static str> {
+pub(super) fn integer_value(form: &ValueForm, number: i64) -> Result<Value<'static>, &'static str> {
     match form {
         ValueForm::Signed { bits } => {
             let unused = 64 - u32::from((*bits).clamp(1, 64));
@@ -234,7 +234,7 @@ fn read_bytes<'s>(text: &str, scratch: &'s mut Scratch) -> Result<&'s [u8], &'st
 }
 
 /// Drops leading bytes that only repeat the sign: equal numbers must have equal bytes.
-fn fewest_bytes(mut unscaled: &[u8]) -> Result<&[u8], &'static str> {
+pub(super) fn fewest_bytes(mut unscaled: &[u8]) -> Result<&[u8], &'static str> {
     while let [first, second, ..] = unscaled {
         let repeats_sign = (*first == 0 && *second < 0x80) || (*first == 0xff && *second >= 0x80);
         if !repeats_sign {
@@ -245,7 +245,7 @@ fn fewest_bytes(mut unscaled: &[u8]) -> Result<&[u8], &'static str> {
     if unscaled.is_empty() { Err("is a decimal of no bytes") } else { Ok(unscaled) }
 }
 
-fn big_unsigned(unscaled: &[u8]) -> Result<u64, &'static str> {
+pub(super) fn big_unsigned(unscaled: &[u8]) -> Result<u64, &'static str> {
     let digits = match fewest_bytes(unscaled)? {
         [0, rest @ ..] => rest,
         [first, ..] if *first >= 0x80 => return Err(OUTSIDE),
@@ -257,7 +257,7 @@ fn big_unsigned(unscaled: &[u8]) -> Result<u64, &'static str> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-fn bits(little_endian: &[u8], length: u8) -> Result<u64, &'static str> {
+pub(super) fn bits(little_endian: &[u8], length: u8) -> Result<u64, &'static str> {
     if little_endian.len() != usize::from(length).div_ceil(8) {
         return Err(OUTSIDE);
     }

@@ -40,6 +40,7 @@ pub(crate) fn settings(kafka: &Kafka) -> LogSettings {
         has_inline_schemas: false,
         refuses_inexact: false,
         transaction_bytes_max: 16 << 20,
+        debezium: None,
     }
 }
 

@@ -223,6 +223,7 @@ fn floats() -> Vec<TypeRow> {
         row("f7_3", ColumnType::Float, ["FLOAT(7,3)", "real"], Rule::Bits64, ROUNDED),
         row("f64", ColumnType::Double, ["DOUBLE", "double precision"], Rule::Bits64, DOUBLE).key(),
         row("f53", ColumnType::Double, ["FLOAT(53)", "double precision"], Rule::Bits64, DOUBLE),
+        row("real", ColumnType::Double, ["REAL", "double precision"], Rule::Bits64, DOUBLE),
         row("d10_4", ColumnType::Double, ["DOUBLE(10,4)", "double precision"], Rule::Bits64, ROUNDED),
     ]
 }

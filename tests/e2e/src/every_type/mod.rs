@@ -11,6 +11,7 @@ mod by_hand;
 mod catalog;
 mod exact;
 mod in_file;
+mod losses;
 mod mariadb;
 mod planted;
 mod policies;

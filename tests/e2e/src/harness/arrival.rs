@@ -79,7 +79,12 @@ impl Scene {
 
     /// Compares every row of one table.
     pub(crate) fn compare(&self, table: &str) -> Result<Comparison> {
-        self.sql.compare(&self.database, table)
+        self.compare_in(table, &self.database)
+    }
+
+    /// The same with a table of another schema of the target.
+    pub(crate) fn compare_in(&self, table: &str, schema: &str) -> Result<Comparison> {
+        self.sql.compare(&self.database, schema, table)
     }
 
     /// Compares every row of every table; an error names the first differences. Returns the number of rows.

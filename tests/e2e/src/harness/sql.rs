@@ -100,14 +100,16 @@ impl Sql {
         self.runtime.spawn(future)
     }
 
-    /// Compares every row of a table of this name on both sides.
-    pub(super) fn compare(&self, database: &str, table: &str) -> Result<Comparison> {
+    /// Compares every row of a table of this name on both sides; `schema` is the one of PostgreSQL that has it.
+    pub(super) fn compare(&self, database: &str, schema: &str, table: &str) -> Result<Comparison> {
+        let (source, target) = ((database.to_owned(), table.to_owned()), (schema.to_owned(), table.to_owned()));
+        let pair = Pair { source, target };
         self.runtime.block_on(async {
             let mut source = self.mysql_connection(database).await?;
             let found = match &self.target {
                 Target::Postgres(..) => {
                     let mut target = self.postgres_connection(database).await?;
-                    let found = oracle::compare(&mut source, &mut target, &Pair::same(database, table)).await?;
+                    let found = oracle::compare(&mut source, &mut target, &pair).await?;
                     target.close().await?;
                     found
                 }

@@ -139,16 +139,28 @@ fn column_type(text: &str, upper: &str, server: &str) -> Option<ColumnType> {
         "JSON" if server == "mysql" => ColumnType::Json,
         // In MariaDB it is another word for LONGTEXT.
         "JSON" => text_type(TextForm::Large, "")?,
-        "GEOMETRY" => ColumnType::Geometry { kind: GeometryKind::Geometry },
-        "POINT" => ColumnType::Geometry { kind: GeometryKind::Point },
-        "LINESTRING" | "POLYGON" | "MULTIPOINT" | "MULTILINESTRING" | "MULTIPOLYGON" | "GEOMETRYCOLLECTION" => {
-            ColumnType::Geometry { kind: GeometryKind::Polygon }
+        "VECTOR" => {
+            let dimension = arguments.first().map_or(2048, |text| text.parse().expect("a number"));
+            ColumnType::Vector { dimension }
         }
-        "VECTOR" => ColumnType::Vector { dimension: 2048 },
         "UUID" => ColumnType::Uuid,
         "INET6" => ColumnType::Inet6,
-        other => panic!("{other} has no type here"),
+        other => ColumnType::Geometry { kind: geometry(other) },
     })
+}
+
+fn geometry(word: &str) -> GeometryKind {
+    match word {
+        "GEOMETRY" => GeometryKind::Geometry,
+        "POINT" => GeometryKind::Point,
+        "LINESTRING" => GeometryKind::LineString,
+        "POLYGON" => GeometryKind::Polygon,
+        "MULTIPOINT" => GeometryKind::MultiPoint,
+        "MULTILINESTRING" => GeometryKind::MultiLineString,
+        "MULTIPOLYGON" => GeometryKind::MultiPolygon,
+        "GEOMETRYCOLLECTION" => GeometryKind::GeometryCollection,
+        other => panic!("{other} has no type here"),
+    }
 }
 
 fn bytes(form: TextForm, bytes_max: u32) -> ColumnType {

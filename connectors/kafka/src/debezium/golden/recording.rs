@@ -28,6 +28,12 @@ pub(super) static RECORDINGS: [Recording; 12] = recordings! {
     "mariadb_schema_stream" "mariadb_schema_snapshot" "mariadb_schema_incremental"
 };
 
+/// Other settings, for reading only: ours has no such forms.
+pub(super) static OTHER_SETTINGS: [Recording; 8] = recordings! {
+    "mysql_alt_stream" "mysql_altschema_stream" "mysql_time-microseconds_stream" "mysql_time-nanoseconds_stream"
+    "mariadb_alt_stream" "mariadb_altschema_stream" "mariadb_time-microseconds_stream" "mariadb_time-nanoseconds_stream"
+};
+
 /// One record.
 #[derive(Clone, Copy)]
 pub(super) struct Line {
