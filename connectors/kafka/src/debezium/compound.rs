@@ -30,7 +30,7 @@ pub(super) fn write_geometry(
         let (x, y) = coordinates(wkb);
         for (name, number) in [("\"x\":", x), ("\"y\":", y)] {
             out.extend_from_slice(name.as_bytes());
-            write_number(out, number.is_finite(), f64::from(number), |out| write_f64(out, number));
+            write_number(out, number.is_finite(), number, |out| write_f64(out, number));
             out.push(b',');
         }
     }

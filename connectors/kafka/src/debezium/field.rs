@@ -26,6 +26,7 @@ pub(super) enum Misfit {
 }
 
 /// Appends the field's value.
+#[expect(clippy::too_many_lines, reason = "a line or two for each form")]
 #[inline]
 pub(super) fn write_field(
     out: &mut Vec<u8>,

@@ -65,17 +65,19 @@ impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_, '_> {
             | ValueForm::Inet4
             | ValueForm::Inet6 => deserializer.deserialize_any(self),
             ValueForm::Geometry | ValueForm::Point => {
-                let read = match Option::<RawGeometry<'_>>::deserialize(deserializer)? {
-                    Some(raw) => read_geometry(&raw, &mut self.scratch.bytes, self.writer),
-                    None => Ok(self.writer.null()),
+                let Some(raw) = Option::<RawGeometry<'_>>::deserialize(deserializer)? else {
+                    self.writer.null();
+                    return Ok(());
                 };
+                let read = read_geometry(&raw, &mut self.scratch.bytes, self.writer);
                 read.map_err(|reason| self.trouble.because(reason))
             }
             ValueForm::Vector { dimension } => {
-                let read = match Option::<RawVector<'_>>::deserialize(deserializer)? {
-                    Some(raw) => read_vector(&raw, *dimension, &mut self.scratch.bytes, self.writer),
-                    None => Ok(self.writer.null()),
+                let Some(raw) = Option::<RawVector<'_>>::deserialize(deserializer)? else {
+                    self.writer.null();
+                    return Ok(());
                 };
+                let read = read_vector(&raw, *dimension, &mut self.scratch.bytes, self.writer);
                 read.map_err(|reason| self.trouble.because(reason))
             }
         }

@@ -75,7 +75,7 @@ async fn check(mut db: Database, count: usize) {
     assert!(differing.is_empty(), "{differing:?}, and not {ours:?}");
     let characters: usize =
         expected.values().map(|held| if let Held::Text(text) = held { text.chars().count() } else { 0 }).sum();
-    println!("{} charsets, {characters} characters, {} rows", charsets.len(), expected.len());
+    assert!(characters > 400_000, "only {characters} characters in {} charsets", charsets.len());
 }
 
 /// A row for all characters that begin alike, and one for each sequence that is no character.

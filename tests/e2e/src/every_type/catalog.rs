@@ -577,6 +577,7 @@ fn documents() -> Vec<TypeRow> {
     vec![row("j", ColumnType::Json, ["JSON", "json"], Rule::Json, DOCUMENTS)]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of kinds reads best in one piece")]
 fn geometries() -> Vec<TypeRow> {
     use GeometryKind as K;
     let geometry = |name, kind, declared, values| {
