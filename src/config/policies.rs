@@ -79,7 +79,8 @@ pub(super) fn check_columns(
 }
 
 fn check_policy(column: &RawColumn, problems: &mut Problems) -> Option<Policy> {
-    const WORDS: &[(&str, fn() -> Policy)] =
+    type Made = fn() -> Policy;
+    const WORDS: &[(&str, Made)] =
         &[("reject", || Policy::Reject), ("null", || Policy::Null), ("text", || Policy::Text)];
     const WRITE_SENTINEL: &str = "write { sentinel = \"…\" } with the value that is to be written";
     match &column.policy {

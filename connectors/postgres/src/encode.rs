@@ -184,7 +184,6 @@ impl Codec {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "a line or two for each form")]
     #[inline]
     fn write_value(&self, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
         match &self.form {

@@ -31,6 +31,7 @@ fn planted(value: impl Into<String>, target: impl Into<String>) -> Planted {
 }
 
 /// What is planted in a column of the type. The first is the smallest step of the type; NULL comes for all.
+#[expect(clippy::too_many_lines, reason = "a table of types reads best in one piece")]
 fn differences(row: &TypeRow, kind: TargetKind) -> Vec<Planted> {
     let on = |postgres: &str, sqlite: &str| match kind {
         TargetKind::Postgres => postgres.to_owned(),
