@@ -25,6 +25,28 @@ pub(crate) async fn tables(connection: &mut Connection, filter: &TableFilter) ->
     find(connection, filter).await?.into_iter().map(|found| found.schema).collect()
 }
 
+/// Whether a table that the dictionary describes may be the one of this schema. The dictionary shows members of ENUM and SET with a
+/// question mark for each character above U+FFFF; table maps have them whole.
+pub(crate) fn describes(found: &TableSchema, schema: &TableSchema) -> bool {
+    let shown = |members: &[Box<str>]| -> Box<[Box<str>]> {
+        let shown = |char| if char > '\u{ffff}' { '?' } else { char };
+        members.iter().map(|member| member.chars().map(shown).collect::<String>().into()).collect()
+    };
+    let columns: Vec<Column> = schema
+        .columns()
+        .iter()
+        .map(|column| {
+            let column_type = match &column.column_type {
+                ColumnType::Enum { members } => ColumnType::Enum { members: shown(members) },
+                ColumnType::Set { members } => ColumnType::Set { members: shown(members) },
+                other => other.clone(),
+            };
+            Column { column_type, ..column.clone() }
+        })
+        .collect();
+    found.name() == schema.name() && found.key() == schema.key() && *found.columns() == *columns
+}
+
 /// All matching tables, ordered by name.
 pub(crate) async fn find(connection: &mut Connection, filter: &TableFilter) -> Result<Vec<FoundTable>> {
     if filter.patterns.is_empty() {
@@ -246,6 +268,28 @@ fn parse_members(declared: &str) -> Option<Box<[Box<str>]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_known_by_what_the_dictionary_shows_of_it() {
+        let schema = |name: &str, members: &[&str], key: &[usize]| {
+            let members = members.iter().map(|member| Box::from(*member)).collect();
+            let column_type = ColumnType::Enum { members };
+            let columns = [Column { name: name.into(), column_type, nullable: false }];
+            TableSchema::new(TableName::new("shop", "t"), columns, key).unwrap()
+        };
+        let whole = schema("e", &["é😀", "?", "中"], &[0]);
+        for (found, expect) in [
+            (schema("e", &["é?", "?", "中"], &[0]), true),
+            (schema("e", &["é", "?", "中"], &[0]), false),
+            (schema("e", &["é?", "?", "?"], &[0]), false),
+            (schema("e", &["é?", "?"], &[0]), false),
+            (schema("f", &["é?", "?", "中"], &[0]), false),
+            (schema("e", &["é?", "?", "中"], &[]), false),
+        ] {
+            assert_eq!(describes(&found, &whole), expect, "{found:?}");
+        }
+        assert!(describes(&schema("e", &["a"], &[0]), &schema("e", &["a"], &[0])));
+    }
 
     #[test]
     fn members_are_unquoted() {

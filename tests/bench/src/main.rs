@@ -80,6 +80,7 @@ async fn main() -> Result<()> {
         }
         if wants("embedded") {
             embedded::embedded(&site, &start, options.rows, &mut report).await?;
+            embedded::embedded_file(&site, &start, options.rows, &mut report).await?;
         }
         if wants("reader") {
             reader::reader(&site, options.rows, &mut report).await?;

@@ -99,6 +99,19 @@ impl Site {
         Ok(path)
     }
 
+    /// The embedded form into a file of SQLite: the configuration, and the file.
+    pub(crate) fn file_config(&self, name: &str, start: &str, table: &str, port: u16) -> Result<(PathBuf, PathBuf)> {
+        let path = self.embedded_config(name, start, &[table], port)?;
+        let text = std::fs::read_to_string(&path)?;
+        let (before, rest) = text.split_once("[target]").context("the target's section")?;
+        let (_, after) = rest.split_once("[http]").context("the section of ports")?;
+        let file = self.folder.join(format!("{name}.db"));
+        let after = after.replace(&format!("target = \"public.{table}\"\n"), "");
+        let target = format!("[target]\nurl = \"sqlite://{}\"\n", file.display());
+        std::fs::write(&path, format!("{before}{target}[http]{after}"))?;
+        Ok((path, file))
+    }
+
     fn launch(&self, command: &str, config: &std::path::Path) -> Result<Launch> {
         let config = config.to_str().context("the configuration's path is text")?;
         let words: Vec<&str> = command.split(' ').chain(["--config", config]).collect();

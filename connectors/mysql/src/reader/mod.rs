@@ -102,13 +102,13 @@ impl MysqlTableReader {
 
     /// Begins a transaction in which the table is the schema's.
     async fn begin_view(&mut self) -> Result<()> {
-        let (table, schema) = (quote_table(self.schema.name()), Arc::clone(&self.schema));
+        let (table, wanted) = (quote_table(self.schema.name()), Arc::clone(&self.schema));
         let connection = self.idle().await?;
         connection.execute("START TRANSACTION READ ONLY").await?;
         connection.query(&format!("SELECT 1 FROM {table} LIMIT 0")).await?;
-        let filter = TableFilter { patterns: vec![TablePattern::Table(schema.name().clone())] };
+        let filter = TableFilter { patterns: vec![TablePattern::Table(wanted.name().clone())] };
         let found = schema::tables(connection, &filter).await?;
-        if found.iter().any(|found| found.id() == schema.id()) {
+        if found.iter().any(|found| schema::describes(found, &wanted)) {
             return Ok(());
         }
         Err(Error::transient("the table is not what the reader was opened with: it was altered"))

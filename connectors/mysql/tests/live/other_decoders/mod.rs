@@ -14,7 +14,7 @@ mod verbose;
 use std::{io::BufReader, path::PathBuf, process::Stdio};
 
 use lab::{Flavor, Mariadb, Mysql, dice::Dice};
-use tailrace_contract::BatchLimits;
+use tailrace_contract::{BatchLimits, Source as _};
 use tailrace_row::{Operation, Record, RecordBatch, RowImage, TableSchema};
 
 use self::random::{RandomTable, Reach};
@@ -80,6 +80,12 @@ async fn compare(server: &Mysql, dice: &mut Dice, reach: Reach) -> usize {
     database.run(&tables[0].last_insert()).await;
     let batches = read_ours(&mut stream).await;
     let records = || batches.iter().flat_map(|batch| batch.records().iter().map(move |record| Seen { batch, record }));
+    // Signs, lengths and members: the other decoders don't tell them.
+    let declared = database.source().tables(&database.filter(&names)).await.unwrap();
+    for seen in records() {
+        let declared = declared.iter().find(|declared| declared.name() == seen.schema().name()).unwrap();
+        assert_eq!(seen.schema(), &**declared, "what the table map says is what the dictionary says");
+    }
     let path = fetch(server, &file);
     verbose::compare(server.flavor(), BufReader::new(print(server, &path)), reach.database(), records());
     if reach == Reach::OfMysqlCdc {
