@@ -37,6 +37,11 @@ fn adapt(row: &mut TypeRow) {
             let literals = row.values.iter().copied().filter(|value| value.starts_with('\''));
             row.values = literals.collect::<Vec<&str>>().leak();
         }
+        // Its zero has no sign, however it is written.
+        Rule::Bits64 => {
+            let signed = row.values.iter().copied().filter(|value| *value != "-0e0");
+            row.values = signed.collect::<Vec<&str>>().leak();
+        }
         // Its parser takes no collection within a collection.
         Rule::Geometry => {
             let flat = row.values.iter().copied().filter(|value| !value.contains("COLLECTION(GEOMETRYCOLLECTION"));

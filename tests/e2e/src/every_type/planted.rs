@@ -113,9 +113,10 @@ fn differences(row: &TypeRow, kind: TargetKind) -> Vec<Planted> {
     found
 }
 
-/// The sign of a zero, where the source's column has one: rounding to its digits takes it away.
+/// The sign of a zero, where the source has one (MariaDB has none) and its column too: rounding to its digits takes it away.
 fn with_zeros(row: &TypeRow, mut found: Vec<Planted>) -> Vec<Planted> {
-    if !row.declared.contains("UNSIGNED") && !row.declared.contains(',') {
+    let has_sign = row.values.contains(&"-0e0");
+    if has_sign && !row.declared.contains("UNSIGNED") && !row.declared.contains(',') {
         found.push(planted("-0e0", "0.0"));
     }
     found
