@@ -97,8 +97,10 @@ impl Stage {
     async fn prepare() -> Result<Stage> {
         let home = Home::find()?;
         let folder = home.root().join("demo-embedded");
+        // The server may take the port that is free before it is up.
+        let mysql = source()?;
         let [port] = ports::find_free(1, &[])?[..] else { bail!("no free port") };
-        let stage = Stage { mysql: source()?, port, _lock: home.lock("demo")?, folder };
+        let stage = Stage { mysql, port, _lock: home.lock("demo")?, folder };
         if stage.folder.exists() {
             fs::remove_dir_all(&stage.folder).context("removing the last demo's files")?;
         }
