@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::tls::{Identity, file};
-use lab::{Kafka, Mysql, Postgres, TAILRACE_PASSWORD};
+use lab::{Flavor, Kafka, Mariadb, Mysql, Postgres, TAILRACE_PASSWORD};
 use serde_json::Value;
 
 use crate::harness::{Addresses, Scene, Servers, free_port};
@@ -32,7 +32,15 @@ enum Listener {
 
 #[test]
 fn verified_servers_pass_and_each_wrong_one_is_named() -> Result<()> {
-    let stage = Stage::start()?;
+    check_stage(Stage::start("tls", Mysql::fresh)?)
+}
+
+#[test]
+fn verified_servers_pass_with_mariadb_and_each_wrong_one_is_named() -> Result<()> {
+    check_stage(Stage::start("tls-mariadb", Mariadb::fresh)?)
+}
+
+fn check_stage(stage: Stage) -> Result<()> {
     flows(&stage)?;
     refuses(&stage)?;
     stage.finish()
@@ -74,10 +82,16 @@ fn refuses(stage: &Stage) -> Result<()> {
     let problems = stage.check()?;
     ensure!(problems.len() == 1 && told(&problems[0], "found").contains("SCRAM-SHA-512"), "{problems:?}");
 
-    // The shared PostgreSQL has no TLS; MySQL goes without if its certificate is none.
-    stage.mysql.show_nothing()?;
-    stage.scene.servers.mysql.stop()?;
-    stage.scene.servers.mysql.start()?;
+    // The shared PostgreSQL has no TLS; MySQL goes without if its certificate is none, MariaDB if it is told so.
+    let mysql = &stage.scene.servers.mysql;
+    match mysql.flavor() {
+        Flavor::Mysql => {
+            stage.mysql.show_nothing()?;
+            mysql.stop()?;
+            mysql.start()?;
+        }
+        Flavor::Mariadb | Flavor::Mariadb11 => mysql.restart_with(&["--skip-ssl"])?,
+    }
     let postgres = Postgres::up("main")?.address()?;
     stage.configure_at(Addresses { postgres, ..stage.addresses(Listener::Plain)? }, "authority.pem", None)?;
     stage.ensure_all_refused("servers without TLS", ["offers no TLS", "PLAINTEXT", "no protected connection"])
@@ -92,9 +106,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn start() -> Result<Stage> {
-        let (mysql, postgres) = (Identity::new("mysql", "nobody")?, Identity::new("postgres", "postgres")?);
-        let broker = Identity::new("kafka", "nobody")?;
+    fn start(name: &str, fresh: fn(&str, &[&str]) -> Result<Mysql>) -> Result<Stage> {
+        let identity = |system: &str, user: &str| Identity::new(&format!("{name}-{system}"), user);
+        let (mysql, postgres) = (identity("mysql", "nobody")?, identity("postgres", "postgres")?);
+        let broker = identity("kafka", "nobody")?;
         let listeners = (0..4).map(|_| free_port()).collect::<Result<Vec<u16>>>()?;
         let options = broker_options(&broker, &listeners)?;
         let of_mysql = [option("--ssl-cert", mysql.certificate()), option("--ssl-key", mysql.key())];
@@ -104,11 +119,11 @@ impl Stage {
             option("ssl_key_file", postgres.key()),
         ];
         let servers = Servers {
-            mysql: Mysql::fresh("tls", &words(&of_mysql))?,
-            kafka: Kafka::fresh("tls", &words(&options))?,
-            postgres: Postgres::fresh("tls", &words(&of_postgres))?,
+            mysql: fresh(name, &words(&of_mysql))?,
+            kafka: Kafka::fresh(name, &words(&options))?,
+            postgres: Postgres::fresh(name, &words(&of_postgres))?,
         };
-        Ok(Stage { scene: Scene::on("tls", servers)?, mysql, postgres, listeners })
+        Ok(Stage { scene: Scene::on(&name.replace('-', "_"), servers)?, mysql, postgres, listeners })
     }
 
     /// MySQL and PostgreSQL show another certificate from now on.

@@ -44,6 +44,11 @@ fn every_value_of_mariadbs_types_arrives() -> Result<()> {
     check_by_kafka(Scene::on("every_type_mariadb", Servers::shared_mariadb()?)?, &groups_of_mariadb())
 }
 
+#[test]
+fn every_value_of_mariadb_11s_types_arrives() -> Result<()> {
+    check_by_kafka(Scene::on("every_type_mariadb11_log", Servers::shared_mariadb11()?)?, &groups_of_mariadb())
+}
+
 fn check_by_kafka(scene: Scene, groups: &[Group]) -> Result<()> {
     let compared = check_by_log(&scene, groups, check_target_types)?;
     let mut changes = 0;
