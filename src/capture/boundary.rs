@@ -24,7 +24,9 @@ impl Boundary {
             BatchEnd::TransactionEnd(mark) | BatchEnd::Idle(mark) if mark.transactions == self.mark.transactions => {
                 self.mark = mark;
             }
-            BatchEnd::TransactionEnd(mark) | BatchEnd::Idle(mark) => (self.mark, self.split) = (mark, None),
+            BatchEnd::TransactionEnd(mark) | BatchEnd::Idle(mark) | BatchEnd::SchemaChange { mark, .. } => {
+                (self.mark, self.split) = (mark, None);
+            }
             BatchEnd::MidTransaction { mark, split } => (self.mark, self.split) = (mark, Some(split)),
         }
     }

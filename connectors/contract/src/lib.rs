@@ -5,6 +5,7 @@
 //!
 //! No tokio, no driver and no I/O in here.
 
+mod ddl;
 mod endpoint;
 mod error;
 #[cfg(feature = "faults")]
@@ -25,6 +26,10 @@ mod settings;
 mod sink;
 mod source;
 
+pub use ddl::{
+    Barrier, BarrierAct, ColumnStep, DdlPolicy, Fill, Meeting, PartitionEnd, STATEMENT_BYTES_MAX, SchemaChange,
+    TableAct, TargetAct,
+};
 pub use endpoint::{Endpoint, Secret, Tls, TlsMode};
 pub use error::{Error, ErrorKind, Result};
 pub use filter::{TableFilter, TablePattern};

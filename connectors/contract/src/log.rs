@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
 use crate::{BatchLimits, BoxFuture, Checkpoint, Grant, Problem, Result, TableFilter};
 
 /// One ordered lane of the log.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LogPartition {
     /// The table whose records it holds.
     pub table: TableName,

@@ -8,8 +8,8 @@ use std::{
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
 use crate::{
-    BoxFuture, Checkpoint, Error, Grant, Mark, Position, Problem, ProofReader, Result, TableFilter, TableReader,
-    position::SplitTransaction,
+    BoxFuture, Checkpoint, Error, Grant, Mark, Position, Problem, ProofReader, Result, SchemaChange, TableFilter,
+    TableReader, position::SplitTransaction,
 };
 
 /// Where to begin where no checkpoint exists.
@@ -130,6 +130,13 @@ pub enum BatchEnd {
     },
     /// Nothing came for the whole wait. The mark may be ahead of the last one (other tables' traffic).
     Idle(Mark),
+    /// A statement changes captured tables at this point. It comes alone: the batch is empty.
+    SchemaChange {
+        /// Behind the statement.
+        mark: Mark,
+        /// What it does.
+        change: Box<SchemaChange>,
+    },
 }
 
 impl BatchEnd {
@@ -137,7 +144,10 @@ impl BatchEnd {
     #[must_use]
     pub fn mark(&self) -> &Mark {
         match self {
-            Self::TransactionEnd(mark) | Self::Idle(mark) | Self::MidTransaction { mark, .. } => mark,
+            Self::TransactionEnd(mark)
+            | Self::Idle(mark)
+            | Self::MidTransaction { mark, .. }
+            | Self::SchemaChange { mark, .. } => mark,
         }
     }
 }
@@ -151,6 +161,9 @@ pub trait ChangeStream: Send {
     ///
     /// Inside a transaction it waits for the transaction's next event, up to `limits.wait_max`, and then, or at a limit,
     /// returns [`BatchEnd::MidTransaction`]. A batch with nothing but filtered transactions waits on, and the mark moves.
+    ///
+    /// Where a statement changes captured tables, records before it end their batch with [`BatchEnd::TransactionEnd`], however often
+    /// it is called with records in `out`; called with an empty batch it says [`BatchEnd::SchemaChange`].
     ///
     /// If the future is dropped, or fails, the stream and `out` are not used any more.
     fn read_batch<'a>(&'a mut self, out: &'a mut RecordBatch, limits: BatchLimits) -> BoxFuture<'a, Result<BatchEnd>>;

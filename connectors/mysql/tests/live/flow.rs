@@ -198,6 +198,7 @@ async fn read_with(stream: &mut Stream, limits: BatchLimits, count: usize) -> (V
         let (mark, split) = match end {
             BatchEnd::TransactionEnd(mark) | BatchEnd::Idle(mark) => (mark, None),
             BatchEnd::MidTransaction { mark, split } => (mark, Some(split)),
+            BatchEnd::SchemaChange { .. } => panic!("no table is altered"),
         };
         checkpoints.push((all.len(), Checkpoint { epoch: Epoch(3), mark, split }));
     }
@@ -296,7 +297,7 @@ async fn a_long_transaction_streams_in_pieces() {
                 assert_eq!(next, 300_001);
                 break;
             }
-            BatchEnd::Idle(_) => panic!("idle inside a transaction"),
+            BatchEnd::Idle(_) | BatchEnd::SchemaChange { .. } => panic!("idle inside a transaction"),
         }
         pieces += 1;
     }

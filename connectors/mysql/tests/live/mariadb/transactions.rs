@@ -39,7 +39,7 @@ async fn read(stream: &mut Stream, count: usize) -> Vec<(Seen, Checkpoint)> {
         let (mark, split) = match stream.next_within(BatchLimits { records_max: 1, ..LIMITS }).await.unwrap() {
             BatchEnd::TransactionEnd(mark) => (mark, None),
             BatchEnd::MidTransaction { mark, split } => (mark, Some(split)),
-            BatchEnd::Idle(mark) => panic!("idle at {mark:?}"),
+            BatchEnd::Idle(mark) | BatchEnd::SchemaChange { mark, .. } => panic!("idle at {mark:?}"),
         };
         let one = seen(stream);
         assert_eq!(one.len(), 1, "{one:?}");
