@@ -15,6 +15,11 @@ mod events;
 mod grants;
 mod gtid;
 mod history;
+#[cfg(feature = "hostile")]
+pub mod hostile;
+#[cfg(not(feature = "hostile"))]
+#[path = "hostile_off.rs"]
+mod hostile;
 mod lag;
 mod position;
 mod proof;

@@ -5,6 +5,7 @@
 
 mod build;
 mod check;
+mod fuzz;
 mod servers;
 mod steps;
 
@@ -20,7 +21,7 @@ struct Command {
     run: fn(&[String]) -> Result<ExitCode>,
 }
 
-const COMMANDS: [Command; 6] = [
+const COMMANDS: [Command; 7] = [
     Command {
         name: "up",
         summary: "start MySQL, MariaDB, Kafka and PostgreSQL and print how to reach them",
@@ -63,6 +64,16 @@ const COMMANDS: [Command; 6] = [
         help: "Runs every check and reports them all; exit code 1 if one failed. `cargo x check --fast` leaves out those that\n\
                compile (clippy, docs) or need a tool of their own (licences).",
         run: check::run,
+    },
+    Command {
+        name: "fuzz",
+        summary: "the parsers of bytes from outside under coverage guidance (needs nightly Rust)",
+        help: "Feeds each parser for some time with inputs that cargo-fuzz makes up, under a sanitizer. `cargo x test` feeds the same\n\
+               parsers a million damaged recordings each.\n\n\
+               cargo x fuzz [TARGET…] [--seconds N]\n\n\
+               Targets: packets, events, table_map, json, gtids, statement, compressed; without any, all of them.\n  \
+               --seconds N   for each target [default: 60]",
+        run: fuzz::run,
     },
     Command {
         name: "bench",

@@ -7,7 +7,10 @@ use std::io::Read as _;
 
 use flate2::read::{DeflateDecoder, ZlibDecoder};
 
-use crate::protocol::{Cursor, Malformed};
+use crate::{
+    hostile::{Defect, is_planted},
+    protocol::{Cursor, Malformed},
+};
 
 const BAD: Malformed = Malformed::new("compressed data");
 
@@ -53,7 +56,8 @@ fn unpack(from: impl std::io::Read, length: u64, out: &mut Vec<u8>) -> Result<()
         return Err(Malformed::new("compressed data: it unpacks to more than an event may have"));
     }
     out.clear();
-    from.take(length + 1).read_to_end(out).map_err(|_| BAD)?;
+    let bytes_max = if is_planted(Defect::RatioWithoutLimit) { u64::MAX } else { length + 1 };
+    from.take(bytes_max).read_to_end(out).map_err(|_| BAD)?;
     if out.len() as u64 == length { Ok(()) } else { Err(BAD) }
 }
 

@@ -100,7 +100,7 @@ fn parse_uuid(text: &str) -> Option<Uuid> {
 fn parse_interval(text: &str) -> Option<(u64, u64)> {
     let (start, last) = text.split_once('-').map_or((text, text), |(start, last)| (start.trim(), last.trim()));
     let (start, last): (u64, u64) = (start.parse().ok()?, last.parse().ok()?);
-    (1 <= start && start <= last && last <= NUMBER_MAX).then_some((start, last + 1))
+    (1 <= start && start <= last && last <= NUMBER_MAX).then(|| (start, last + 1))
 }
 
 #[cfg(test)]

@@ -81,8 +81,8 @@ async fn more(connection: &mut Connection, step: &[u8], nonce: &[u8], password: 
     }
 }
 
-fn parse_switch(packet: &[u8]) -> std::result::Result<(String, Vec<u8>), super::Malformed> {
-    let mut cursor = Cursor::new(&packet[1..]);
+pub(super) fn parse_switch(packet: &[u8]) -> std::result::Result<(String, Vec<u8>), super::Malformed> {
+    let mut cursor = Cursor::new(packet.get(1..).unwrap_or_default());
     let plugin = String::from_utf8_lossy(cursor.until_zero()?).into_owned();
     let nonce = cursor.rest();
     // The older methods end it with a zero byte; the 32 bytes of this one are all of it, whatever the last one is.

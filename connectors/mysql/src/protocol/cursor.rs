@@ -2,6 +2,8 @@
 //!
 //! All parsers of this crate go through a [`Cursor`]. Numbers are little-endian unless the name says otherwise.
 
+use crate::hostile::{Defect, is_planted};
+
 /// Bytes that contradict themselves; `what` names the field that could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed {
@@ -53,7 +55,10 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(SHORT)?;
+        let (taken, rest) = match is_planted(Defect::LengthNotChecked) {
+            false => self.rest.split_at_checked(length).ok_or(SHORT)?,
+            true => self.rest.split_at(length),
+        };
         self.rest = rest;
         Ok(taken)
     }

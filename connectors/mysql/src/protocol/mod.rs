@@ -9,6 +9,8 @@ mod auth;
 mod connection;
 pub(crate) mod cursor;
 mod greeting;
+#[cfg(feature = "hostile")]
+mod hostile;
 mod packets;
 mod prepared;
 mod public_key;
@@ -19,6 +21,10 @@ mod transport;
 pub(crate) use connection::Connection;
 pub(crate) use cursor::{Cursor, Malformed};
 pub(crate) use greeting::ServerVersion;
+#[cfg(feature = "hostile")]
+pub(crate) use hostile::read_any_packet;
+#[cfg(feature = "hostile")]
+pub(crate) use packets::PacketReader;
 pub(crate) use prepared::{AnswerColumn, Prepared, row_of};
 pub(crate) use query::{Row, quote_name, quote_table, quote_text};
 pub(crate) use tls::check as check_tls;

@@ -34,7 +34,7 @@ pub(crate) struct AnswerColumn {
 }
 
 impl AnswerColumn {
-    fn parse(packet: &[u8]) -> std::result::Result<Self, Malformed> {
+    pub(super) fn parse(packet: &[u8]) -> std::result::Result<Self, Malformed> {
         const UNSIGNED: u16 = 32;
         let mut cursor = Cursor::new(packet);
         // Catalog, database, table and column, each under two names but the first.
@@ -107,7 +107,7 @@ impl Connection {
 }
 
 /// The number of the statement, and how many packets follow.
-fn read_prepared(packet: &[u8]) -> std::result::Result<(Prepared, usize), Malformed> {
+pub(super) fn read_prepared(packet: &[u8]) -> std::result::Result<(Prepared, usize), Malformed> {
     let mut cursor = Cursor::new(packet);
     if cursor.u8()? != 0 {
         return Err(Malformed::new("answer to a preparation"));

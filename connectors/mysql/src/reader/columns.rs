@@ -198,7 +198,10 @@ impl Form {
             Self::Time => out.value(Value::Time(time(row)?)),
             Self::DateTime => out.value(Value::DateTime(moment(row)?)),
             Self::Timestamp => out.value(Value::Timestamp(instant(moment(row)?)?)),
-            Self::Year => out.value(Value::Year(row.u16()?)),
+            Self::Year => match row.u16()? {
+                year @ (0 | 1901..=2155) => out.value(Value::Year(year)),
+                _ => return Err(Malformed::new("YEAR")),
+            },
             Self::Json => {
                 let text =
                     std::str::from_utf8(row.packed_bytes()?).map_err(|_| Malformed::new("JSON: it is no UTF-8"))?;

@@ -58,7 +58,7 @@ impl Collations {
         Ok(Self { by_number })
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "hostile"))]
     pub(crate) fn of(entries: &[(u64, &str)]) -> Self {
         Self { by_number: entries.iter().map(|(number, charset)| (*number, Encoding::of(charset))).collect() }
     }

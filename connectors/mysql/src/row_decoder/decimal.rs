@@ -26,6 +26,9 @@ pub(crate) struct DecimalForm {
     bytes: u8,
 }
 
+/// Of MariaDB; MySQL ends at 30.
+const SCALE_MAX: u8 = 38;
+
 impl DecimalForm {
     /// `None` if no column can have them.
     pub(crate) fn new(precision: u8, scale: u8) -> Option<Self> {
@@ -35,7 +38,7 @@ impl DecimalForm {
     /// The form inside JSON, where the server rounds the digits before the point up to whole groups: 65 become 72.
     #[expect(clippy::cast_possible_truncation, reason = "72 digits take 36 bytes at most")]
     pub(crate) fn in_json(precision: u8, scale: u8) -> Option<Self> {
-        if !(1..=72).contains(&precision) || scale > 30 || scale > precision {
+        if !(1..=72).contains(&precision) || scale > SCALE_MAX || scale > precision {
             return None;
         }
         let integral = precision - scale;
@@ -262,7 +265,7 @@ mod tests {
 
     #[test]
     fn impossible_columns_and_digits_are_refused() {
-        assert!([(0, 0), (66, 0), (65, 31), (3, 4)].iter().all(|(p, s)| DecimalForm::new(*p, *s).is_none()));
+        assert!([(0, 0), (66, 0), (65, 39), (3, 4)].iter().all(|(p, s)| DecimalForm::new(*p, *s).is_none()));
         let form = DecimalForm::new(9, 0).unwrap();
         assert!(form.decode(&[0xff, 0xff, 0xff, 0xff], |_| ()).is_err(), "a group beyond nine nines");
         assert!(form.decode(&[0x80, 0, 0], |_| ()).is_err(), "cut");

@@ -12,7 +12,10 @@ use std::io::Write as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{decimal::DecimalForm, double, temporal};
-use crate::protocol::{Cursor, Malformed};
+use crate::{
+    hostile::{Defect, is_planted},
+    protocol::{Cursor, Malformed},
+};
 
 const BAD: Malformed = Malformed::new("JSON");
 
@@ -60,8 +63,11 @@ pub(crate) fn write_text(document: &[u8], out: &mut Vec<u8>) -> Result<(), Malfo
         return Ok(());
     };
     let end_max = out.len() + 64 + document.len().saturating_mul(TEXT_PER_BYTE_MAX);
-    let mut printer = Printer { out, end_max, elements_left: document.len() };
-    printer.value(*kind, value, DEPTH_MAX)
+    let (end_max, elements_left, depth_left) = match is_planted(Defect::RecursionWithoutLimit) {
+        false => (end_max, document.len(), DEPTH_MAX),
+        true => (usize::MAX, usize::MAX, usize::MAX),
+    };
+    Printer { out, end_max, elements_left }.value(*kind, value, depth_left)
 }
 
 struct Printer<'o> {

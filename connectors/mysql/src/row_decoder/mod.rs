@@ -26,6 +26,8 @@ use crate::{
 use charset::Collations;
 use column::Decode;
 pub(crate) use column::Unsupported;
+#[cfg(feature = "hostile")]
+pub(crate) use json::write_text as write_json_text;
 
 /// Decodes the rows of one table map.
 pub(crate) struct RowDecoder {

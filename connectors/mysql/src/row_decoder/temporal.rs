@@ -31,14 +31,13 @@ pub(crate) fn date_time(cursor: &mut Cursor<'_>, digits: u8) -> Result<DateTime,
     unpack_date_time(packed & 0x7f_ffff_ffff, micros).ok_or(Malformed::new("DATETIME"))
 }
 
-/// TIMESTAMP: seconds since 1970, then the fraction. Second 0 is the zero date.
+/// TIMESTAMP: seconds since 1970, then the fraction. Both zero is the zero date; MariaDB takes instants within second 0.
 #[inline]
 pub(crate) fn timestamp(cursor: &mut Cursor<'_>, digits: u8) -> Result<Timestamp, Malformed> {
     let seconds = cursor.array().map(u32::from_be_bytes)?;
     let micros = fraction(cursor, digits)?;
     match (seconds, micros) {
         (0, 0) => Ok(Timestamp::Zero),
-        (0, _) => Err(Malformed::new("TIMESTAMP")),
         (_, _) => Ok(Timestamp::Micros(i64::from(seconds) * 1_000_000 + i64::from(micros))),
     }
 }
@@ -137,6 +136,8 @@ mod tests {
         assert!(date_time(&mut Cursor::new(&[0xff; 5]), 0).is_err());
         assert!(date_time(&mut Cursor::new(&[0; 5]), 0).is_err(), "a negative one");
         assert!(timestamp(&mut Cursor::new(&[0, 0, 0, 1, 0xff]), 2).is_err(), "a fraction of 255 hundredths");
+        let half = timestamp(&mut Cursor::new(&[0, 0, 0, 0, 50]), 2);
+        assert_eq!(half.ok(), Some(Timestamp::Micros(500_000)), "half of second 0 is no zero date");
         assert!(time(&mut Cursor::new(&[0xff, 0xff, 0xff]), 0).is_err());
     }
 }

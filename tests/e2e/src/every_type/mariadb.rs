@@ -18,6 +18,7 @@ pub(super) fn groups_of_mariadb() -> Vec<Group> {
     }
     groups.push(Group { name: "compressed", rows: compressed() });
     groups.push(Group { name: "addresses", rows: addresses() });
+    groups.push(Group { name: "scales", rows: scales() });
     groups
 }
 
@@ -28,7 +29,9 @@ fn adapt(row: &mut TypeRow) {
     match row.rule {
         Rule::Instant => {
             let in_utc = row.values.iter().filter_map(|value| value.strip_suffix("+00:00'"));
-            row.values = in_utc.map(|value| &*format!("{value}'").leak()).collect::<Vec<&str>>().leak();
+            // The zero date is second 0 and nothing behind the point; what lies behind that is an instant here.
+            let first = (row.declared != "TIMESTAMP").then_some("'1970-01-01 00:00:00.5'");
+            row.values = in_utc.map(|value| &*format!("{value}'").leak()).chain(first).collect::<Vec<&str>>().leak();
         }
         // As typed; what MySQL's functions make of other types is another thing here.
         Rule::Json => {
@@ -49,6 +52,20 @@ fn adapt(row: &mut TypeRow) {
         }
         _ => {}
     }
+}
+
+/// More digits behind the point than MySQL allows.
+fn scales() -> Vec<TypeRow> {
+    const SMALL: &[&str] = &["0", "CONCAT('0.', REPEAT('9', 38))", "CONCAT('-0.', REPEAT('0', 37), '1')", "0.5"];
+    const LARGE: &[&str] =
+        &["CONCAT('-', REPEAT('9', 27), '.', REPEAT('9', 38))", "1", "CONCAT('7.', REPEAT('0', 37), '1')"];
+    let decimal = |name, precision, declared, target, values| {
+        row(name, ColumnType::Decimal { precision, scale: 38 }, [declared, target], Rule::Decimal, values).key()
+    };
+    vec![
+        decimal("d38_38", 38, "DECIMAL(38,38)", "numeric(38,38)", SMALL),
+        decimal("d65_38", 65, "DECIMAL(65,38)", "numeric(65,38)", LARGE),
+    ]
 }
 
 /// Types that look like BINARY in the binlog: zeros at the end, which it leaves out, and every version of UUID.

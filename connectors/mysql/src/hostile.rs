@@ -1,0 +1,250 @@
+//! One entry for each parser of bytes from outside, for tests and fuzzing that feed them anything.
+//!
+//! Each takes bytes that nobody vouches for and looks at all that comes out of them. What they promise: no panic, an end, and no
+//! memory beyond what the bytes declare and a limit allows. An error is as good as a result.
+
+use std::{
+    cell::Cell,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tailrace_contract::{BatchLimits, Checkpoint, Mark, Position, TableFilter, TablePattern};
+use tailrace_row::{Epoch, RecordBatch};
+
+use crate::{
+    binlog::{BinlogReader, Dictionary, ReaderSettings, Step},
+    events::{CHECKSUM_BYTES, HEADER_BYTES, QueryEvent, TableMap, kind, unpack_event, unpack_value},
+    gtid::{DomainGtid, GtidList, GtidSet},
+    position::{BinlogPosition, parse_start},
+    protocol::PacketReader,
+    row_decoder::{RowDecoder, charset::Collations, write_json_text},
+    statement::{self, Captured},
+};
+
+/// The database of the recordings.
+pub const DATABASE: &str = "h";
+
+/// Collations of the recordings by number; others are unknown.
+const COLLATIONS: &[(u64, &str)] = &[
+    (8, "latin1"),
+    (13, "sjis"),
+    (28, "gbk"),
+    (33, "utf8mb3"),
+    (35, "ucs2"),
+    (45, "utf8mb4"),
+    (54, "utf16"),
+    (63, "binary"),
+    (224, "utf8mb4"),
+    (255, "utf8mb4"),
+    (2304, "utf8mb4"),
+];
+
+/// A defect of the kind that the tests must find, for one thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// A length that was read is taken at its word.
+    LengthNotChecked,
+    /// Documents may be of any depth, and contain themselves.
+    RecursionWithoutLimit,
+    /// Compressed bytes may unpack to any length.
+    RatioWithoutLimit,
+}
+
+thread_local! {
+    static PLANTED: Cell<Option<Defect>> = const { Cell::new(None) };
+}
+
+/// Plants a defect in this thread.
+pub fn plant(defect: Defect) {
+    PLANTED.set(Some(defect));
+}
+
+pub(crate) fn is_planted(defect: Defect) -> bool {
+    PLANTED.get() == Some(defect)
+}
+
+/// Bytes of a connection, as they come from the network: packets, and what a server may say in them.
+pub fn packets(bytes: &[u8]) {
+    let mut reader = PacketReader::new();
+    let mut rest = bytes;
+    loop {
+        match reader.next() {
+            Ok(Some(packet)) => crate::protocol::read_any_packet(reader.bytes(&packet)),
+            Err(_) => return,
+            Ok(None) => {
+                let mut context = Context::from_waker(Waker::noop());
+                // A slice is always ready.
+                let Poll::Ready(Ok(received)) = pin!(reader.fill(&mut rest)).poll(&mut context) else { return };
+                if received == 0 {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A stream of events. The first byte says whose they are (bit 0: MariaDB) and whether lengths are made right before they are
+/// read (bit 1); then come pairs of a length in two bytes and so many bytes of an event without its checksum.
+pub fn events(bytes: &[u8]) {
+    let Some((mode, bytes)) = bytes.split_first() else { return };
+    let mut reader = new_reader(mode & 1 != 0);
+    let mut batch = RecordBatch::new();
+    for event in pieces(bytes) {
+        if !take(&mut reader, &sealed(event, mode & 2 != 0), &mut batch) {
+            return;
+        }
+    }
+}
+
+/// A table map's body. Its decoder is compiled.
+pub fn table_map(bytes: &[u8]) {
+    let Some((mode, bytes)) = bytes.split_first() else { return };
+    let Ok(map) = TableMap::parse(bytes) else { return };
+    let Ok(Some(shape)) = map.shape(mode & 1 != 0) else { return };
+    let name = tailrace_row::TableName::new(map.database, map.table);
+    let _ = RowDecoder::compile(name, &shape, &Collations::of(COLLATIONS));
+}
+
+/// A stored document of JSON.
+pub fn json(bytes: &[u8]) {
+    let mut text = Vec::new();
+    let _ = write_json_text(bytes, &mut text);
+}
+
+/// GTIDs: a set in the server's bytes, and the texts of sets, lists, positions.
+pub fn gtids(bytes: &[u8]) {
+    let _ = GtidSet::decode(bytes).map(|set| (set.count(), set.to_string(), set.encode()));
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = text.parse::<GtidSet>().map(|set| (set.count(), set.to_string(), set.encode()));
+    let _ = text.parse::<GtidList>().map(|list| list.to_string());
+    let _ = text.parse::<DomainGtid>().map(|gtid| gtid.to_string());
+    let _ = parse_start(text);
+    let _ = BinlogPosition::parse(&Position::new(text)).map(|position| position.to_position());
+}
+
+/// The text of a statement.
+pub fn statement(bytes: &[u8]) {
+    let Some((mode, text)) = bytes.split_first() else { return };
+    const ANSI_QUOTES: u64 = 4;
+    let query = QueryEvent {
+        thread: 1,
+        database: DATABASE.as_bytes(),
+        text,
+        sql_mode: if mode & 1 != 0 { ANSI_QUOTES } else { 0 },
+        client_collation: if mode & 2 != 0 { Some(28) } else { None },
+        updated_databases: None,
+    };
+    let (filter, collations) = (filter(), Collations::of(COLLATIONS));
+    let _ = statement::control(&query);
+    let _ = statement::xid(text);
+    let _ = Captured { filter: &filter, collations: &collations, ignores_case: mode & 4 != 0 }.judge(&query);
+}
+
+/// What MariaDB compresses: the statement or rows of an event, and a value.
+pub fn compressed(bytes: &[u8]) {
+    let mut out = Vec::new();
+    let _ = unpack_event(bytes, &mut out);
+    let Some((method, packed)) = bytes.split_first() else { return };
+    let _ = unpack_value(*method, packed);
+}
+
+/// The events of a binlog file, each without its checksum, as [`events`] takes them.
+#[must_use]
+pub fn events_of(binlog: &[u8]) -> Vec<&[u8]> {
+    const MAGIC_BYTES: usize = 4;
+    let mut rest = binlog.get(MAGIC_BYTES..).unwrap_or_default();
+    let mut events = Vec::new();
+    while let Some(size) = rest.get(9..13) {
+        let size = u32::from_le_bytes([size[0], size[1], size[2], size[3]]) as usize;
+        let Some((event, behind)) = rest.split_at_checked(size.max(HEADER_BYTES + CHECKSUM_BYTES)) else { break };
+        events.push(&event[..event.len() - CHECKSUM_BYTES]);
+        rest = behind;
+    }
+    events
+}
+
+fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, behind) = bytes.split_first_chunk::<2>()?;
+        let length = usize::from(u16::from_le_bytes(*length)).min(behind.len());
+        let (piece, rest) = behind.split_at(length);
+        bytes = rest;
+        Some(piece)
+    })
+}
+
+/// The event with a checksum that is right; `is_repaired`: its length too, and it stands in no file.
+fn sealed(event: &[u8], is_repaired: bool) -> Vec<u8> {
+    let mut event = event.to_vec();
+    if is_repaired && event.len() >= HEADER_BYTES {
+        let size = u32::try_from(event.len() + CHECKSUM_BYTES).unwrap_or(u32::MAX);
+        event[9..13].copy_from_slice(&size.to_le_bytes());
+        event[13..17].fill(0);
+    }
+    let checksum = crc32fast::hash(&event);
+    event.extend_from_slice(&checksum.to_le_bytes());
+    event
+}
+
+/// Takes an event and its rows; `false` if the stream has ended.
+fn take(reader: &mut BinlogReader, event: &[u8], batch: &mut RecordBatch) -> bool {
+    const LIMITS: BatchLimits = BatchLimits { bytes_max: 64 << 10, records_max: 100, wait_max: Duration::ZERO };
+    let Ok(step) = reader.event(event) else { return false };
+    let mut is_done = step != Step::Rows;
+    while !is_done {
+        batch.clear();
+        match reader.rows(event, batch, &LIMITS) {
+            Ok(done) => is_done = done,
+            Err(_) => return false,
+        }
+        // Every field is looked at, so that a half-written image would be noticed.
+        for record in batch.records() {
+            let images = [batch.before(record), batch.after(record)];
+            images.into_iter().flatten().flat_map(|image| image.fields()).for_each(drop);
+        }
+    }
+    let _ = (reader.mark(), reader.split());
+    true
+}
+
+fn filter() -> TableFilter {
+    TableFilter { patterns: vec![TablePattern::Database(DATABASE.into())] }
+}
+
+fn new_reader(is_mariadb: bool) -> BinlogReader {
+    let position = if is_mariadb {
+        BinlogPosition::Domains { list: GtidList::default(), seen_at: None }
+    } else {
+        BinlogPosition::Gtids { set: GtidSet::new(), seen_at: None }
+    };
+    let mark = Mark { position: position.to_position(), transactions: 0 };
+    let settings = ReaderSettings {
+        filter: Arc::new(filter()),
+        collations: Arc::new(Collations::of(COLLATIONS)),
+        ignores_case: false,
+        has_lead_in: false,
+        server: "server".into(),
+        dictionary: is_mariadb.then(Dictionary::default),
+    };
+    let mut reader = BinlogReader::new(&Checkpoint { epoch: Epoch(1), mark, split: None }, position, settings);
+    let rotation = rotation();
+    reader.event(&rotation).expect("invariant: a stream begins with a rotation");
+    reader
+}
+
+/// The rotation by which a server says in which file a stream begins.
+fn rotation() -> Vec<u8> {
+    const FILE: &[u8] = b"binlog.000001";
+    const ARTIFICIAL: u16 = 0x20;
+    let mut event = vec![0; 4];
+    event.push(kind::ROTATE);
+    event.extend_from_slice(&1_u32.to_le_bytes());
+    event.extend_from_slice(&[0; 8]);
+    event.extend_from_slice(&ARTIFICIAL.to_le_bytes());
+    event.extend_from_slice(&4_u64.to_le_bytes());
+    event.extend_from_slice(FILE);
+    sealed(&event, true)
+}

@@ -1,0 +1,162 @@
+//! What the parsers are fed with before it is damaged: binlogs of real servers (`recordings`, made by the bin `record`), cut into
+//! the pieces that each parser takes.
+
+use tailrace_mysql::hostile::events_of;
+
+const MYSQL: &[u8] = include_bytes!("../recordings/mysql.binlog");
+const MARIADB: &[u8] = include_bytes!("../recordings/mariadb.binlog");
+const SCRIPTS: [&str; 2] = [include_str!("../recordings/mysql.sql"), include_str!("../recordings/mariadb.sql")];
+
+const HEADER_BYTES: usize = 19;
+
+/// Type codes of events.
+mod kind {
+    pub(super) const TABLE_MAP: u8 = 19;
+    pub(super) const PREVIOUS_GTIDS: u8 = 35;
+    pub(super) const GTIDS: [u8; 4] = [33, 34, 42, 162];
+    pub(super) const WRITE_ROWS: [u8; 2] = [23, 30];
+    pub(super) const COMPRESSED: [u8; 7] = [165, 166, 167, 168, 169, 170, 171];
+}
+
+fn kind_of(event: &[u8]) -> u8 {
+    event[4]
+}
+
+fn body(event: &[u8]) -> &[u8] {
+    &event[HEADER_BYTES..]
+}
+
+/// The recordings' events, and whether MariaDB wrote them.
+fn recorded() -> [(bool, Vec<&'static [u8]>); 2] {
+    [(false, events_of(MYSQL)), (true, events_of(MARIADB))]
+}
+
+fn all_events() -> impl Iterator<Item = (bool, &'static [u8])> {
+    recorded().into_iter().flat_map(|(is_mariadb, events)| events.into_iter().map(move |event| (is_mariadb, event)))
+}
+
+/// Packets: the events as a server sends them, and what it says at login and to queries.
+pub(crate) fn packets() -> Vec<Vec<u8>> {
+    let greeting = b"\x0a9.7.0\0\x08\0\0\0abcdefgh\0\xff\xff\xff\x02\0\xff\xdf\x15\0\0\0\0\0\0\0\0\0\0ijklmnopqrst\0caching_sha2_password\0";
+    let answers: [&[u8]; 7] = [
+        greeting,
+        b"\xfecaching_sha2_password\0abcdefghijklmnopqrst\0",
+        b"\xff\x15\x04#28000Access denied",
+        b"\0\0\0\x02\0\0\0",
+        b"\x03def\x01d\x01t\x01t\x01c\x01c\x0c\x3f\0\x14\0\0\0\x08\x20\0\0\0\0",
+        b"\x03one\xfb\x05three\xfc\x03\0abc",
+        b"\0\x05\0\0\0\x02\0\0\0\0\0\0",
+    ];
+    let framed = |payload: &[u8]| {
+        let length = u32::try_from(payload.len()).expect("short").to_le_bytes();
+        [&length[..3], &[0], payload].concat()
+    };
+    let mut inputs: Vec<Vec<u8>> = answers.iter().map(|answer| framed(answer)).collect();
+    inputs.extend(all_events().map(|(_, event)| framed(event)).filter(|packet| packet.len() < 2_000));
+    inputs
+}
+
+/// One transaction each, behind the description of its file.
+pub(crate) fn events() -> Vec<Vec<u8>> {
+    const MODES: [u8; 2] = [0, 2];
+    const EVENT_BYTES_MAX: usize = 20_000;
+    let mut inputs = Vec::new();
+    for (is_mariadb, events) in recorded() {
+        let starts: Vec<usize> = events
+            .iter()
+            .enumerate()
+            .filter(|(_, event)| kind::GTIDS.contains(&kind_of(event)))
+            .map(|(at, _)| at)
+            .collect();
+        for (place, start) in starts.iter().enumerate() {
+            let end = starts.get(place + 1).copied().unwrap_or(events.len());
+            let transaction = &events[*start..end];
+            if transaction.iter().any(|event| event.len() > EVENT_BYTES_MAX) {
+                continue;
+            }
+            for mode in MODES {
+                let mut input = vec![mode | u8::from(is_mariadb)];
+                for event in std::iter::once(&events[0]).chain(transaction) {
+                    input.extend_from_slice(&u16::try_from(event.len()).expect("short").to_le_bytes());
+                    input.extend_from_slice(event);
+                }
+                inputs.push(input);
+            }
+        }
+    }
+    inputs
+}
+
+pub(crate) fn table_maps() -> Vec<Vec<u8>> {
+    let maps = all_events().filter(|(_, event)| kind_of(event) == kind::TABLE_MAP);
+    maps.map(|(is_mariadb, event)| [&[u8::from(is_mariadb)], body(event)].concat()).collect()
+}
+
+/// The documents of the recording's table `documents (id INT, j JSON)`: a row of it is one byte of NULL bits, the number, and the
+/// document behind its length in four bytes.
+pub(crate) fn documents() -> Vec<Vec<u8>> {
+    const NAME: &[u8] = b"documents";
+    const HEAD: usize = 8 + 2 + 1 + 1;
+    const FIXED: usize = 1 + 4 + 4;
+    const DOCUMENT_BYTES_MAX: usize = 10_000;
+    // A document over 64 KiB has wider fields: an array of them with a number in its entry and a string behind the entries.
+    let large = b"\x03\x02\0\0\0\x15\0\0\0\x07\x39\x30\0\0\x0c\x12\0\0\0\x02ab".to_vec();
+    let mut inputs = vec![large];
+    let mut is_documents = false;
+    for (_, event) in all_events() {
+        if kind_of(event) == kind::TABLE_MAP {
+            is_documents = body(event).windows(NAME.len()).any(|window| window == NAME);
+        }
+        if !is_documents || !kind::WRITE_ROWS.contains(&kind_of(event)) {
+            continue;
+        }
+        let mut rows = &body(event)[HEAD..];
+        while let Some(length) = rows.get(FIXED - 4..FIXED) {
+            let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+            let Some(document) = rows.get(FIXED..FIXED + length) else { break };
+            if length < DOCUMENT_BYTES_MAX {
+                inputs.push(document.to_vec());
+            }
+            rows = &rows[FIXED + length..];
+        }
+    }
+    inputs
+}
+
+pub(crate) fn gtids() -> Vec<Vec<u8>> {
+    let texts = [
+        "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7,5e11fa47-71ca-11e1-9e33-c80aa9429562:tag:1-9223372036854775806",
+        "3e11fa47-71ca-11e1-9e33-c80aa9429562:1:a_tag:5-7:other:1",
+        "0-1-100,7-2-18446744073709551615",
+        "binlog.000001:4",
+        "gtid:3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5@binlog.000001:1234",
+        "mariadb:0-1-100@binlog.000001:1234",
+        "file:binlog.000001:1234@1700000000",
+    ];
+    let sets =
+        all_events().filter(|(_, event)| kind_of(event) == kind::PREVIOUS_GTIDS).map(|(_, event)| body(event).to_vec());
+    sets.chain(texts.iter().map(|text| text.as_bytes().to_vec())).collect()
+}
+
+pub(crate) fn statements() -> Vec<Vec<u8>> {
+    let lines = SCRIPTS.iter().flat_map(|script| script.lines()).filter(|line| !line.starts_with("--"));
+    lines.map(|line| [&[0], line.as_bytes()].concat()).collect()
+}
+
+/// What MariaDB compressed, and a value of a COMPRESSED column.
+pub(crate) fn compressed() -> Vec<Vec<u8>> {
+    /// Where a rows event of version 1 has its rows, for tables of few columns.
+    const ROWS_AT: usize = 8 + 1 + 1;
+    let events = all_events().filter(|(_, event)| kind::COMPRESSED.contains(&kind_of(event)));
+    let mut inputs: Vec<Vec<u8>> = events.map(|(_, event)| body(event)[ROWS_AT..].to_vec()).collect();
+    inputs.push(bomb());
+    inputs
+}
+
+/// Four thousand bytes that unpack to four million, with a head that says less.
+fn bomb() -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::ZlibEncoder::new(vec![0x82, 0x10, 0x00], flate2::Compression::best());
+    encoder.write_all(&vec![0; 16 << 20]).expect("written to memory");
+    encoder.finish().expect("written to memory")
+}
