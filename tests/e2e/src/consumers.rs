@@ -1,7 +1,7 @@
 //! A consumer of the topics that is not ours: Debezium's own JDBC sink, run by Kafka Connect, writes what it reads into a table
 //! of its own, and PostgreSQL prints the same rows from it as from the table that Tailrace writes.
 //!
-//! Kafka's console consumer reads the topics in `flow`.
+//! It writes every value of every type in `every_type::in_sink`. Kafka's console consumer reads the topics in `flow`.
 
 use anyhow::{Result, ensure};
 use lab::{Connect, TAILRACE_PASSWORD};
@@ -47,26 +47,12 @@ fn debeziums_jdbc_sink_writes_the_same_rows() -> Result<()> {
     ensure!(scene.ensure_equal()? == 7, "the source's rows are in our table");
 
     let servers = &scene.servers;
-    let url = format!("jdbc:postgresql://{}/{}", servers.postgres.address()?, scene.database);
-    let topic = scene.topic("offers");
-    let connector = [
-        ("name", scene.prefix.as_str()),
-        ("connector.class", "io.debezium.connector.jdbc.JdbcSinkConnector"),
-        ("tasks.max", "1"),
-        ("topics", &topic),
-        ("connection.url", &url),
-        ("connection.username", "tailrace"),
-        ("connection.password", TAILRACE_PASSWORD),
-        ("insert.mode", "upsert"),
-        ("delete.enabled", "true"),
-        ("primary.key.mode", "record_key"),
-        ("schema.evolution", "none"),
-        ("collection.name.format", "public.theirs"),
-        ("consumer.override.auto.offset.reset", "earliest"),
-    ];
-    let mut connect = Connect::start(&servers.kafka, scene.folder(), free_port()?, &connector)?;
+    let connector = jdbc_sink(&scene, &scene.prefix, &[&scene.topic("offers")])?;
+    let table = [("schema.evolution", "none"), ("collection.name.format", "public.theirs")];
+    let connector: Vec<_> = connector.into_iter().chain(table.map(|(key, value)| (key, value.to_owned()))).collect();
+    let mut connect = Connect::start(&servers.kafka, scene.folder(), free_port()?, &[&connector])?;
     wait_until("the sink has written what we have", DRAIN_LIMIT, || {
-        connect.check()?;
+        connect.check(&scene.prefix)?;
         Ok(rows(&scene, "public.theirs")? == rows(&scene, &format!("{}.offers", scene.database))?)
     })
     .map_err(|error| error.context(difference(&scene)))?;
@@ -75,12 +61,33 @@ fn debeziums_jdbc_sink_writes_the_same_rows() -> Result<()> {
     scene.wait_drained()?;
     ensure!(scene.ensure_equal()? == 6, "the deleted row is gone from our table");
     wait_until("the sink has followed", DRAIN_LIMIT, || {
-        connect.check()?;
+        connect.check(&scene.prefix)?;
         Ok(rows(&scene, "public.theirs")? == rows(&scene, &format!("{}.offers", scene.database))?)
     })
     .map_err(|error| error.context(difference(&scene)))?;
     drop((connect, capture, apply));
     scene.finish()
+}
+
+/// Properties of Debezium's JDBC sink, from these topics into the scene's database in PostgreSQL.
+pub(crate) fn jdbc_sink(scene: &Scene, name: &str, topics: &[&str]) -> Result<Vec<(&'static str, String)>> {
+    let url = format!("jdbc:postgresql://{}/{}", scene.servers.postgres.address()?, scene.database);
+    let fixed = [
+        ("connector.class", "io.debezium.connector.jdbc.JdbcSinkConnector"),
+        ("tasks.max", "1"),
+        ("connection.username", "tailrace"),
+        ("connection.password", TAILRACE_PASSWORD),
+        ("connection.pool.min_size", "1"),
+        ("connection.pool.max_size", "2"),
+        ("connection.pool.acquire_increment", "1"),
+        ("insert.mode", "upsert"),
+        ("delete.enabled", "true"),
+        ("primary.key.mode", "record_key"),
+        ("header.converter", "org.apache.kafka.connect.storage.StringConverter"),
+        ("consumer.override.auto.offset.reset", "earliest"),
+    ];
+    let own = [("name", name.to_owned()), ("topics", topics.join(",")), ("connection.url", url)];
+    Ok(fixed.map(|(key, value)| (key, value.to_owned())).into_iter().chain(own).collect())
 }
 
 /// All rows of a table of the target, in PostgreSQL's own printing.

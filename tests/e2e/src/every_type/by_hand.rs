@@ -86,7 +86,7 @@ fn other_types_orders_and_extra_columns_serve() -> Result<()> {
         scene.database,
         columns.join(", ")
     ))?;
-    let asked = |row: &HandRow| Asked { name: row.name.to_owned(), rule: row.rule, target_form: row.target_form };
+    let asked = |row: &HandRow| Asked { target_form: row.target_form, ..Asked::plain(row.name, row.rule) };
     let compared = [Compared { name: "by_hand".to_owned(), columns: HAND_ROWS.iter().map(asked).collect() }];
     // Records with their schema hold the same values in another wrapping.
     let config = scene.config().replace("[log]", "[log]\nschemas = true");

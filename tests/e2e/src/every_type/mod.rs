@@ -11,6 +11,7 @@ mod by_hand;
 mod catalog;
 mod exact;
 mod in_file;
+mod in_sink;
 mod losses;
 mod mariadb;
 mod planted;
@@ -19,6 +20,7 @@ mod proven;
 mod readers;
 mod refused;
 mod rules;
+mod sink_limits;
 mod tables;
 
 use anyhow::{Context, Result, ensure};

@@ -257,7 +257,7 @@ fn insert(scene: &Scene, id: u32, value: impl Fn(&Case) -> &'static str) -> Resu
 fn compared(case: &Case) -> Compared {
     Compared {
         name: case.name.to_owned(),
-        columns: vec![Asked { name: COLUMN.to_owned(), rule: case.rule, target_form: form(case) }],
+        columns: vec![Asked { target_form: form(case), ..Asked::plain(COLUMN, case.rule) }],
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Asked {
     pub(crate) rule: Rule,
     /// PostgreSQL's expression that brings another type back to the one of the rule; `$` is the column.
     pub(crate) target_form: &'static str,
+    /// What the target is known to make of a value of the source, in the rule's form.
+    pub(crate) altered: fn(String) -> String,
 }
 
 /// One table that is compared.
@@ -30,7 +32,7 @@ pub(crate) struct Compared {
 impl Asked {
     /// A column of the type that the rule expects.
     pub(crate) fn plain(name: &str, rule: Rule) -> Asked {
-        Asked { name: name.to_owned(), rule, target_form: "$" }
+        Asked { name: name.to_owned(), rule, target_form: "$", altered: |value| value }
     }
 }
 
@@ -40,9 +42,10 @@ impl Compared {
         let mut found = Vec::new();
         let kind = scene.target_kind;
         let rows = scene.source_rows(&self.source_query())?;
-        let source = self.read(rows, |rule, text| rule.read(text), &mut found).context("MySQL's answer")?;
+        let expect = |column: &Asked, text: &str| column.rule.read(text).map(column.altered);
+        let source = self.read(rows, expect, &mut found).context("MySQL's answer")?;
         let rows = scene.target_rows(&self.target_query(kind))?;
-        let target = self.read(rows, |rule, text| rule.read_target(kind, text), &mut found);
+        let target = self.read(rows, |column, text| column.rule.read_target(kind, text), &mut found);
         let target = target.context("the target's answer")?;
         let ids = source.keys().chain(target.keys().filter(|id| !source.contains_key(*id)));
         for id in ids {
@@ -86,7 +89,7 @@ impl Compared {
     fn read(
         &self,
         rows: Vec<Texts>,
-        read: impl Fn(Rule, &str) -> Result<String>,
+        read: impl Fn(&Asked, &str) -> Result<String>,
         found: &mut Vec<String>,
     ) -> Result<BTreeMap<String, Texts>> {
         let mut by_id = BTreeMap::new();
@@ -94,7 +97,7 @@ impl Compared {
             let id = row.remove(0).context("an id is never NULL")?;
             let columns = self.columns.iter().zip(row);
             let values = columns.map(|(column, text)| {
-                let value = text.map(|text| read(column.rule, &text)).transpose();
+                let value = text.map(|text| read(column, &text)).transpose();
                 value.with_context(|| format!("{} row {id}, {}", self.name, column.name))
             });
             let values = values.collect::<Result<Texts>>()?;
@@ -108,9 +111,20 @@ impl Compared {
 
 /// Waits until all tables are equal; the error shows what still differs.
 pub(crate) fn wait_equal(scene: &Scene, stage: &str, tables: &[Compared]) -> Result<()> {
+    wait_equal_while(scene, stage, tables, || Ok(()))
+}
+
+/// The same; an error of the check ends it.
+pub(crate) fn wait_equal_while(
+    scene: &Scene,
+    stage: &str,
+    tables: &[Compared],
+    mut check: impl FnMut() -> Result<()>,
+) -> Result<()> {
     let mut pending: Vec<&Compared> = tables.iter().collect();
     let mut found = Vec::new();
     let waited = wait_until(&format!("equal tables {stage}"), DRAIN_LIMIT, || {
+        check()?;
         found.clear();
         let mut differing = Vec::new();
         for table in &pending {
