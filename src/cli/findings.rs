@@ -3,7 +3,10 @@
 use tailrace_contract::Severity;
 
 use super::OutputFormat;
-use crate::preflight::{Finding, Findings, TablePolicies};
+use crate::{
+    mapping::policy,
+    preflight::{Finding, Findings, TablePolicies},
+};
 
 /// What is printed.
 pub(super) fn text(findings: &Findings, format: OutputFormat) -> String {
@@ -49,8 +52,8 @@ fn policies(table: &TablePolicies) -> String {
     let shown = |text: &str| text.replace(|c: char| c.is_control(), "?");
     let mut text =
         format!("note    target {}: not every value of {} can be held\n", shown(&table.target), shown(&table.source));
-    for column in &table.columns {
-        text.push_str(&format!("        {}\n", shown(&column.to_string())));
+    for line in policy::lines(&table.columns) {
+        text.push_str(&format!("        {}\n", shown(&line)));
     }
     text + "\n"
 }

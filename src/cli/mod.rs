@@ -29,6 +29,7 @@ use tailrace_contract::{Error, Result};
 use crate::{
     config::{Config, ConfigError, Stores},
     control::{ControlServer, Told},
+    mapping::policy,
     preflight, registry,
     run::{self, RunContext, TableStatements},
     runtime::{Health, Shutdown, tasks},
@@ -537,8 +538,8 @@ fn table_text(table: &TableStatements) -> String {
         Some(false) => ": exists already, not touched",
     };
     let mut text = format!("-- {} -> {}{state}\n", shown(&table.source), shown(&table.target));
-    for note in &table.notes {
-        text.push_str(&format!("-- {}\n", shown(&note.to_string())));
+    for line in policy::lines(&table.notes) {
+        text.push_str(&format!("-- {}\n", shown(&line)));
     }
     for statement in &table.statements {
         text.push_str(statement.trim_end().trim_end_matches(';'));

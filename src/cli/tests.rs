@@ -103,6 +103,7 @@ fn schema_is_sql() {
             values: "zero dates",
             policy: "reject",
             setting: Some("columns.paid.on_unholdable = \"null\"".into()),
+            setting_of_any: None,
         }],
         created,
     };

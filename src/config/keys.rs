@@ -110,6 +110,7 @@ pub(super) const LOG_DEBEZIUM: Section = Section {
         key("binary_handling_mode", "text", "\"base64\""),
         key("time_precision_mode", "text", "\"microseconds\""),
         key("boolean_true", "text", "\"one\""),
+        key("zero_dates", "text", "\"epoch\""),
     ],
 };
 

@@ -74,6 +74,7 @@ pub(super) struct RawDebezium {
     pub binary_handling_mode: Entry<String>,
     pub time_precision_mode: Entry<String>,
     pub boolean_true: Entry<String>,
+    pub zero_dates: Entry<String>,
 }
 
 pub(super) struct RawTarget {
@@ -187,6 +188,7 @@ fn read_debezium(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawDeb
         binary_handling_mode: table.text("binary_handling_mode", problems),
         time_precision_mode: table.text("time_precision_mode", problems),
         boolean_true: table.text("boolean_true", problems),
+        zero_dates: table.text("zero_dates", problems),
     }
 }
 

@@ -49,8 +49,11 @@ impl Survey {
     /// Asks everybody, now.
     pub async fn status(&self) -> Status {
         let http = &self.config.http;
-        let (capture, apply, log, target) =
-            tokio::join!(ask(http.capture), ask(http.apply), self.ask_log(), self.ask_target());
+        let log = async {
+            self.declare_tables().await;
+            self.ask_log().await
+        };
+        let (capture, apply, log, target) = tokio::join!(ask(http.capture), ask(http.apply), log, self.ask_target());
         let stream = self.config.stream();
         let told = Told { capture: ours(capture, &stream), apply: ours(apply, &stream) };
         let checkpoint = match &log {
@@ -64,6 +67,20 @@ impl Survey {
         let (source, states) = tokio::join!(self.ask_source(position), self.ask_tables(&target, &mappings));
         let found = Found { told, checkpoint, source, log, target, mappings, states };
         found.status(self)
+    }
+
+    /// A log that Debezium writes does not name its tables: the source does. One that is away is told as such with the source.
+    async fn declare_tables(&self) {
+        let Some(log) = self.log.as_ref().filter(|_| self.is_debeziums()) else { return };
+        let (source, filter) = (Arc::clone(&self.source), self.config.rules.filter());
+        let tables = within("status.declared", async move { source.tables(&filter).await }).await;
+        if let Err(error) = tables.and_then(|tables| log.declare(&tables)) {
+            tracing::debug!(%error, "the log's tables are told by the target alone");
+        }
+    }
+
+    fn is_debeziums(&self) -> bool {
+        self.config.log.as_ref().is_some_and(|log| log.debezium.is_some())
     }
 
     async fn ask_log(&self) -> Option<Result<LogView>> {
@@ -219,6 +236,8 @@ impl Found {
             if apply.state == ProcessState::Down && runs_both.state != ProcessState::Down { runs_both } else { apply };
         let embedded = process(&self.told.capture, http.capture, |status| status.embedded.as_ref());
         let (embedded, capture, apply) = match survey.log {
+            // Debezium captures.
+            Some(_) if survey.is_debeziums() => (None, None, Some(apply)),
             Some(_) => (None, Some(capture), Some(apply)),
             None => (Some(embedded), None, None),
         };

@@ -70,6 +70,9 @@ pub struct DebeziumSettings {
     pub times: DebeziumTimes,
     /// Whether `true` in a BOOLEAN column is taken for 1, although Debezium writes it for every number but 0.
     pub is_true_one: bool,
+    /// Whether 1970-01-01 in a DATE or DATETIME that is NOT NULL is taken for that day, although Debezium writes it for zero
+    /// dates too.
+    pub is_epoch_a_day: bool,
 }
 
 /// Debezium's `decimal.handling.mode`. Its `double` loses digits and is no choice here.

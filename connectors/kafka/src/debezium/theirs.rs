@@ -7,7 +7,7 @@
 //! 1. What can only have been one value is that value: a negative BIGINT UNSIGNED wrapped around at 2^64, the year 1900 is
 //!    0000, the epoch in a NOT NULL TIMESTAMP is the zero timestamp, a BINARY is padded, a widened FLOAT is itself again.
 //! 2. What may have been several and can be seen is refused, by table and column: `true` in a BOOLEAN, null in a NOT NULL
-//!    column, U+FFFD in a text whose charset does not have it, an infinite or narrowed DOUBLE, '' beside an ENUM's member ''.
+//!    column, 1970-01-01 in a NOT NULL date, U+FFFD in a text whose charset does not have it, an infinite or narrowed DOUBLE, '' beside an ENUM's member ''.
 //! 3. What can't be seen is in the documents of the product, with the setting of Debezium that avoids it.
 //!
 //! A key change comes as the delete and the insert that Debezium makes of it. The sequence is the record's offset, so nothing
@@ -83,6 +83,7 @@ impl TheirTable {
             form: &self.form.columns[index].value,
             wire,
             is_true_one: self.settings.is_true_one,
+            is_epoch_a_day: self.settings.is_epoch_a_day,
         }
     }
 }

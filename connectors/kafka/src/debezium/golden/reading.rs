@@ -115,7 +115,7 @@ const WITHOUT_TRUTH: &[(&str, &str, &str)] = &[
 
 /// How the connector was set that wrote the recording.
 fn settings(recording: &Recording) -> DebeziumSettings {
-    let mut settings = DebeziumSettings { is_true_one: true, ..DebeziumSettings::default() };
+    let mut settings = DebeziumSettings { is_true_one: true, is_epoch_a_day: true, ..DebeziumSettings::default() };
     if recording.name.contains("_alt") {
         settings.decimals = DebeziumDecimals::Text;
         settings.has_precise_unsigned = true;
@@ -325,6 +325,36 @@ fn true_is_no_number() {
     let error = read("{\"id\":4}").expect_err("2 and 1 look alike").0;
     assert!(error.starts_with("column bo is true") && error.contains("boolean_true"), "{error}");
     read("{\"id\":1}").expect("0 and no other");
+}
+
+/// Without `zero_dates = "epoch"` the epoch is refused where NULL is not allowed, in every form, and there only.
+#[test]
+fn the_epoch_may_be_a_zero_date() {
+    for name in ["mysql_plain_stream", "mysql_alt_stream", "mariadb_time-microseconds_stream", "mariadb_time-nanoseconds_stream"] {
+        let mut recordings = RECORDINGS.iter().chain(&OTHER_SETTINGS);
+        let recording = recordings.find(|recording| recording.name == name).expect("a recording");
+        let tables = ddl::tables(recording.server());
+        let read = |table: &str, key: &str| {
+            let of_row = |line: &Line| line.topic_table == table && line.key.contains(key) && !line.value.is_empty();
+            let line = recording.lines().find(of_row).expect("the row");
+            let schema = schema_of(&tables, line).expect("the table");
+            let form = Arc::new(TableForm::new(Arc::clone(&schema)));
+            let settings = DebeziumSettings { is_epoch_a_day: false, ..settings(recording) };
+            read_theirs(&TheirTable::new(form, settings), &compared(line, &schema))
+        };
+        for (table, key, column) in [
+            // 0000-00-00 and 2024-00-00. The column before it allows NULL.
+            ("t_date", "\"id\":2}", "dn"),
+            ("t_date", "\"id\":3}", "dn"),
+            ("t_datetime", "\"id\":2}", "dn0"),
+            ("t_default", "\"id\":1}", "dz"),
+        ] {
+            let error = read(table, key).expect_err("a zero date").0;
+            let expect = format!("column {column} is 1970-01-01, which Debezium writes for zero dates too");
+            assert!(error.starts_with(&expect) && error.contains("zero_dates = \"epoch\""), "{name} {table}: {error}");
+        }
+        read("t_date", "\"id\":1}").expect("a row without a zero date");
+    }
 }
 
 /// The names that the documents must have.

@@ -23,6 +23,7 @@ pub(in crate::debezium) struct TheirColumn<'a> {
     pub(in crate::debezium) form: &'a ValueForm,
     pub(in crate::debezium) wire: Wire,
     pub(in crate::debezium) is_true_one: bool,
+    pub(in crate::debezium) is_epoch_a_day: bool,
 }
 
 const OTHER_FORM: &str = "is in another form than [log.debezium] says, or of another type than in the source";
@@ -34,6 +35,8 @@ const REPLACED: &str = "has U+FFFD, which its charset does not have: Debezium lo
 const OTHER_CHARSET: &str = "is of a charset that Debezium's stream reads by the table of another one";
 const PRIVATE_USE: &str = "has a character for private use, which Debezium writes for bytes that are none";
 const INFINITE: &str = "is infinite, which no value of the source is: Debezium narrowed it";
+const ZERO_OR_EPOCH: &str = "is 1970-01-01, which Debezium writes for zero dates too where NULL is not allowed: if it holds \
+                             none, set zero_dates = \"epoch\" in [log.debezium]";
 const EPOCH: &str = "is the epoch, which Debezium writes for the zero timestamp and for NULL";
 const AMBIGUOUS: &str = "has a text that may be two values of its type";
 const NO_BYTES: &str = "is not in the form of binary_handling_mode";
@@ -124,9 +127,8 @@ fn of_number<'s>(of: TheirColumn<'_>, text: &str, bytes: &'s mut Vec<u8>) -> Res
             let restored = if number < 0 { number.checked_add(1 << 32).ok_or(OUTSIDE)? } else { number };
             integer_value(of.form, restored)
         }
-        (ValueForm::Signed { .. } | ValueForm::Unsigned { .. }, _) | (ValueForm::Date, Wire::Plain) => {
-            integer_value(of.form, whole()?)
-        }
+        (ValueForm::Signed { .. } | ValueForm::Unsigned { .. }, _) => integer_value(of.form, whole()?),
+        (ValueForm::Date, Wire::Plain) => integer_value(of.form, since_epoch(of, whole()?)?),
         (ValueForm::BigUnsigned, Wire::Long) => Ok(Value::Unsigned(whole()?.cast_unsigned())),
         (ValueForm::BigUnsigned, Wire::DecimalNumber) => {
             unscaled(text, 0, bytes).ok_or(OUTSIDE)?;
@@ -146,8 +148,8 @@ fn of_number<'s>(of: TheirColumn<'_>, text: &str, bytes: &'s mut Vec<u8>) -> Res
             if micros.abs() > 3_020_399_999_999 { Err(OUTSIDE) } else { Ok(Value::Time(Time { micros })) }
         }
         (ValueForm::ClockMillis | ValueForm::ClockMicros, Wire::Millis | Wire::Micros | Wire::Nanos) => {
-            let clock = DateTime::from_micros_since_epoch(micros(whole()?, of.wire)?);
-            clock.map(Value::DateTime).ok_or(OUTSIDE)
+            let micros = since_epoch(of, micros(whole()?, of.wire)?)?;
+            DateTime::from_micros_since_epoch(micros).map(Value::DateTime).ok_or(OUTSIDE)
         }
         _ => Err(OTHER_FORM),
     }
@@ -209,12 +211,13 @@ fn write_text(
         (ValueForm::Inet4, _) => Value::Inet4(parse_inet4(text).ok_or(OTHER_FORM)?),
         (ValueForm::Inet6, _) => Value::Inet6(parse_inet6(text).ok_or(OTHER_FORM)?),
         (ValueForm::Date, Wire::Iso) => {
-            let date = text.strip_suffix('Z').and_then(time_text::parse_date).filter(|date| date.is_real());
-            Value::Date(date.ok_or(OTHER_FORM)?)
+            let date = text.strip_suffix('Z').and_then(time_text::parse_date).ok_or(OTHER_FORM)?;
+            since_epoch(of, date.days_since_epoch().ok_or(OTHER_FORM)?.into())?;
+            Value::Date(date)
         }
         (ValueForm::Time, Wire::Iso) => Value::Time(Time { micros: iso(&format!("1970-01-01T{text}"))? }),
         (ValueForm::ClockMillis | ValueForm::ClockMicros, Wire::Iso) => {
-            Value::DateTime(DateTime::from_micros_since_epoch(iso(text)?).ok_or(OUTSIDE)?)
+            Value::DateTime(DateTime::from_micros_since_epoch(since_epoch(of, iso(text)?)?).ok_or(OUTSIDE)?)
         }
         (ValueForm::Float | ValueForm::Double, _) if text.ends_with("Infinity") => return Err(INFINITE),
         _ => return Err(OTHER_FORM),
@@ -225,6 +228,11 @@ fn write_text(
 
 fn iso(text: &str) -> Result<i64, &'static str> {
     time_text::parse_zoned(text).and_then(DateTime::micros_since_epoch).ok_or(OTHER_FORM)
+}
+
+/// The number, days or a finer unit, unless it is 0 and may stand for a zero date.
+fn since_epoch(of: TheirColumn<'_>, number: i64) -> Result<i64, &'static str> {
+    if number == 0 && !of.column.nullable && !of.is_epoch_a_day { Err(ZERO_OR_EPOCH) } else { Ok(number) }
 }
 
 /// MySQL's TIMESTAMP begins a second after the epoch: there the epoch stands for the zero timestamp, or for NULL where the
