@@ -93,7 +93,13 @@ mod tests {
 
     fn note(column: &str, values: &'static str, policy: &'static str) -> ColumnNote {
         let setting = |name: &str| Some(format!("columns.{name}.on_unholdable = \"null\""));
-        ColumnNote { column: column.into(), values, policy, setting: setting(column), setting_of_any: setting("COLUMN") }
+        ColumnNote {
+            column: column.into(),
+            values,
+            policy,
+            setting: setting(column),
+            setting_of_any: setting("COLUMN"),
+        }
     }
 
     #[test]

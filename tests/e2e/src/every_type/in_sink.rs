@@ -117,9 +117,11 @@ fn check(scene: &Scene, groups: &[Group], stops: &[Stop]) -> Result<()> {
     if scene.servers.mysql.flavor().scheme() == "mysql" {
         check_altered(scene, groups)?;
     }
-    for (stage, statements) in
-        [("after UPDATE", update as fn(&Group) -> String), ("after UPDATE of keys", move_keys), ("after DELETE", delete)]
-    {
+    for (stage, statements) in [
+        ("after UPDATE", update as fn(&Group) -> String),
+        ("after UPDATE of keys", move_keys),
+        ("after DELETE", delete),
+    ] {
         change(scene, groups, statements)?;
         wait(stage)?;
     }
@@ -181,7 +183,8 @@ fn check_declared_types(scene: &Scene, groups: &[Group]) -> Result<()> {
     };
     for group in groups {
         for row in &group.rows {
-            let declared = declared(&row.shape).with_context(|| format!("{}: the sink has no type for it", row.name))?;
+            let declared =
+                declared(&row.shape).with_context(|| format!("{}: the sink has no type for it", row.name))?;
             for (place, name) in columns_of(row).iter().enumerate() {
                 check(group.name, name, &declared, place > 0)?;
             }

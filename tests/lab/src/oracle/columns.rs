@@ -155,6 +155,7 @@ fn print(column: &SourceColumn, target_type: &str) -> Result<Column> {
             format!("(extract(epoch FROM {t}) * 1000000)::bigint::text"),
             Form::Number,
         ),
+        "uuid" => as_text(),
         "json" => plain(format!("CAST({s} AS CHAR)"), format!("{t}::text"), Form::Json),
         _ => bail!("the oracle can't print {}", unknown()),
     })

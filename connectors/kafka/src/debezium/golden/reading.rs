@@ -330,7 +330,12 @@ fn true_is_no_number() {
 /// Without `zero_dates = "epoch"` the epoch is refused where NULL is not allowed, in every form, and there only.
 #[test]
 fn the_epoch_may_be_a_zero_date() {
-    for name in ["mysql_plain_stream", "mysql_alt_stream", "mariadb_time-microseconds_stream", "mariadb_time-nanoseconds_stream"] {
+    for name in [
+        "mysql_plain_stream",
+        "mysql_alt_stream",
+        "mariadb_time-microseconds_stream",
+        "mariadb_time-nanoseconds_stream",
+    ] {
         let mut recordings = RECORDINGS.iter().chain(&OTHER_SETTINGS);
         let recording = recordings.find(|recording| recording.name == name).expect("a recording");
         let tables = ddl::tables(recording.server());
