@@ -1,23 +1,26 @@
-//! Many rows in one statement: multi-row VALUES of a few fixed sizes, each prepared once.
+//! Many rows by one statement, which is prepared once and run row by row.
 //!
-//! A statement costs the hop to the driver's thread and back (about 40 us), so that rows share one. While SQLite writes the
-//! rows of a statement on that thread, those of the next are encoded on ours.
+//! The connection's thread gets rows in pieces: while SQLite writes one piece there, the next ones are encoded here.
 
 use std::sync::Arc;
 
-use sqlx::sqlite::SqliteArguments;
 use tailrace_contract::{Error, RowRef};
 use tailrace_row::{Field, RecordBatch, RowImage, Timestamp, Value};
+use tokio::sync::mpsc;
 
 use crate::{
     encode::Refusal,
     errors::{Failure, TableRefusal},
-    plan::{self, Plan},
+    parameters::{Parameters, Pieces},
+    plan::Plan,
     session::Session,
 };
 
-/// Statements get fewer rows when those are so big: what is bound lies in memory three times.
-const STATEMENT_BYTES_MAX: usize = 4 << 20;
+/// A piece ends with the row that reaches this size: large beside the hop to the thread and back, small enough to stay in a cache.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// One is written, one waits, one is encoded.
+const PIECES_MAX: usize = 3;
 
 /// Why rows could not be written.
 #[derive(Debug)]
@@ -45,52 +48,25 @@ impl From<Refusal> for RowsFailure {
     }
 }
 
-/// Rows of one table that go into one statement, or a few.
+/// Rows of one table.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'r> {
     pub(crate) plan: &'r Plan,
     pub(crate) images: &'r [RowImage<'r>],
 }
 
-/// A statement with all its parameters.
-struct Statement {
-    rows: usize,
-    sql: Arc<str>,
-    arguments: SqliteArguments,
-}
-
 impl Rows<'_> {
     /// Deletes the rows by their keys; returns how many there were.
     pub(crate) async fn delete(&self, session: &mut Session) -> Result<u64, RowsFailure> {
-        let mut deleted = 0;
-        let mut at = 0;
-        let mut next = self.delete_at(at)?;
-        while let Some(statement) = next.take() {
-            at += statement.rows;
-            let writing = session.write_rows(statement.sql, statement.arguments, "deleting rows");
-            let (written, encoded) = tokio::join!(writing, async { self.delete_at(at) });
-            deleted += written?;
-            next = encoded?;
-        }
-        Ok(deleted)
+        self.run(session, &self.plan.delete, &self.plan.key, "deleting rows").await
     }
 
     /// Inserts or replaces the rows.
     pub(crate) async fn upsert(&self, session: &mut Session) -> Result<(), RowsFailure> {
-        let mut at = 0;
-        let mut next = self.upsert_at(at)?;
-        while let Some(statement) = next.take() {
-            at += statement.rows;
-            let writing = session.write_rows(statement.sql, statement.arguments, "writing rows");
-            let (written, encoded) = tokio::join!(writing, async { self.upsert_at(at) });
-            self.expect_written(statement.rows, written?)?;
-            next = encoded?;
-        }
-        Ok(())
-    }
-
-    /// A trigger may swallow a row without an error. That would be a row lost.
-    fn expect_written(&self, rows: usize, written: u64) -> Result<(), RowsFailure> {
+        let places: Vec<usize> = (0..self.plan.columns.len()).collect();
+        let written = self.run(session, &self.plan.upsert, &places, "writing rows").await?;
+        let rows = self.images.len();
+        // A trigger may swallow a row without an error. That would be a row lost.
         if self.plan.counts_all && written != rows as u64 {
             let message = format!("of {rows} rows the target wrote {written}");
             return Err(RowsFailure::Refused(TableRefusal::swallowed(message)));
@@ -98,48 +74,53 @@ impl Rows<'_> {
         Ok(())
     }
 
-    fn delete_at(&self, at: usize) -> Result<Option<Statement>, Refusal> {
-        let (rows, sql) = match self.images.len() - at {
-            0 => return Ok(None),
-            left => self.plan.delete(left),
+    async fn run(
+        &self,
+        session: &mut Session,
+        sql: &Arc<str>,
+        places: &[usize],
+        doing: &str,
+    ) -> Result<u64, RowsFailure> {
+        if self.images.is_empty() {
+            return Ok(0);
+        }
+        let (pieces, taken) = mpsc::channel(1);
+        let (give_back, mut used) = mpsc::channel(PIECES_MAX);
+        let writing = session.write_rows(sql, Pieces { taken, give_back }, doing);
+        let encoding = async {
+            let pieces = pieces;
+            let mut images = self.images.iter();
+            loop {
+                let mut piece = used.try_recv().unwrap_or_default();
+                self.encode(&mut images, places, &mut piece)?;
+                // After an error nobody takes another.
+                if piece.is_empty() || pieces.send(piece).await.is_err() {
+                    return Ok::<(), Refusal>(());
+                }
+            }
         };
-        let arguments = self.arguments(at, rows, &self.plan.key)?;
-        Ok(Some(Statement { rows, sql, arguments }))
+        let (written, encoded) = tokio::join!(writing, encoding);
+        let written = written?;
+        encoded?;
+        Ok(written)
     }
 
-    fn upsert_at(&self, at: usize) -> Result<Option<Statement>, Refusal> {
-        let (rows, sql) = match self.images.len() - at {
-            0 => return Ok(None),
-            left => self.plan.upsert(self.rows_within_bytes(at).min(left)),
-        };
-        let places: Vec<usize> = (0..self.plan.columns.len()).collect();
-        let arguments = self.arguments(at, rows, &places)?;
-        Ok(Some(Statement { rows, sql, arguments }))
-    }
-
-    /// How many rows from there on are small enough together; at least one.
-    fn rows_within_bytes(&self, at: usize) -> usize {
-        let mut bytes = 0;
-        let fits = |image: &&RowImage<'_>| {
-            bytes += image.bytes().len();
-            bytes <= STATEMENT_BYTES_MAX
-        };
-        self.images[at..].iter().take(plan::ROWS_MAX).take_while(fits).count().max(1)
-    }
-
-    fn arguments(&self, at: usize, rows: usize, places: &[usize]) -> Result<SqliteArguments, Refusal> {
-        use sqlx::Arguments as _;
-        let mut arguments = SqliteArguments::default();
-        arguments.reserve(rows * places.len(), 0);
+    /// Encodes the rows of the next piece; none if there are no more.
+    fn encode<'i>(
+        &self,
+        images: &mut impl Iterator<Item = &'i RowImage<'i>>,
+        places: &[usize],
+        into: &mut Parameters,
+    ) -> Result<(), Refusal> {
+        into.clear();
         let mut text = String::new();
-        for image in &self.images[at..at + rows] {
+        while into.size() < PIECE_BYTES {
+            let Some(image) = images.next() else { break };
             for place in places {
-                self.plan.columns[*place].codec.write(image.field(*place), &mut text, &mut arguments)?;
+                self.plan.columns[*place].codec.write(image.field(*place), &mut text, into)?;
             }
         }
-        // SQLite would take a missing one for NULL.
-        assert_eq!(arguments.len(), rows * places.len(), "every parameter has a value");
-        Ok(arguments)
+        Ok(())
     }
 }
 

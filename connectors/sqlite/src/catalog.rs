@@ -2,12 +2,12 @@
 //!
 //! Reads only, and judges nothing: that is the plan's and the check's matter.
 
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use rusqlite::types::Value;
 use tailrace_contract::{Result, TargetTable};
 
 use crate::{
     identifier::is_same,
-    session::{Session, add, get},
+    session::{Answer, Session, text},
     target_type::TargetType,
 };
 
@@ -87,19 +87,19 @@ pub(crate) async fn read_table(session: &mut Session, table: &TargetTable) -> Re
     let doing = format!("reading the shape of {table}");
     let rows = session.read(TABLE, named(&table.table), &doing).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let name: String = get(row, "name")?;
-    let is_strict = get(row, "strict")?;
+    let name: String = row.get("name")?;
+    let is_strict = row.get("strict")?;
     let column_rows = session.read(COLUMNS, named(&name), &doing).await?;
     let index_rows = session.read(INDEXES, named(&name), &doing).await?;
     let mut unique_indexes = read_indexes(&index_rows)?;
     let has_own_index =
-        index_rows.iter().map(|row| get::<String>(row, "origin")).any(|origin| origin.is_ok_and(|o| o == "pk"));
-    let has_rowid = !get::<bool>(row, "wr")?;
+        index_rows.iter().map(|row| row.get::<String>("origin")).any(|origin| origin.is_ok_and(|o| o == "pk"));
+    let has_rowid = !row.get::<bool>("wr")?;
     unique_indexes.extend(rowid_key(&column_rows, has_rowid && !has_own_index)?);
     let trigger_rows = session.read(TRIGGERS, named(&name), &doing).await?;
     let reference_rows = session.read(FOREIGN_KEYS, named(&name), &doing).await?;
     Ok(Some(TableShape {
-        kind: get(row, "type")?,
+        kind: row.get("type")?,
         is_strict,
         columns: column_rows.iter().map(|row| read_column(row, is_strict)).collect::<Result<_>>()?,
         unique_indexes,
@@ -109,11 +109,11 @@ pub(crate) async fn read_table(session: &mut Session, table: &TargetTable) -> Re
 }
 
 /// `INTEGER PRIMARY KEY`: the key of the table's own tree, which has no index.
-fn rowid_key(columns: &[SqliteRow], is_possible: bool) -> Result<Option<UniqueIndex>> {
+fn rowid_key(columns: &[Answer], is_possible: bool) -> Result<Option<UniqueIndex>> {
     let mut key = Vec::new();
     for row in columns {
-        if get::<i64>(row, "pk")? > 0 {
-            key.push((get::<String>(row, "name")?, get::<String>(row, "type")?));
+        if row.get::<i64>("pk")? > 0 {
+            key.push((row.get::<String>("name")?, row.get::<String>("type")?));
         }
     }
     Ok(match key.as_slice() {
@@ -124,44 +124,42 @@ fn rowid_key(columns: &[SqliteRow], is_possible: bool) -> Result<Option<UniqueIn
     })
 }
 
-fn read_column(row: &SqliteRow, is_strict: bool) -> Result<TargetColumn> {
-    let type_name: String = get(row, "type")?;
-    let is_key = get::<i64>(row, "pk")? > 0;
+fn read_column(row: &Answer, is_strict: bool) -> Result<TargetColumn> {
+    let type_name: String = row.get("type")?;
+    let is_key = row.get::<i64>("pk")? > 0;
     Ok(TargetColumn {
-        name: get(row, "name")?,
+        name: row.get("name")?,
         target_type: TargetType::read(&type_name, is_strict),
         type_name,
-        is_nullable: !get::<bool>(row, "is_required")? && !is_key,
-        has_default: get(row, "has_default")?,
-        is_generated: get::<i64>(row, "hidden")? > 0,
+        is_nullable: !row.get::<bool>("is_required")? && !is_key,
+        has_default: row.get("has_default")?,
+        is_generated: row.get::<i64>("hidden")? > 0,
     })
 }
 
 /// Leaves out what is no plain unique index: with a condition, or over an expression.
-fn read_indexes(rows: &[SqliteRow]) -> Result<Vec<UniqueIndex>> {
+fn read_indexes(rows: &[Answer]) -> Result<Vec<UniqueIndex>> {
     let mut indexes: Vec<(UniqueIndex, bool)> = Vec::new();
     for row in rows {
-        let name: String = get(row, "index_name")?;
+        let name: String = row.get("index_name")?;
         if indexes.last().is_none_or(|(last, _)| last.name != name) {
-            let is_plain = !get::<bool>(row, "partial")?;
+            let is_plain = !row.get::<bool>("partial")?;
             indexes.push((UniqueIndex { name, columns: Vec::new(), is_binary: true }, is_plain));
         }
         let Some((index, is_plain)) = indexes.last_mut() else { continue };
-        match get::<Option<String>>(row, "column_name")? {
+        match row.get::<Option<String>>("column_name")? {
             Some(column) => index.columns.push(column),
             None => *is_plain = false,
         }
-        index.is_binary &= get::<bool>(row, "is_binary")?;
+        index.is_binary &= row.get::<bool>("is_binary")?;
     }
     Ok(indexes.into_iter().filter_map(|(index, is_plain)| is_plain.then_some(index)).collect())
 }
 
-fn read_names(rows: &[SqliteRow]) -> Result<Vec<String>> {
-    rows.iter().map(|row| get(row, "name")).collect()
+fn read_names(rows: &[Answer]) -> Result<Vec<String>> {
+    rows.iter().map(|row| row.get("name")).collect()
 }
 
-fn named(name: &str) -> SqliteArguments {
-    let mut arguments = SqliteArguments::default();
-    add(&mut arguments, name);
-    arguments
+fn named(name: &str) -> Vec<Value> {
+    vec![text(name)]
 }

@@ -1,14 +1,14 @@
-//! From settings to a connection's options: the file, and what every connection is set to.
+//! From settings to a connection: the file, and what every session is set to.
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
+use rusqlite::{Connection, OpenFlags};
 use tailrace_contract::{Error, Result, TargetSettings};
 
-/// Statements kept prepared on each connection: up to ten for each table and schema.
+/// Statements kept prepared on each connection: up to two for each table and schema, and those on our own tables.
 const STATEMENTS_MAX: usize = 128;
 
 /// The longest wait for another process's write lock; then it is told, and tried again.
@@ -30,7 +30,7 @@ pub(crate) fn file(settings: &TargetSettings) -> Result<PathBuf> {
     }
 }
 
-/// The options of every connection. Why:
+/// What every session sets. Why:
 /// - `synchronous`: what we report as durable is durable, after a power cut too;
 /// - `foreign_keys`: tables are applied independently, a child may come before its parent, and the source has checked them.
 ///   Enforced, a cascade would delete rows that the source still has;
@@ -38,21 +38,19 @@ pub(crate) fn file(settings: &TargetSettings) -> Result<PathBuf> {
 /// - `cache_size`: 64 MiB of pages, so that the inner pages of the tables' trees stay in memory;
 /// - `wal_autocheckpoint`: pages that change again and again are carried from the log into the file every 32 MiB, not every 4;
 /// - `trusted_schema`: triggers and views of the file call only harmless functions.
-pub(crate) fn connect_options(file: &Path, statement_timeout: Duration) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(file)
-        .foreign_keys(false)
-        .busy_timeout(lock_wait(statement_timeout))
-        .statement_cache_capacity(STATEMENTS_MAX)
-        .pragma("synchronous", "FULL")
-        .pragma("fullfsync", "ON")
-        .pragma("checkpoint_fullfsync", "ON")
-        .pragma("temp_store", "MEMORY")
-        .pragma("cache_size", "-65536")
-        .pragma("wal_autocheckpoint", "8000")
-        .pragma("trusted_schema", "OFF")
-        // Its log would hold our SQL, whole, at every slow batch.
-        .disable_statement_logging()
+const SETTINGS: &str = "
+PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = OFF;
+PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 8000; PRAGMA trusted_schema = OFF";
+
+/// A connection with its settings.
+pub(crate) fn connect(file: &Path, statement_timeout: Duration, may_make: bool) -> rusqlite::Result<Connection> {
+    let make = if may_make { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | make;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(lock_wait(statement_timeout))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.execute_batch(SETTINGS)?;
+    Ok(connection)
 }
 
 /// How long a statement waits for another process's lock.

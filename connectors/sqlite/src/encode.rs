@@ -1,19 +1,15 @@
 //! One field of a row image as SQLite stores it.
 //!
-//! The driver takes values over one by one, so each text and each blob costs an allocation of its own; what SQLite does with
-//! them costs ten times as much. What a column would change is refused here, before anything is sent; the refusal names the
-//! kind of the value, never the value.
+//! What a column would change is refused here, before anything is sent; the refusal names the kind of the value, never the
+//! value.
 //!
 //! In a key each value has one form, whatever the column's precision says now: zeros at the end of a fraction are left out,
 //! so that a row is found again after the source's column got more digits.
 
-use std::sync::Arc;
-
-use sqlx::sqlite::SqliteArguments;
 use tailrace_contract::print::{TooFine, clock, decimal};
 use tailrace_row::{ColumnType, Field, Timestamp, Value, write_ewkb, write_inet4, write_inet6, write_uuid};
 
-use crate::{session::add, target_type::TargetType};
+use crate::{parameters::Parameters, target_type::TargetType};
 
 mod policy;
 
@@ -174,21 +170,21 @@ impl Codec {
         Self { form, is_nullable, is_key, stand_in: None }
     }
 
-    /// Adds the field to a statement's arguments. `text` is for its text on the way.
+    /// Adds the field to a statement's parameters. `text` is for its text on the way.
     #[inline]
     pub(crate) fn write(
         &self,
         field: Field<'_>,
         text: &mut String,
-        arguments: &mut SqliteArguments,
+        parameters: &mut Parameters,
     ) -> Result<(), Refusal> {
         match field {
             Field::Value(value) => {
-                let written = self.write_value(value, text, arguments);
-                written.or_else(|refusal| self.write_stand_in(refusal, text, arguments))
+                let written = self.write_value(value, text, parameters);
+                written.or_else(|refusal| self.write_stand_in(refusal, text, parameters))
             }
             Field::Null if self.is_nullable => {
-                add(arguments, None::<i64>);
+                parameters.null();
                 Ok(())
             }
             Field::Null => Err(Refusal::Null),
@@ -196,38 +192,38 @@ impl Codec {
         }
     }
 
-    fn write_value(&self, value: Value<'_>, text: &mut String, arguments: &mut SqliteArguments) -> Result<(), Refusal> {
+    fn write_value(&self, value: Value<'_>, text: &mut String, parameters: &mut Parameters) -> Result<(), Refusal> {
         text.clear();
         match &self.form {
-            Form::Integer { wide } => return write_integer(value, *wide, text, arguments),
+            Form::Integer { wide } => return write_integer(value, *wide, text, parameters),
             Form::Float { is_zero_kept } => {
                 let number = float(value)?;
                 if number == 0.0 && number.is_sign_negative() && !is_zero_kept {
                     return Err(Refusal::NegativeZero);
                 }
-                add(arguments, number);
+                parameters.real(number);
                 return Ok(());
             }
             Form::Blob => {
                 let Value::Bytes(bytes) = value else { return Err(Refusal::OtherType) };
-                return add_bytes(bytes, arguments);
+                return add_bytes(bytes, parameters);
             }
             Form::Ewkb => {
                 let Value::Geometry { srid, wkb } = value else { return Err(Refusal::OtherType) };
                 let mut ewkb = Vec::with_capacity(wkb.len() + 4);
                 write_ewkb(srid, wkb, &mut ewkb).ok_or(Refusal::OtherType)?;
-                return add_bytes(&ewkb, arguments);
+                return add_bytes(&ewkb, parameters);
             }
             Form::Numbers => {
                 let Value::Vector(numbers) = value else { return Err(Refusal::OtherType) };
-                return add_bytes(numbers, arguments);
+                return add_bytes(numbers, parameters);
             }
             Form::Address => write_address(value, text)?,
-            Form::Text => return add_text(plain_text(value)?, arguments),
+            Form::Text => return add_text(plain_text(value)?, parameters),
             Form::Print(form) => {
                 form.print(value, text)?;
             }
-            Form::Enum { members } => return add_text(enum_label(value, members)?, arguments),
+            Form::Enum { members } => return add_text(enum_label(value, members)?, parameters),
             Form::FloatText => {
                 use std::fmt::Write as _;
                 write!(text, "{:?}", float(value)?).expect("invariant: writing to a String can't fail");
@@ -257,7 +253,7 @@ impl Codec {
                 self.write_timestamp(instant, *fraction, text)?;
             }
         }
-        add_text(text, arguments)
+        add_text(text, parameters)
     }
 
     fn write_timestamp(&self, instant: Timestamp, fraction: u8, text: &mut String) -> Result<(), Refusal> {
@@ -272,11 +268,11 @@ impl Codec {
     }
 }
 
-fn add_bytes(bytes: &[u8], arguments: &mut SqliteArguments) -> Result<(), Refusal> {
+fn add_bytes(bytes: &[u8], parameters: &mut Parameters) -> Result<(), Refusal> {
     if bytes.len() > FIELD_BYTES_MAX {
         return Err(Refusal::TooBig);
     }
-    add(arguments, bytes);
+    parameters.blob(bytes);
     Ok(())
 }
 
@@ -291,20 +287,15 @@ fn write_address(value: Value<'_>, text: &mut String) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn add_text(text: &str, arguments: &mut SqliteArguments) -> Result<(), Refusal> {
+fn add_text(text: &str, parameters: &mut Parameters) -> Result<(), Refusal> {
     if text.len() > FIELD_BYTES_MAX {
         return Err(Refusal::TooBig);
     }
-    add(arguments, Arc::<str>::from(text));
+    parameters.text(text);
     Ok(())
 }
 
-fn write_integer(
-    value: Value<'_>,
-    wide: Wide,
-    text: &mut String,
-    arguments: &mut SqliteArguments,
-) -> Result<(), Refusal> {
+fn write_integer(value: Value<'_>, wide: Wide, text: &mut String, parameters: &mut Parameters) -> Result<(), Refusal> {
     use std::fmt::Write as _;
     let (small, digits): (Option<i64>, u64) = match value {
         Value::Integer(number) => (Some(number), 0),
@@ -314,7 +305,7 @@ fn write_integer(
     };
     let written = match (small, wide) {
         (Some(number), Wide::Refused | Wide::Digits) => {
-            add(arguments, number);
+            parameters.integer(number);
             return Ok(());
         }
         (None, Wide::Refused) => return Err(Refusal::OutOfRange),
@@ -322,7 +313,7 @@ fn write_integer(
         (None, Wide::Digits | Wide::AllDigits) => write!(text, "{digits}"),
     };
     written.expect("invariant: writing to a String can't fail");
-    add_text(text, arguments)
+    add_text(text, parameters)
 }
 
 /// A FLOAT is widened, which changes nothing.

@@ -1,4 +1,4 @@
-//! What SQLite and its driver say, as the engine's kinds.
+//! What SQLite and its drivers say, as the engine's kinds.
 //!
 //! SQLite's own messages name tables, columns and constraints, never values. A trigger's message is the operator's, and
 //! functions may quote what they got: of those only the code goes on.
@@ -117,8 +117,8 @@ fn meaning(code: u32) -> &'static str {
 }
 
 /// Sorts an error of a statement that writes rows. `doing` is what failed, in words, like `writing rows`.
-pub(crate) fn classify_rows(error: sqlx::Error, doing: &str, file: &Path) -> Failure {
-    match read(&error) {
+pub(crate) fn classify_rows(error: &rusqlite::Error, doing: &str, file: &Path) -> Failure {
+    match read(error) {
         // Code 1 comes from expressions: those of triggers, checks and generated columns, since our own were prepared before.
         Some((code, message)) if is_about_rows(code) => {
             Failure::Table(TableRefusal { code, message: names_objects_only(code).then_some(message) })
@@ -128,24 +128,36 @@ pub(crate) fn classify_rows(error: sqlx::Error, doing: &str, file: &Path) -> Fai
 }
 
 /// Sorts an error of a statement without rows.
-pub(crate) fn classify(error: sqlx::Error, doing: &str, file: &Path) -> Error {
-    let file = file.display();
-    match read(&error) {
-        Some((code, message)) => {
-            let (kind, hint) = decide(code);
-            let answer = Error::new(kind, format!("{doing}: SQLite answered with code {code} for {file}: {message}"));
-            match hint {
-                Some(hint) => answer.hint(hint),
-                None => answer,
-            }
+pub(crate) fn classify(error: &rusqlite::Error, doing: &str, file: &Path) -> Error {
+    match read(error) {
+        Some((code, message)) => judge(code, &message, doing, file),
+        // A driver's decoding error may quote what it could not decode.
+        None => Error::refused(format!("{doing}: the driver failed ({})", variant_name(error))),
+    }
+}
+
+/// Sorts an error of the connection of proof.
+pub(crate) fn classify_proof(error: sqlx::Error, doing: &str, file: &Path) -> Error {
+    if let Some(answer) = error.as_database_error()
+        && let Some(code) = answer.code().and_then(|code| code.parse().ok())
+    {
+        return judge(code, answer.message(), doing, file);
+    }
+    match error {
+        sqlx::Error::Io(cause) => {
+            Error::transient(format!("{doing}: the target's file {} can't be used", file.display())).caused_by(cause)
         }
-        None => match error {
-            sqlx::Error::Io(cause) => {
-                Error::transient(format!("{doing}: the target's file {file} can't be used")).caused_by(cause)
-            }
-            // A driver's decoding error may quote what it could not decode.
-            other => Error::refused(format!("{doing}: the driver failed ({})", variant_name(&other))),
-        },
+        other => Error::refused(format!("{doing}: the driver failed ({})", variant_name(&other))),
+    }
+}
+
+fn judge(code: u32, message: &str, doing: &str, file: &Path) -> Error {
+    let (kind, hint) = decide(code);
+    let file = file.display();
+    let answer = Error::new(kind, format!("{doing}: SQLite answered with code {code} for {file}: {message}"));
+    match hint {
+        Some(hint) => answer.hint(hint),
+        None => answer,
     }
 }
 
@@ -163,18 +175,12 @@ pub(crate) fn classify_reading(error: &rusqlite::Error, doing: &str) -> Error {
     }
 }
 
-/// Whether the transaction that was to be rolled back had been already: SQLite does so by itself after some errors.
-pub(crate) fn is_without_transaction(error: &sqlx::Error) -> bool {
-    read(error).is_some_and(|(code, message)| code == code::ERROR && message.contains("no transaction is active"))
+fn read(error: &rusqlite::Error) -> Option<(u32, String)> {
+    let rusqlite::Error::SqliteFailure(answer, message) = error else { return None };
+    Some((answer.extended_code.cast_unsigned(), message.clone().unwrap_or_else(|| answer.to_string())))
 }
 
-fn read(error: &sqlx::Error) -> Option<(u32, String)> {
-    let sqlx::Error::Database(database) = error else { return None };
-    let code = database.code()?.parse().ok()?;
-    Some((code, database.message().to_owned()))
-}
-
-fn variant_name(error: &sqlx::Error) -> String {
+fn variant_name(error: &impl std::fmt::Debug) -> String {
     let debug = format!("{error:?}");
     debug.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }

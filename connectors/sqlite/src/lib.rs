@@ -16,6 +16,7 @@ mod ddl;
 mod encode;
 mod errors;
 mod identifier;
+mod parameters;
 mod plan;
 mod progress;
 mod proof;

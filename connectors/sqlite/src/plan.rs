@@ -7,9 +7,8 @@
 //! Constraints of the table may be declared to drop or to replace rows in silence (`ON CONFLICT IGNORE`, `REPLACE`):
 //! `OR ABORT` overrules them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use sqlx::sqlite::SqliteArguments;
 use tailrace_contract::{Error, Policy, PolicyUse, Result, TableMapping};
 use tailrace_row::{RowImage, TableName, TableSchema};
 
@@ -18,16 +17,8 @@ use crate::{
     check,
     encode::{Codec, Refusal},
     identifier::{is_same, quote, quote_table},
+    parameters::Parameters,
 };
-
-/// Rows that one statement takes: as many as there are, of these. More cost more memory and win nothing (`cargo bench`).
-const RUNGS: [usize; 4] = [ROWS_MAX, 16, 4, 1];
-
-/// The most rows that one statement takes.
-pub(crate) const ROWS_MAX: usize = 64;
-
-/// SQLite's limit of parameters in one statement.
-const PARAMETERS_MAX: usize = 32_766;
 
 /// A compiled table.
 #[derive(Debug)]
@@ -35,10 +26,10 @@ pub(crate) struct Plan {
     pub(crate) columns: Vec<PlanColumn>,
     /// Places in `columns`, in key order.
     pub(crate) key: Vec<usize>,
-    /// By rows.
-    upserts: BTreeMap<usize, Arc<str>>,
-    /// By rows.
-    deletes: BTreeMap<usize, Arc<str>>,
+    /// For one row, by all columns.
+    pub(crate) upsert: Arc<str>,
+    /// For one row, by the key.
+    pub(crate) delete: Arc<str>,
     /// Whether every row of an upsert counts as written: not where an existing row is left alone.
     pub(crate) counts_all: bool,
     /// Whether a row may be deleted and written again in one transaction.
@@ -79,32 +70,15 @@ impl Plan {
         let key = schema.key().to_vec();
         let table = quote_table(&mapping.target).map_err(|error| error.on_table(schema.name().clone()))?;
         let statements = Statements::new(&columns, &key, table)?;
-        let rungs = |width: usize| RUNGS.into_iter().filter(move |rung| rung * width <= PARAMETERS_MAX);
-        let upserts: BTreeMap<_, _> = rungs(columns.len()).map(|rows| (rows, statements.upsert(rows))).collect();
-        let deletes = rungs(key.len()).map(|rows| (rows, statements.delete(rows))).collect();
-        if upserts.is_empty() {
-            let message = format!("a row of {} columns has more than SQLite takes at once", columns.len());
-            return Err(Error::table_failed(schema.name().clone(), message));
-        }
         Ok(Self {
-            upserts,
-            deletes,
+            upsert: statements.upsert(),
+            delete: statements.delete(),
             may_clear: may_clear(schema, shape),
             counts_all: columns.len() > key.len(),
             columns,
             key,
             policies,
         })
-    }
-
-    /// The statement that upserts up to so many rows, and how many it takes.
-    pub(crate) fn upsert(&self, rows_max: usize) -> (usize, Arc<str>) {
-        widest(&self.upserts, rows_max)
-    }
-
-    /// The statement that deletes up to so many rows, and how many it takes.
-    pub(crate) fn delete(&self, rows_max: usize) -> (usize, Arc<str>) {
-        widest(&self.deletes, rows_max)
     }
 
     /// How often each policy makes a difference for these rows, which were written.
@@ -131,16 +105,10 @@ impl Plan {
         scratch: &mut String,
     ) -> Option<(usize, Refusal)> {
         places.iter().find_map(|place| {
-            let written =
-                self.columns[*place].codec.write(image.field(*place), scratch, &mut SqliteArguments::default());
+            let written = self.columns[*place].codec.write(image.field(*place), scratch, &mut Parameters::default());
             written.err().map(|refusal| (*place, refusal))
         })
     }
-}
-
-fn widest(statements: &BTreeMap<usize, Arc<str>>, rows_max: usize) -> (usize, Arc<str>) {
-    let (rows, sql) = statements.range(..=rows_max).next_back().expect("invariant: there is a statement for one row");
-    (*rows, Arc::clone(sql))
 }
 
 /// Nothing hangs on the delete, and the row has nothing that we don't write. Foreign keys are not enforced.
@@ -163,7 +131,7 @@ impl<'p> Statements<'p> {
         Ok(Self { key, names, table })
     }
 
-    fn upsert(&self, rows: usize) -> Arc<str> {
+    fn upsert(&self) -> Arc<str> {
         let updates: Vec<String> = (0..self.names.len())
             .filter(|place| !self.key.contains(place))
             .map(|place| format!("{0} = excluded.{0}", self.names[place]))
@@ -175,34 +143,20 @@ impl<'p> Statements<'p> {
         let key: Vec<&str> = self.key.iter().map(|place| self.names[*place].as_str()).collect();
         // The alias is for a table named `excluded`.
         let sql = format!(
-            "INSERT OR ABORT INTO {} AS t ({}) VALUES {} ON CONFLICT ({}) {action}",
+            "INSERT OR ABORT INTO {} AS t ({}) VALUES ({}) ON CONFLICT ({}) {action}",
             self.table,
             self.names.join(", "),
-            parameters(rows, self.names.len()),
+            vec!["?"; self.names.len()].join(", "),
             key.join(", ")
         );
         sql.into()
     }
 
-    /// SQLite looks a list of values up in the index, but not a list of rows: those it would compare with every row of the
-    /// table. A chain of conditions it looks up one by one.
-    fn delete(&self, rows: usize) -> Arc<str> {
-        let key: Vec<String> = self.key.iter().map(|place| format!("{} COLLATE BINARY", self.names[*place])).collect();
-        let condition = match key.as_slice() {
-            [column] => format!("{column} IN (VALUES {})", parameters(rows, 1)),
-            columns => {
-                let row = columns.iter().map(|column| format!("{column} = ?")).collect::<Vec<_>>().join(" AND ");
-                vec![format!("({row})"); rows].join(" OR ")
-            }
-        };
-        format!("DELETE FROM {} WHERE {condition}", self.table).into()
+    fn delete(&self) -> Arc<str> {
+        let part = |place: &usize| format!("{} COLLATE BINARY = ?", self.names[*place]);
+        let condition: Vec<String> = self.key.iter().map(part).collect();
+        format!("DELETE FROM {} WHERE {}", self.table, condition.join(" AND ")).into()
     }
-}
-
-/// `(?, ?), (?, ?)`.
-fn parameters(rows: usize, width: usize) -> String {
-    let row = format!("({})", vec!["?"; width].join(", "));
-    vec![row; rows].join(", ")
 }
 
 #[cfg(test)]
@@ -217,13 +171,11 @@ mod tests {
         let statements = Statements { key, names, table: "main.t".into() };
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         connection.execute(sqlx::raw_sql(AssertSqlSafe(definition))).await.unwrap();
-        for rows in [1, ROWS_MAX] {
-            let sql = format!("EXPLAIN QUERY PLAN {}", statements.delete(rows));
-            let found = connection.fetch_all(sqlx::query(AssertSqlSafe(sql))).await.unwrap();
-            let steps: Vec<String> = found.iter().map(|row| row.get("detail")).collect();
-            assert!(steps.iter().any(|step| step.starts_with("SEARCH main.t USING")), "{definition}: {steps:?}");
-            assert!(!steps.iter().any(|step| step.starts_with("SCAN main.t")), "{definition}: {steps:?}");
-        }
+        let sql = format!("EXPLAIN QUERY PLAN {}", statements.delete());
+        let found = connection.fetch_all(sqlx::query(AssertSqlSafe(sql))).await.unwrap();
+        let steps: Vec<String> = found.iter().map(|row| row.get("detail")).collect();
+        assert!(steps.iter().any(|step| step.starts_with("SEARCH main.t USING")), "{definition}: {steps:?}");
+        assert!(!steps.iter().any(|step| step.starts_with("SCAN main.t")), "{definition}: {steps:?}");
     }
 
     #[tokio::test]

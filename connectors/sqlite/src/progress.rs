@@ -14,16 +14,13 @@
 
 use std::sync::Arc;
 
-use sqlx::{
-    AssertSqlSafe,
-    sqlite::{SqliteArguments, SqliteRow},
-};
+use rusqlite::types::Value;
 use tailrace_contract::{Error, LogPartition, Owner, PartitionProgress, ProgressStep, Result, TableMapping};
 use tailrace_row::{Sequence, TableName};
 
 use crate::{
     identifier::{is_same, quote},
-    session::{Session, add, get},
+    session::{Answer, Session, text},
     stream::StreamStatements,
 };
 
@@ -87,7 +84,7 @@ impl OwnTables {
             return Ok(());
         }
         session.begin().await?;
-        let created = session.run(AssertSqlSafe(Arc::clone(&self.create)), "creating Tailrace's own tables").await;
+        let created = session.run(Arc::clone(&self.create), "creating Tailrace's own tables").await;
         let committed = match created {
             Ok(()) => session.commit(|| ()).await,
             Err(error) => Err(error),
@@ -103,15 +100,13 @@ impl OwnTables {
     /// Whether the tables are there. A newer format is refused.
     pub(crate) async fn read_format(&self, session: &mut Session) -> Result<Option<()>> {
         const DOING: &str = "reading the format of Tailrace's own tables";
-        let mut arguments = SqliteArguments::default();
-        add(&mut arguments, format!("{}_format", self.prefix));
-        if session.read(HAS_TABLE, arguments, DOING).await?.is_empty() {
+        let name = format!("{}_format", self.prefix);
+        if session.read(HAS_TABLE, vec![name.into()], DOING).await?.is_empty() {
             return Ok(None);
         }
-        let sql = AssertSqlSafe(Arc::clone(&self.read_format));
-        let rows = session.read(sql, SqliteArguments::default(), DOING).await?;
+        let rows = session.read(Arc::clone(&self.read_format), Vec::new(), DOING).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let version: i64 = get(row, "version")?;
+        let version: i64 = row.get("version")?;
         if version > FORMAT {
             let found = format!(
                 "the tables {}_* in the target have format {version}, this Tailrace knows {FORMAT}",
@@ -132,7 +127,7 @@ impl OwnTables {
         session.begin().await?;
         let mut claimed = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let sql = AssertSqlSafe(Arc::clone(&self.claim));
+            let sql = Arc::clone(&self.claim);
             let rows = session.read(sql, named(log, partition), "claiming partitions").await?;
             let row = rows.first().ok_or_else(|| Error::refused("claiming partitions: the target returned no row"))?;
             claimed.push(read_progress(row, partition)?);
@@ -146,16 +141,15 @@ impl OwnTables {
         const DOING: &str = "moving the progress";
         for step in steps {
             let partition = &step.from.partition;
-            let sql = AssertSqlSafe(Arc::clone(&self.read_offset));
+            let sql = Arc::clone(&self.read_offset);
             let rows = session.read(sql, named(log, partition), DOING).await?;
             let stored = rows.first().map(|row| read_progress(row, partition)).transpose()?;
             let stored = unchanged(&step.from, stored)?;
-            let mut arguments = named(log, partition);
-            add(&mut arguments, step.next_offset);
-            add(&mut arguments, step.sequence.map(|sequence| sequence.to_string()));
-            add(&mut arguments, stored.highest.max(step.sequence).map(|sequence| sequence.to_string()));
-            add(&mut arguments, stored.owner.0);
-            let moved = session.write(AssertSqlSafe(Arc::clone(&self.step)), arguments, DOING).await?;
+            let mut parameters = named(log, partition);
+            let sequence = |sequence: Option<Sequence>| Value::from(sequence.map(|sequence| sequence.to_string()));
+            parameters.extend([step.next_offset.into(), sequence(step.sequence)]);
+            parameters.extend([sequence(stored.highest.max(step.sequence)), stored.owner.0.into()]);
+            let moved = session.write(&self.step, parameters, DOING).await?;
             if moved != 1 {
                 return Err(Error::refused(format!("{DOING}: {moved} rows were moved for {partition}")));
             }
@@ -168,13 +162,10 @@ impl OwnTables {
         if self.read_format(session).await?.is_none() {
             return Ok(Vec::new());
         }
-        let mut arguments = SqliteArguments::default();
-        add(&mut arguments, log);
-        let sql = AssertSqlSafe(Arc::clone(&self.read_offsets));
-        let rows = session.read(sql, arguments, "reading the progress").await?;
-        let read = |row: &SqliteRow| {
-            let table = TableName::new(&get::<String>(row, "database")?, &get::<String>(row, "table")?);
-            let index = u32::try_from(get::<i64>(row, "partition")?)
+        let rows = session.read(Arc::clone(&self.read_offsets), vec![text(log)], "reading the progress").await?;
+        let read = |row: &Answer| {
+            let table = TableName::new(&row.get::<String>("database")?, &row.get::<String>("table")?);
+            let index = u32::try_from(row.get::<i64>("partition")?)
                 .map_err(|_| Error::corrupt("a stored partition number is out of range"))?;
             read_progress(row, &LogPartition { table, index })
         };
@@ -188,17 +179,14 @@ impl OwnTables {
         }
         session.begin().await?;
         for sql in &self.forget {
-            let mut arguments = SqliteArguments::default();
-            add(&mut arguments, log);
-            session.write(AssertSqlSafe(Arc::clone(sql)), arguments, "forgetting the progress").await?;
+            session.write(sql, vec![text(log)], "forgetting the progress").await?;
         }
         session.commit(|| ()).await
     }
 
     /// Remembers a table as written by us.
     pub(crate) async fn adopt(&self, session: &mut Session, mapping: &TableMapping) -> Result<()> {
-        let sql = AssertSqlSafe(Arc::clone(&self.adopt));
-        session.write(sql, mapping_arguments(mapping), "adopting a table").await?;
+        session.write(&self.adopt, mapping_parameters(mapping), "adopting a table").await?;
         Ok(())
     }
 
@@ -207,8 +195,8 @@ impl OwnTables {
         if self.read_format(session).await?.is_none() {
             return Ok(false);
         }
-        let sql = AssertSqlSafe(Arc::clone(&self.is_adopted));
-        Ok(!session.read(sql, mapping_arguments(mapping), "looking for an adopted table").await?.is_empty())
+        let sql = Arc::clone(&self.is_adopted);
+        Ok(!session.read(sql, mapping_parameters(mapping), "looking for an adopted table").await?.is_empty())
     }
 }
 
@@ -230,26 +218,18 @@ fn fenced(partition: &LogPartition, what: &str) -> Error {
         .hint("only one process may apply a partition; see who else runs, then start this one again")
 }
 
-fn named(log: &str, partition: &LogPartition) -> SqliteArguments {
-    let mut arguments = SqliteArguments::default();
-    for name in [log, &partition.table.database, &partition.table.table] {
-        add(&mut arguments, name);
-    }
-    add(&mut arguments, i64::from(partition.index));
-    arguments
+fn named(log: &str, partition: &LogPartition) -> Vec<Value> {
+    let LogPartition { table, index } = partition;
+    vec![text(log), text(&table.database), text(&table.table), (*index).into()]
 }
 
-fn mapping_arguments(mapping: &TableMapping) -> SqliteArguments {
-    let mut arguments = SqliteArguments::default();
-    for name in [&mapping.source.database, &mapping.source.table, &mapping.target.table] {
-        add(&mut arguments, &**name);
-    }
-    arguments
+fn mapping_parameters(mapping: &TableMapping) -> Vec<Value> {
+    [&mapping.source.database, &mapping.source.table, &mapping.target.table].map(|name| text(name)).into()
 }
 
-fn read_progress(row: &SqliteRow, partition: &LogPartition) -> Result<PartitionProgress> {
+fn read_progress(row: &Answer, partition: &LogPartition) -> Result<PartitionProgress> {
     let sequence = |field| -> Result<Option<Sequence>> {
-        let text: Option<String> = get(row, field)?;
+        let text: Option<String> = row.get(field)?;
         let parse = |text: String| {
             text.parse().map_err(|_| Error::corrupt(format!("the stored {field} of {partition} is no sequence")))
         };
@@ -257,10 +237,10 @@ fn read_progress(row: &SqliteRow, partition: &LogPartition) -> Result<PartitionP
     };
     Ok(PartitionProgress {
         partition: partition.clone(),
-        next_offset: get(row, "next_offset")?,
+        next_offset: row.get("next_offset")?,
         sequence: sequence("sequence")?,
         highest: sequence("highest")?,
-        owner: Owner(get(row, "owner")?),
+        owner: Owner(row.get("owner")?),
     })
 }
 

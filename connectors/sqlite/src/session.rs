@@ -1,32 +1,31 @@
 //! One connection: set up, never used again once its state is unknown.
 //!
-//! The driver runs SQLite on a thread of its own and hands statements to it; nothing can stop a statement there. A call that
-//! was dropped half-way leaves one under way: the session then says so ([`Session::is_idle`]) and its owner connects anew.
-//! The thread ends the transaction when it has noticed; until then the file's lock keeps everybody else waiting.
+//! SQLite runs on a thread of the session's own (`thread`), to which statements are handed; nothing stops a statement there. A
+//! call that was dropped half-way leaves one under way: the session then says so ([`Session::is_idle`]) and its owner connects
+//! anew. The thread ends the transaction when it has noticed; until then the file's lock keeps everybody else waiting.
 
 use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    pin::pin,
     sync::Arc,
-    task::Poll,
     time::Duration,
 };
 
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Decode, Encode, Executor as _, Row as _, SqlSafeStr, Sqlite,
-    Type,
-    sqlite::{SqliteArguments, SqliteConnection, SqliteRow},
+use rusqlite::{
+    Connection, params_from_iter,
+    types::{FromSql, Value},
 };
 use tailrace_contract::{Error, Result};
+use tokio::sync::oneshot;
 
+use self::thread::{Thread, gone};
 use crate::{
     config,
-    errors::{Failure, classify, classify_rows, is_without_transaction},
+    errors::{Failure, classify, classify_rows},
+    parameters::Pieces,
 };
 
-/// What the statements' bindings may keep from one batch to the next.
-const BYTES_KEPT_MAX: usize = 4 << 20;
+mod thread;
 
 /// What may be done to the file on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +40,7 @@ pub(crate) enum Access {
 
 /// A connection that is set up.
 pub(crate) struct Session {
-    connection: SqliteConnection,
+    thread: Thread,
     is_busy: bool,
     is_in_transaction: bool,
     /// Whether a transaction could not be given up: nobody knows what is open.
@@ -49,6 +48,13 @@ pub(crate) struct Session {
     file: PathBuf,
     /// Device and inode when it was opened.
     identity: (u64, u64),
+}
+
+/// A row of an answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    names: Arc<[Box<str>]>,
+    values: Vec<Value>,
 }
 
 /// What tells a file from another one of the same name.
@@ -67,11 +73,15 @@ impl Session {
             return Err(Error::refused(format!("the target's file {} does not exist", file.display()))
                 .hint("make its tables with `tailrace schema --apply`, which makes the file too"));
         }
-        let options = config::connect_options(file, statement_timeout).create_if_missing(access == Access::Make);
-        let connection = options.connect().await.map_err(|error| classify(error, DOING, file))?;
+        let path = file.to_owned();
+        let open = move || {
+            let opened = config::connect(&path, statement_timeout, access == Access::Make);
+            opened.map_err(|error| classify(&error, DOING, &path))
+        };
+        let thread = Thread::start(open).await?;
         let identity = identify(file)?;
         let mut session = Self {
-            connection,
+            thread,
             is_busy: false,
             is_in_transaction: false,
             is_broken: false,
@@ -111,52 +121,53 @@ impl Session {
     }
 
     /// Statements without parameters.
-    pub(crate) async fn run(&mut self, sql: impl SqlSafeStr, doing: &str) -> Result<()> {
-        let Self { connection, is_busy, file, .. } = self;
-        let ran = settle(is_busy, connection.execute(sqlx::raw_sql(sql))).await;
-        ran.map(drop).map_err(|error| classify(error, doing, file))
+    pub(crate) async fn run(&mut self, sql: impl Into<Arc<str>>, doing: &str) -> Result<()> {
+        let sql = sql.into();
+        let ran = self.ask(move |connection| connection.execute_batch(&sql)).await?;
+        ran.map_err(|error| classify(&error, doing, &self.file))
     }
 
     /// A prepared statement on tables of our own; returns the number of rows that it wrote.
-    pub(crate) async fn write(&mut self, sql: impl SqlSafeStr, arguments: SqliteArguments, doing: &str) -> Result<u64> {
-        let Self { connection, is_busy, file, .. } = self;
-        let written = settle(is_busy, connection.execute(sqlx::query_with(sql, arguments))).await;
-        written.map(|result| result.rows_affected()).map_err(|error| classify(error, doing, file))
+    pub(crate) async fn write(&mut self, sql: &Arc<str>, parameters: Vec<Value>, doing: &str) -> Result<usize> {
+        let sql = Arc::clone(sql);
+        let write =
+            move |connection: &Connection| connection.prepare_cached(&sql)?.execute(params_from_iter(parameters));
+        let written = self.ask(write).await?;
+        written.map_err(|error| classify(&error, doing, &self.file))
     }
 
-    /// A prepared statement on the user's tables; returns the number of rows that it wrote.
+    /// A prepared statement on the user's tables, for all of these; returns the number of rows that it wrote.
     pub(crate) async fn write_rows(
         &mut self,
-        sql: Arc<str>,
-        arguments: SqliteArguments,
+        sql: &Arc<str>,
+        pieces: Pieces,
         doing: &str,
     ) -> std::result::Result<u64, Failure> {
-        let Self { connection, is_busy, file, .. } = self;
-        let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-        let written = settle(is_busy, connection.execute(query)).await;
-        written.map(|result| result.rows_affected()).map_err(|error| classify_rows(error, doing, file))
+        let sql = Arc::clone(sql);
+        let write = move |connection: &Connection| pieces.run(&mut *connection.prepare_cached(&sql)?);
+        let written = self.ask(write).await?;
+        written.map_err(|error| classify_rows(&error, doing, &self.file))
     }
 
-    /// A statement that returns rows.
+    /// A prepared statement that returns rows.
     pub(crate) async fn read(
         &mut self,
-        sql: impl SqlSafeStr,
-        arguments: SqliteArguments,
+        sql: impl Into<Arc<str>>,
+        parameters: Vec<Value>,
         doing: &str,
-    ) -> Result<Vec<SqliteRow>> {
-        let Self { connection, is_busy, file, .. } = self;
-        let rows = settle(is_busy, connection.fetch_all(sqlx::query_with(sql, arguments))).await;
-        rows.map_err(|error| classify(error, doing, file))
+    ) -> Result<Vec<Answer>> {
+        let sql = sql.into();
+        let rows = self.ask(move |connection| read(connection, &sql, &parameters)).await?;
+        rows.map_err(|error| classify(&error, doing, &self.file))
     }
 
     /// The only field of the only row of an answer.
-    pub(crate) async fn read_one<T>(&mut self, sql: &'static str, doing: &str) -> Result<T>
-    where
-        T: for<'r> Decode<'r, Sqlite> + Type<Sqlite>,
-    {
-        let rows = self.read(sql, SqliteArguments::default(), doing).await?;
-        let row = rows.first().ok_or_else(|| Error::refused(format!("{doing}: no answer")))?;
-        row.try_get(0).map_err(|_| Error::refused(format!("{doing}: the answer is not of the type asked for")))
+    pub(crate) async fn read_one<T: FromSql>(&mut self, sql: &'static str, doing: &str) -> Result<T> {
+        let rows = self.read(sql, Vec::new(), doing).await?;
+        let value = rows.first().and_then(|row| row.values.first());
+        let value = value.ok_or_else(|| Error::refused(format!("{doing}: no answer")))?;
+        T::column_result(value.into())
+            .map_err(|_| Error::refused(format!("{doing}: the answer is not of the type asked for")))
     }
 
     /// Opens a transaction that holds the file's write lock from now on.
@@ -175,30 +186,22 @@ impl Session {
     /// Hands COMMIT over and calls `sent` once it is under way, before it is answered.
     pub(crate) async fn commit(&mut self, sent: impl FnOnce()) -> Result<()> {
         debug_assert!(self.is_in_transaction, "there is something to commit");
-        let Self { connection, is_busy, is_in_transaction, file, .. } = self;
-        let committing = async {
-            let mut answer = pin!(connection.execute("COMMIT"));
-            // The queue to the thread has room: the first poll hands it over.
-            match std::future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
-                Poll::Ready(result) => result,
-                Poll::Pending => {
-                    sent();
-                    answer.await
-                }
-            }
-        };
-        let committed = settle(is_busy, committing).await;
+        let answer = self.give(|connection| connection.execute_batch("COMMIT"))?;
+        sent();
+        let committed = self.take(answer).await?;
         // After an error the transaction may be open still: it is to be rolled back.
-        *is_in_transaction = committed.is_err();
-        committed.map(drop).map_err(|error| classify(error, "committing", file))
+        self.is_in_transaction = committed.is_err();
+        committed.map_err(|error| classify(&error, "committing", &self.file))
     }
 
-    /// Gives up the transaction. Where that fails the session is unusable.
+    /// Gives up the transaction, which SQLite does by itself after some errors. Where that fails the session is unusable.
     pub(crate) async fn roll_back(&mut self) {
         if self.is_in_transaction && !self.is_busy {
-            let Self { connection, is_busy, .. } = self;
-            let rolled_back = settle(is_busy, connection.execute("ROLLBACK")).await;
-            self.is_broken |= rolled_back.is_err_and(|error| !is_without_transaction(&error));
+            let give_up = |connection: &Connection| match connection.is_autocommit() {
+                true => Ok(()),
+                false => connection.execute_batch("ROLLBACK"),
+            };
+            self.is_broken |= !matches!(self.ask(give_up).await, Ok(Ok(())));
             self.is_in_transaction = false;
         }
     }
@@ -206,37 +209,52 @@ impl Session {
     /// Ends the connection and waits until the file is closed.
     pub(crate) async fn close(self) {
         // What it wrote is durable already; an error here only means that the next one who opens the file tidies up.
-        let _ = self.connection.close().await;
+        self.thread.close().await;
     }
 
-    /// Gives back the memory that a big batch took: statements keep what was bound to them last.
-    pub(crate) async fn shrink(&mut self, batch_bytes: usize) {
-        if batch_bytes > BYTES_KEPT_MAX {
-            let Self { connection, is_busy, .. } = self;
-            let cleared = settle(is_busy, connection.clear_cached_statements()).await;
-            self.is_busy |= cleared.is_err();
-        }
+    /// What SQLite answers on the thread. The session is busy for good if there is no answer, also when the future is dropped.
+    async fn ask<T: Send + 'static>(&mut self, job: impl FnOnce(&Connection) -> T + Send + 'static) -> Result<T> {
+        let answer = self.give(job)?;
+        self.take(answer).await
+    }
+
+    fn give<T: Send + 'static>(
+        &mut self,
+        job: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>> {
+        self.is_busy = true;
+        self.thread.give(job)
+    }
+
+    async fn take<T>(&mut self, answer: oneshot::Receiver<T>) -> Result<T> {
+        let answer = answer.await.map_err(gone)?;
+        self.is_busy = false;
+        Ok(answer)
     }
 }
 
-/// Waits for an answer. The flag stays up if there was none, also when the future is dropped.
-async fn settle<T>(
-    is_busy: &mut bool,
-    call: impl Future<Output = std::result::Result<T, sqlx::Error>>,
-) -> std::result::Result<T, sqlx::Error> {
-    *is_busy = true;
-    let result = call.await;
-    *is_busy = matches!(&result, Err(error) if !matches!(error, sqlx::Error::Database(_)));
-    result
+fn read(connection: &Connection, sql: &str, parameters: &[Value]) -> rusqlite::Result<Vec<Answer>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let names: Arc<[Box<str>]> = statement.column_names().into_iter().map(Box::from).collect();
+    let mut rows = statement.query(params_from_iter(parameters))?;
+    let mut answers = Vec::new();
+    while let Some(row) = rows.next()? {
+        let values = (0..names.len()).map(|place| row.get(place)).collect::<rusqlite::Result<_>>()?;
+        answers.push(Answer { names: Arc::clone(&names), values });
+    }
+    Ok(answers)
 }
 
-/// Adds a value of a type that can't fail to encode.
-pub(crate) fn add<'v, T: Encode<'v, Sqlite> + Type<Sqlite>>(arguments: &mut SqliteArguments, value: T) {
-    sqlx::Arguments::add(arguments, value).expect("invariant: names and numbers can be encoded");
+impl Answer {
+    /// A field of an answer of our own making.
+    pub(crate) fn get<T: FromSql>(&self, field: &str) -> Result<T> {
+        let place = self.names.iter().position(|name| **name == *field);
+        let read = place.and_then(|place| T::column_result((&self.values[place]).into()).ok());
+        read.ok_or_else(|| Error::refused(format!("the target's answer has no field {field} of the type asked for")))
+    }
 }
 
-/// A field of an answer of our own making.
-pub(crate) fn get<'r, T: Decode<'r, Sqlite> + Type<Sqlite>>(row: &'r SqliteRow, field: &str) -> Result<T> {
-    row.try_get(field)
-        .map_err(|_| Error::refused(format!("the target's answer has no field {field} of the type asked for")))
+/// A text as a parameter.
+pub(crate) fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
 }

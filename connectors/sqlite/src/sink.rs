@@ -3,7 +3,6 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use sqlx::{AssertSqlSafe, sqlite::SqliteArguments};
 use tailrace_contract::{
     BoxFuture, Capabilities, Error, LogPartition, PartitionProgress, Problem, ProofReader, Result, Severity, Sink,
     SinkWriter, StreamProgress, TableMapping, TableReader, TargetSettings, TargetState, TargetTable, Unheld,
@@ -111,7 +110,7 @@ impl SqliteSink {
         let mut session = self.target.open(Access::Make).await?;
         let is_missing = catalog::read_table(&mut session, target).await?.is_none();
         if is_missing {
-            let created = session.run(AssertSqlSafe(table), &format!("creating the table {target}")).await;
+            let created = session.run(table, &format!("creating the table {target}")).await;
             created.map_err(|error| error.on_table(schema.name().clone()))?;
         }
         session.close().await;
@@ -135,7 +134,7 @@ impl SqliteSink {
         }
         let doing = format!("looking for rows in {}", mapping.target);
         let sql = format!("SELECT 1 FROM {} LIMIT 1", quote_table(&mapping.target)?);
-        if session.read(AssertSqlSafe(sql), SqliteArguments::default(), &doing).await?.is_empty() {
+        if session.read(sql, Vec::new(), &doing).await?.is_empty() {
             return Ok(TargetState::Empty);
         }
         let is_adopted = self.target.own_tables.is_adopted(&mut session, mapping).await?;

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use sqlx::{
-    AssertSqlSafe,
-    sqlite::{SqliteArguments, SqliteRow},
-};
+use rusqlite::types::Value;
 use tailrace_contract::{Error, Owner, Result, StreamCheckpoint, StreamProgress, StreamStep};
 
 use crate::{
     progress::OwnTables,
-    session::{Session, add, get},
+    session::{Answer, Session, text},
 };
 
 /// The statements on the table of streams.
@@ -31,9 +28,8 @@ impl StreamStatements {
 impl OwnTables {
     /// Becomes the owner of the stream's checkpoint.
     pub(crate) async fn claim_stream(&self, session: &mut Session, stream: &str) -> Result<StreamProgress> {
-        let sql = AssertSqlSafe(Arc::clone(&self.streams.claim));
         session.begin().await?;
-        let rows = session.read(sql, named(stream), "claiming a stream").await?;
+        let rows = session.read(Arc::clone(&self.streams.claim), named(stream), "claiming a stream").await?;
         let row = rows.first().ok_or_else(|| Error::refused("claiming a stream: the target returned nothing"))?;
         let claimed = read_stream(row, stream)?;
         session.commit(|| ()).await?;
@@ -61,34 +57,29 @@ impl OwnTables {
     }
 
     async fn find_stream(&self, session: &mut Session, stream: &str) -> Result<Option<StreamProgress>> {
-        let sql = AssertSqlSafe(Arc::clone(&self.streams.read));
+        let sql = Arc::clone(&self.streams.read);
         let rows = session.read(sql, named(stream), "reading a stream's checkpoint").await?;
         rows.first().map(|row| read_stream(row, stream)).transpose()
     }
 
     async fn write_stream(&self, session: &mut Session, step: StreamStep<'_>) -> Result<()> {
         const DOING: &str = "saving the checkpoint";
-        let text = serde_json::to_string(step.checkpoint)
+        let checkpoint = serde_json::to_string(step.checkpoint)
             .map_err(|error| Error::corrupt("a checkpoint can't be written as JSON").caused_by(error))?;
-        let mut arguments = named(step.stream);
-        add(&mut arguments, step.saves);
-        add(&mut arguments, step.owner.0);
-        add(&mut arguments, text);
-        match session.write(AssertSqlSafe(Arc::clone(&self.streams.save)), arguments, DOING).await? {
+        let parameters = vec![text(step.stream), step.saves.into(), step.owner.0.into(), checkpoint.into()];
+        match session.write(&self.streams.save, parameters, DOING).await? {
             1 => Ok(()),
             saved => Err(Error::refused(format!("{DOING}: {saved} rows were written for {}", step.stream))),
         }
     }
 }
 
-fn named(stream: &str) -> SqliteArguments {
-    let mut arguments = SqliteArguments::default();
-    add(&mut arguments, stream);
-    arguments
+fn named(stream: &str) -> Vec<Value> {
+    vec![text(stream)]
 }
 
-fn read_stream(row: &SqliteRow, stream: &str) -> Result<StreamProgress> {
-    let text: Option<String> = get(row, "checkpoint")?;
+fn read_stream(row: &Answer, stream: &str) -> Result<StreamProgress> {
+    let text: Option<String> = row.get("checkpoint")?;
     let read = |text: String| -> Result<StreamCheckpoint> {
         serde_json::from_str(&text).map_err(|error| {
             Error::corrupt(format!("the stored checkpoint of {stream} can't be read")).caused_by(error)
@@ -96,8 +87,8 @@ fn read_stream(row: &SqliteRow, stream: &str) -> Result<StreamProgress> {
     };
     Ok(StreamProgress {
         checkpoint: text.map(read).transpose()?,
-        saves: get(row, "saves")?,
-        owner: Owner(get(row, "owner")?),
+        saves: row.get("saves")?,
+        owner: Owner(row.get("owner")?),
     })
 }
 

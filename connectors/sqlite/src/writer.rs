@@ -99,7 +99,6 @@ impl Writer {
         let mut session = self.take_session().await?;
         let result = self.apply_with(&mut session, batch).await;
         session.roll_back().await;
-        session.shrink(batch.records.byte_len()).await;
         drop(turn);
         if session.is_idle() {
             self.session = Some(session);

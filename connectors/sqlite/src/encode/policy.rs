@@ -1,6 +1,5 @@
 //! Column policies, compiled into a column's codec: a value that can't be held costs a second look, every other one nothing.
 
-use sqlx::sqlite::SqliteArguments;
 use tailrace_contract::{
     Literal, Policy,
     print::{self, NoPrint, Paper, Printed},
@@ -8,7 +7,7 @@ use tailrace_contract::{
 use tailrace_row::{ColumnType, Field, Value};
 
 use super::{Codec, Form, Refusal, add_text};
-use crate::{session::add, target_type::TargetType};
+use crate::{parameters::Parameters, target_type::TargetType};
 
 /// What stands for a value that can't be held.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ impl Codec {
             Policy::Sentinel(text) => {
                 let literal = Literal::parse(source, text);
                 let literal = literal.map_err(|form| format!("no value of the column, which wants {form}"))?;
-                let written = codec.write_sentinel(&literal, &mut String::new(), &mut SqliteArguments::default());
+                let written = codec.write_sentinel(&literal, &mut String::new(), &mut Parameters::default());
                 written.map_err(|refusal| refusal.to_string())?;
                 codec.stand_in = Some(StandIn::Sentinel(literal));
             }
@@ -57,30 +56,25 @@ impl Codec {
         &self,
         refusal: Refusal,
         text: &mut String,
-        arguments: &mut SqliteArguments,
+        parameters: &mut Parameters,
     ) -> Result<(), Refusal> {
         match &self.stand_in {
             Some(StandIn::Null) if refusal.is_unholdable() => {
-                add(arguments, None::<i64>);
+                parameters.null();
                 Ok(())
             }
             Some(StandIn::Sentinel(literal)) if refusal.is_unholdable() => {
-                self.write_sentinel(literal, text, arguments)
+                self.write_sentinel(literal, text, parameters)
             }
             Some(_) | None => Err(refusal),
         }
     }
 
-    fn write_sentinel(
-        &self,
-        literal: &Literal,
-        text: &mut String,
-        arguments: &mut SqliteArguments,
-    ) -> Result<(), Refusal> {
+    fn write_sentinel(&self, literal: &Literal, text: &mut String, parameters: &mut Parameters) -> Result<(), Refusal> {
         match (&self.form, literal.value()) {
             // Any text may stand for a label.
-            (Form::Enum { .. } | Form::Set { .. }, Value::Text(label)) => add_text(label, arguments),
-            (_, value) => self.write_value(value, text, arguments),
+            (Form::Enum { .. } | Form::Set { .. }, Value::Text(label)) => add_text(label, parameters),
+            (_, value) => self.write_value(value, text, parameters),
         }
     }
 
@@ -94,7 +88,7 @@ impl Codec {
             }
             (_, None) => false,
             (_, Some(_)) => {
-                self.write_value(value, text, &mut SqliteArguments::default()).is_err_and(Refusal::is_unholdable)
+                self.write_value(value, text, &mut Parameters::default()).is_err_and(Refusal::is_unholdable)
             }
         }
     }

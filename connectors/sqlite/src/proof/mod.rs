@@ -13,14 +13,17 @@ use std::{
 };
 
 use futures_util::TryStreamExt as _;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, sqlite::SqliteConnection};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Executor as _,
+    sqlite::{SqliteConnectOptions, SqliteConnection},
+};
 use tailrace_contract::{
     BoxFuture, CanonicalWriter, Error, KeySpelling, ProofBatch, ProofFeed, ProofFeeder, ProofQuery, ProofReader,
     ReadLimits, Result, Rows, TableMapping,
 };
 use tailrace_row::TableSchema;
 
-use crate::{config, errors::classify, identifier::quote_table};
+use crate::{errors::classify_proof, identifier::quote_table};
 use question::{Question, name};
 
 const DOING: &str = "reading rows for proof";
@@ -79,11 +82,21 @@ impl ProofReader for SqliteProof {
 }
 
 fn failed(error: sqlx::Error, file: &Path) -> Error {
-    classify(error, DOING, file)
+    classify_proof(error, DOING, file)
 }
 
 async fn connect(file: &Path) -> Result<SqliteConnection> {
-    let options = config::connect_options(file, LOCK_WAIT_MAX).create_if_missing(false).pragma("query_only", "ON");
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(false)
+        .foreign_keys(false)
+        .busy_timeout(LOCK_WAIT_MAX)
+        .pragma("query_only", "ON")
+        .pragma("temp_store", "MEMORY")
+        .pragma("cache_size", "-65536")
+        .pragma("trusted_schema", "OFF")
+        // Its log would hold our SQL, whole, at every slow read.
+        .disable_statement_logging();
     options.connect().await.map_err(|error| failed(error, file))
 }
 

@@ -6,8 +6,8 @@
 //! other's way: what the target has of them is deleted once, in the same transaction. Then the first record that can't be
 //! written is named and nothing is kept.
 //!
-//! Runs of rows share a statement as long as that works; around a refused row the runs shrink to one. So a batch with one
-//! bad row costs a few statements more, not one per row.
+//! Runs of rows share a savepoint as long as that works; around a refused row the runs shrink to one. So a batch with one
+//! bad row costs a few savepoints more, not one per row.
 
 use std::sync::Arc;
 
@@ -19,9 +19,12 @@ use crate::{
     bulk::{Rows, RowsFailure},
     encode::Refusal,
     errors::TableRefusal,
-    plan::{Plan, ROWS_MAX},
+    plan::Plan,
     session::Session,
 };
+
+/// The most rows that share a savepoint: what is undone of them is written again.
+const RUN_MAX: usize = 64;
 
 /// One row of the batch, in the source's order.
 #[derive(Clone, Copy)]
@@ -85,13 +88,13 @@ impl Attempt<'_> {
     async fn write_steps(&mut self, steps: &[Step]) -> Result<(Vec<Step>, Option<TableRefusal>), BatchFailure> {
         let mut left = Vec::new();
         let mut first_refusal = None;
-        let (mut at, mut size) = (0, ROWS_MAX);
+        let (mut at, mut size) = (0, RUN_MAX);
         while at < steps.len() {
             let run = &steps[at..at + run_len(&steps[at..], size)];
             match self.write_run(run).await? {
                 RunOutcome::Written => {
                     at += run.len();
-                    size = (size * 2).min(ROWS_MAX);
+                    size = (size * 2).min(RUN_MAX);
                 }
                 RunOutcome::Refused(_) if run.len() > 1 => size = run.len() / 2,
                 RunOutcome::Refused(refusal) if refusal.is_unique_collision() => {
@@ -115,7 +118,7 @@ impl Attempt<'_> {
     async fn clear(&mut self, steps: &[Step]) -> Result<(), BatchFailure> {
         let mut at = 0;
         while at < steps.len() {
-            let run = &steps[at..at + run_len(&steps[at..], ROWS_MAX)];
+            let run = &steps[at..at + run_len(&steps[at..], RUN_MAX)];
             let images: Vec<RowImage<'_>> = run.iter().map(|step| step.row.image(self.batch.records)).collect();
             let place = run[0].place;
             let rows = Rows { plan: &self.plans[place], images: &images };
@@ -151,7 +154,7 @@ impl Attempt<'_> {
     }
 }
 
-/// Steps that one statement may take: the same table, all deletes or all upserts.
+/// Steps that one run may take: the same table, all deletes or all upserts.
 fn run_len(steps: &[Step], most: usize) -> usize {
     let is_delete = |step: &Step| matches!(step.row, RowRef::Before(_));
     let first = &steps[0];

@@ -136,6 +136,29 @@ async fn triggers_swallow_nothing_in_silence() {
     }
 }
 
+/// Rows that are handed over already when a trigger rolls everything back are not written: they would be on their own.
+#[tokio::test]
+async fn nothing_is_written_after_a_trigger_has_rolled_back() {
+    let bench = Bench::new();
+    let schema = schema(&[("id", BIGINT), ("v", TEXT)], &[0]);
+    let long = "x".repeat(400);
+    let mut changes = Changes::new(&schema);
+    for id in 0..2_000 {
+        changes.upsert(&[Field::Value(Value::Integer(id)), Field::Value(Value::Text(&long))]);
+    }
+    bench
+        .create_as(
+            "(id INTEGER PRIMARY KEY, v TEXT);
+             CREATE TRIGGER t BEFORE INSERT ON things WHEN new.id = 7 BEGIN SELECT RAISE(ROLLBACK, 'undone'); END",
+        )
+        .await;
+    bench.apply(&changes).await.unwrap_err();
+    assert_eq!(bench.ask("SELECT count(*) FROM things").await, ["0"]);
+    bench.run("DROP TRIGGER t").await;
+    bench.apply(&changes).await.unwrap();
+    assert_eq!(bench.ask("SELECT count(*), sum(length(v)) FROM things").await, ["2000|800000"]);
+}
+
 /// Rows come as the source has them: no foreign key keeps one out, no cascade takes one away.
 #[tokio::test]
 async fn foreign_keys_are_the_source_s_business() {
