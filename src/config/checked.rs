@@ -247,6 +247,7 @@ fn check_debezium(raw: &RawDebezium, problems: &mut Problems) -> Option<Debezium
     let times = choice_or_first(&raw.time_precision_mode, TIMES, problems);
     let is_true_one = choice_or_first(&raw.boolean_true, &[("refuse", false), ("one", true)], problems);
     let is_epoch_a_day = choice_or_first(&raw.zero_dates, &[("refuse", false), ("epoch", true)], problems);
+    let is_unaltered = choice_or_first(&raw.schemaless_records, &[("refuse", false), ("unaltered", true)], problems);
     Some(DebeziumSettings {
         decimals: decimals?,
         has_numeric_decimals: has_numeric_decimals?,
@@ -255,6 +256,7 @@ fn check_debezium(raw: &RawDebezium, problems: &mut Problems) -> Option<Debezium
         times: times?,
         is_true_one: is_true_one?,
         is_epoch_a_day: is_epoch_a_day?,
+        is_unaltered: is_unaltered?,
     })
 }
 

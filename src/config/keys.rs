@@ -111,6 +111,7 @@ pub(super) const LOG_DEBEZIUM: Section = Section {
         key("time_precision_mode", "text", "\"microseconds\""),
         key("boolean_true", "text", "\"one\""),
         key("zero_dates", "text", "\"epoch\""),
+        key("schemaless_records", "text", "\"unaltered\""),
     ],
 };
 

@@ -75,6 +75,7 @@ pub(super) struct RawDebezium {
     pub time_precision_mode: Entry<String>,
     pub boolean_true: Entry<String>,
     pub zero_dates: Entry<String>,
+    pub schemaless_records: Entry<String>,
 }
 
 pub(super) struct RawTarget {
@@ -189,6 +190,7 @@ fn read_debezium(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawDeb
         time_precision_mode: table.text("time_precision_mode", problems),
         boolean_true: table.text("boolean_true", problems),
         zero_dates: table.text("zero_dates", problems),
+        schemaless_records: table.text("schemaless_records", problems),
     }
 }
 

@@ -124,6 +124,7 @@ fn shown_debezium(debezium: &DebeziumSettings) -> ShownSection {
         ("time_precision_mode", json!(times)),
         ("boolean_true", json!(if debezium.is_true_one { "one" } else { "refuse" })),
         ("zero_dates", json!(if debezium.is_epoch_a_day { "epoch" } else { "refuse" })),
+        ("schemaless_records", json!(if debezium.is_unaltered { "unaltered" } else { "refuse" })),
     ];
     ShownSection { path: "log.debezium", keys }
 }

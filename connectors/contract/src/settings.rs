@@ -73,6 +73,8 @@ pub struct DebeziumSettings {
     /// Whether 1970-01-01 in a DATE or DATETIME that is NOT NULL is taken for that day, although Debezium writes it for zero
     /// dates too.
     pub is_epoch_a_day: bool,
+    /// Whether records without schemas are read by the tables' present shapes, because no table was altered since its topic began.
+    pub is_unaltered: bool,
 }
 
 /// Debezium's `decimal.handling.mode`. Its `double` loses digits and is no choice here.

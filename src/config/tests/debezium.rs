@@ -9,9 +9,10 @@ fn debeziums_settings_are_checked() {
     let debezium = |line: &str, expect: &str| log(&format!("debezium = {{ {line} }}"), expect);
     debezium("decimal_handling_mode = \"string\", binary_handling_mode = \"hex\", boolean_true = \"one\"", "ok");
     debezium("zero_dates = \"epoch\"", "ok");
+    debezium("schemaless_records = \"unaltered\"", "ok");
     debezium(
         "zero_dates = \"null\"",
-        "4:31: log.debezium.zero_dates: \"null\" is not known here; use \"refuse\" or \"epoch\"",
+        "4:27: log.debezium.zero_dates: \"null\" is not known here; use \"refuse\" or \"epoch\"",
     );
     debezium(
         "decimal_handling_mode = \"double\"",

@@ -76,14 +76,14 @@ const OF_MYSQL: &[Run] = &[
         name: "snapshot",
         records: recorded!("mysql_plain_snapshot"),
         schemas: None,
-        settings: "zero_dates = \"epoch\"\n",
+        settings: "schemaless_records = \"unaltered\"\nzero_dates = \"epoch\"\n",
         lost: LOST,
     },
     Run {
         name: "stream",
         records: recorded!("mysql_plain_stream"),
         schemas: Some(recorded!("mysql_schema_stream")),
-        settings: "boolean_true = \"one\"\nzero_dates = \"epoch\"\n",
+        settings: "schemaless_records = \"unaltered\"\nboolean_true = \"one\"\nzero_dates = \"epoch\"\n",
         // BOOLEAN, JSON in texts of Debezium's own.
         lost: &[("t_bit", &[4]), ("t_json", &[10, 11, 15, 17, 18])],
     },
@@ -91,7 +91,7 @@ const OF_MYSQL: &[Run] = &[
         name: "lossless",
         records: recorded!("mysql_alt_stream"),
         schemas: None,
-        settings: "decimal_handling_mode = \"string\"\ndecimal_format = \"numeric\"\n\
+        settings: "schemaless_records = \"unaltered\"\ndecimal_handling_mode = \"string\"\ndecimal_format = \"numeric\"\n\
                    bigint_unsigned_handling_mode = \"precise\"\nbinary_handling_mode = \"base64\"\n\
                    time_precision_mode = \"isostring\"\nboolean_true = \"one\"\n",
         // What `isostring` makes of TIME below zero and from a day on; REAL; the epoch, since it may be a zero date; rows whose
@@ -112,14 +112,14 @@ const OF_MARIADB: &[Run] = &[
         name: "snapshot",
         records: recorded!("mariadb_plain_snapshot"),
         schemas: None,
-        settings: "zero_dates = \"epoch\"\n",
+        settings: "schemaless_records = \"unaltered\"\nzero_dates = \"epoch\"\n",
         lost: LOST,
     },
     Run {
         name: "stream",
         records: recorded!("mariadb_plain_stream"),
         schemas: Some(recorded!("mariadb_schema_stream")),
-        settings: "boolean_true = \"one\"\n",
+        settings: "schemaless_records = \"unaltered\"\nboolean_true = \"one\"\n",
         lost: &[("t_bit", &[4]), ("t_uuid", &[1, 6]), ("t_date", &[13]), ("t_datetime", &[9])],
     },
 ];

@@ -33,6 +33,9 @@ pub(super) struct FieldSeed<'a, 'w, 'b> {
 
 const OTHER_TYPE: &str = "is not of its type";
 const OUTSIDE: &str = "is outside its type's range";
+
+/// 838:59:59.999999
+const TIME_MICROS_MAX: u64 = 3_020_399_999_999;
 const UNREADABLE: &str = "has a text that its type does not read";
 
 impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_, '_> {
@@ -199,6 +202,7 @@ pub(super) fn integer_value(form: &ValueForm, number: i64) -> Result<Value<'stat
             let date = i32::try_from(number).ok().and_then(Date::from_days_since_epoch);
             date.map(Value::Date).ok_or(OUTSIDE)
         }
+        ValueForm::Time if number.unsigned_abs() > TIME_MICROS_MAX => Err(OUTSIDE),
         ValueForm::Time => Ok(Value::Time(Time { micros: number })),
         ValueForm::ClockMillis => {
             let clock = number.checked_mul(1000).and_then(DateTime::from_micros_since_epoch);

@@ -247,7 +247,7 @@ pub(super) fn value(column_type: &ColumnType) -> BoxedStrategy<Owned> {
         ColumnType::Enum { members } => (0..=u16::try_from(members.len()).expect("few")).prop_map(Owned::Enum).boxed(),
         ColumnType::Set { members } => (0..1_u64 << members.len()).prop_map(Owned::Set).boxed(),
         ColumnType::Date => date().prop_map(Owned::Date).boxed(),
-        ColumnType::Time { .. } => any::<i64>().prop_map(Owned::Time).boxed(),
+        ColumnType::Time { .. } => (-3_020_399_999_999_i64..=3_020_399_999_999).prop_map(Owned::Time).boxed(),
         ColumnType::DateTime { .. } => clock()
             .prop_map(|(date, hour, minute, second, micros)| {
                 Owned::DateTime(DateTime { date, hour, minute, second, micros })

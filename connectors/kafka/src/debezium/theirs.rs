@@ -8,7 +8,9 @@
 //!    0000, the epoch in a NOT NULL TIMESTAMP is the zero timestamp, a BINARY is padded, a widened FLOAT is itself again.
 //! 2. What may have been several and can be seen is refused, by table and column: `true` in a BOOLEAN, null in a NOT NULL
 //!    column, 1970-01-01 in a NOT NULL date, U+FFFD in a text whose charset does not have it, an infinite or narrowed DOUBLE, '' beside an ENUM's member ''.
-//! 3. What can't be seen is in the documents of the product, with the setting of Debezium that avoids it.
+//! 3. A record without a schema part is read by the table's shape only where the tables are said to have never been altered; one with
+//!    a schema only if each column has the type there that it has now. The values of an ALTER TABLE are in no record.
+//! 4. What can't be seen is in the documents of the product, with the setting of Debezium that avoids it.
 //!
 //! A key change comes as the delete and the insert that Debezium makes of it. The sequence is the record's offset, so nothing
 //! is ever dropped as read before.
@@ -84,6 +86,7 @@ impl TheirTable {
             wire,
             is_true_one: self.settings.is_true_one,
             is_epoch_a_day: self.settings.is_epoch_a_day,
+            is_of_its_time: self.has_schema.get() || self.settings.is_unaltered,
         }
     }
 }

@@ -115,7 +115,8 @@ const WITHOUT_TRUTH: &[(&str, &str, &str)] = &[
 
 /// How the connector was set that wrote the recording.
 fn settings(recording: &Recording) -> DebeziumSettings {
-    let mut settings = DebeziumSettings { is_true_one: true, is_epoch_a_day: true, ..DebeziumSettings::default() };
+    let mut settings =
+        DebeziumSettings { is_true_one: true, is_epoch_a_day: true, is_unaltered: true, ..DebeziumSettings::default() };
     if recording.name.contains("_alt") {
         settings.decimals = DebeziumDecimals::Text;
         settings.has_precise_unsigned = true;
@@ -325,6 +326,50 @@ fn true_is_no_number() {
     let error = read("{\"id\":4}").expect_err("2 and 1 look alike").0;
     assert!(error.starts_with("column bo is true") && error.contains("boolean_true"), "{error}");
     read("{\"id\":1}").expect("0 and no other");
+}
+
+/// A record is read by today's shape only if that is what it was written in: its own schema tells, or the configuration says so.
+#[test]
+fn records_of_another_shape_are_refused() {
+    use tailrace_row::{Column, ColumnType};
+    let tables = ddl::tables("mysql");
+    // (table, column, what an ALTER TABLE made of it)
+    let altered = [
+        ("t_decimal", ColumnType::Decimal { precision: 12, scale: 4 }),
+        ("t_date", ColumnType::Integer { bits: 32, unsigned: false }),
+        ("t_datetime", ColumnType::DateTime { fraction: 6 }),
+        ("t_time", ColumnType::Integer { bits: 64, unsigned: false }),
+    ];
+    for (table, column_type) in altered {
+        let (plain, with_schema) = (Recording::named("mysql_plain_stream"), Recording::named("mysql_schema_stream"));
+        for (recording, is_unaltered, expect) in [
+            (plain, false, "is in a record without a schema"),
+            (with_schema, false, "was written with another scale|has another type in the record's schema|range"),
+        ] {
+            let of_table = |line: &Line| line.topic_table == table && line.value.contains("\"op\":\"c\"");
+            let line = recording.lines().find(of_table).expect("a row");
+            let schema = schema_of(&tables, line).expect("the table");
+            let mut columns: Vec<Column> = schema.columns().to_vec();
+            let place = columns
+                .iter()
+                .position(|column| std::mem::discriminant(&column.column_type) == std::mem::discriminant(&of(table)));
+            columns[place.expect("a column of the type")].column_type = column_type.clone();
+            let schema = TableSchema::new(schema.name().clone(), columns, schema.key()).expect("a schema");
+            let settings = DebeziumSettings { is_unaltered, ..settings(recording) };
+            let their = TheirTable::new(Arc::new(TableForm::new(Arc::new(schema))), settings);
+            let error = read_theirs(&their, line.value).expect_err("another shape").0;
+            assert!(expect.split('|').any(|part| error.contains(part)), "{table}: {error}");
+        }
+    }
+    // What each table is about.
+    fn of(table: &str) -> ColumnType {
+        match table {
+            "t_decimal" => ColumnType::Decimal { precision: 1, scale: 0 },
+            "t_date" => ColumnType::Date,
+            "t_datetime" => ColumnType::DateTime { fraction: 0 },
+            _ => ColumnType::Time { fraction: 0 },
+        }
+    }
 }
 
 /// Without `zero_dates = "epoch"` the epoch is refused where NULL is not allowed, in every form, and there only.

@@ -18,9 +18,9 @@ pub(super) fn unscaled(text: &str, scale: u8, out: &mut Vec<u8>) -> Option<()> {
         return None;
     }
     let exponent: i64 = exponent.parse().ok()?;
-    let shift = i64::from(scale).checked_add(exponent)? - i64::try_from(fraction.len()).ok()?;
+    let shift = i64::from(scale).checked_add(exponent)?.checked_sub(i64::try_from(fraction.len()).ok()?)?;
     let added = usize::try_from(shift).unwrap_or(0);
-    let dropped = usize::try_from(-shift).unwrap_or(0).min(count);
+    let dropped = usize::try_from(shift.checked_neg()?).unwrap_or(0).min(count);
     if added > DIGITS_MAX || digits().skip(count - dropped).any(|digit| digit != b'0') {
         // A zero stays zero, however small its unit.
         return if added > DIGITS_MAX { None } else { zero(digits(), out) };

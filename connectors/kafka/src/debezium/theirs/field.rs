@@ -24,10 +24,15 @@ pub(in crate::debezium) struct TheirColumn<'a> {
     pub(in crate::debezium) wire: Wire,
     pub(in crate::debezium) is_true_one: bool,
     pub(in crate::debezium) is_epoch_a_day: bool,
+    /// Whether the column's type is known to be what it was when the record was written.
+    pub(in crate::debezium) is_of_its_time: bool,
 }
 
 const OTHER_FORM: &str = "is in another form than [log.debezium] says, or of another type than in the source";
 const OUTSIDE: &str = "is outside its type's range";
+const NO_SCHEMA: &str = "is in a record without a schema, and may have been of another type when it was written: let Debezium's \
+                         converter write schemas, or, if its table was never altered since the topic began, set \
+                         schemaless_records = \"unaltered\" in [log.debezium]";
 const TRUE: &str = "is true, which Debezium writes for every number of a BOOLEAN but 0: if it holds no others than 0 and 1, \
                     set boolean_true = \"one\" in [log.debezium]";
 const LOST: &str = "is null and can't be: Debezium could not convert the value";
@@ -72,6 +77,9 @@ pub(in crate::debezium) fn write_their_field(
     scratch: &mut Scratch,
     writer: &mut ImageWriter<'_>,
 ) -> Result<(), &'static str> {
+    if !of.is_of_its_time {
+        return Err(NO_SCHEMA);
+    }
     let value = match Json::parse(raw).ok_or(OTHER_FORM)? {
         Json::Null if of.column.nullable => {
             writer.null();
@@ -121,8 +129,8 @@ fn of_truth(of: TheirColumn<'_>, truth: bool) -> Result<Value<'static>, &'static
 fn of_number<'s>(of: TheirColumn<'_>, text: &str, bytes: &'s mut Vec<u8>) -> Result<Value<'s>, &'static str> {
     let whole = || text.parse::<i64>().map_err(|_| OTHER_FORM);
     match (of.form, of.wire) {
-        // INTEGER UNSIGNED in the stream of older versions: 32 bits with a sign.
-        (ValueForm::Unsigned { bits: 32 }, _) => {
+        // INTEGER UNSIGNED in the stream of older versions: 32 bits with a sign, in a field of 64.
+        (ValueForm::Unsigned { bits: 32 }, Wire::Long) => {
             let number = whole()?;
             let restored = if number < 0 { number.checked_add(1 << 32).ok_or(OUTSIDE)? } else { number };
             integer_value(of.form, restored)
@@ -143,12 +151,10 @@ fn of_number<'s>(of: TheirColumn<'_>, text: &str, bytes: &'s mut Vec<u8>) -> Res
         (ValueForm::Year, _) if whole()? == 1900 => Ok(Value::Year(0)),
         (ValueForm::Year, _) => integer_value(of.form, whole()?),
         (ValueForm::Time, Wire::Micros | Wire::Nanos) => {
-            let micros = micros(whole()?, of.wire)?;
-            // ±838:59:59.999999
-            if micros.abs() > 3_020_399_999_999 { Err(OUTSIDE) } else { Ok(Value::Time(Time { micros })) }
+            integer_value(of.form, fine_enough(of, micros(whole()?, of.wire)?)?)
         }
         (ValueForm::ClockMillis | ValueForm::ClockMicros, Wire::Millis | Wire::Micros | Wire::Nanos) => {
-            let micros = since_epoch(of, micros(whole()?, of.wire)?)?;
+            let micros = fine_enough(of, since_epoch(of, micros(whole()?, of.wire)?)?)?;
             DateTime::from_micros_since_epoch(micros).map(Value::DateTime).ok_or(OUTSIDE)
         }
         _ => Err(OTHER_FORM),
@@ -162,6 +168,16 @@ fn finite<T>(number: Option<T>) -> Result<T, &'static str> {
 fn of_digits<'s>(text: &str, scale: u8, bytes: &'s mut Vec<u8>) -> Result<Value<'s>, &'static str> {
     unscaled(text, scale, bytes).ok_or(OUTSIDE)?;
     Ok(Value::Decimal(Decimal { unscaled: fewest_bytes(bytes)?, scale }))
+}
+
+/// The microseconds, unless the column holds no such fraction: it had another precision when the record was written, and what the
+/// server made of the value then is not in it.
+fn fine_enough(of: TheirColumn<'_>, micros: i64) -> Result<i64, &'static str> {
+    let (ColumnType::Time { fraction } | ColumnType::DateTime { fraction }) = of.column.column_type else {
+        return Ok(micros);
+    };
+    let tick = 10_i64.pow(6 - u32::from(fraction.min(6)));
+    if micros % tick == 0 { Ok(micros) } else { Err(OUTSIDE) }
 }
 
 fn micros(number: i64, unit: Wire) -> Result<i64, &'static str> {
@@ -215,9 +231,12 @@ fn write_text(
             since_epoch(of, date.days_since_epoch().ok_or(OTHER_FORM)?.into())?;
             Value::Date(date)
         }
-        (ValueForm::Time, Wire::Iso) => Value::Time(Time { micros: iso(&format!("1970-01-01T{text}"))? }),
+        (ValueForm::Time, Wire::Iso) => {
+            Value::Time(Time { micros: fine_enough(of, iso(&format!("1970-01-01T{text}"))?)? })
+        }
         (ValueForm::ClockMillis | ValueForm::ClockMicros, Wire::Iso) => {
-            Value::DateTime(DateTime::from_micros_since_epoch(since_epoch(of, iso(text)?)?).ok_or(OUTSIDE)?)
+            let micros = fine_enough(of, since_epoch(of, iso(text)?)?)?;
+            Value::DateTime(DateTime::from_micros_since_epoch(micros).ok_or(OUTSIDE)?)
         }
         (ValueForm::Float | ValueForm::Double, _) if text.ends_with("Infinity") => return Err(INFINITE),
         _ => return Err(OTHER_FORM),

@@ -16,7 +16,7 @@ pub(in crate::debezium) enum Wire {
     DecimalNumber,
     /// The same as text.
     DecimalText,
-    /// BIGINT UNSIGNED that wraps around at 2^63.
+    /// BIGINT UNSIGNED that wraps around at 2^63, or INT UNSIGNED that may at 2^31.
     Long,
     Base64,
     Base64UrlSafe,
@@ -35,7 +35,7 @@ impl Wire {
                 DebeziumDecimals::Text => Self::DecimalText,
             },
             ValueForm::BigUnsigned if settings.has_precise_unsigned => Self::decimal(settings),
-            ValueForm::BigUnsigned => Self::Long,
+            ValueForm::BigUnsigned | ValueForm::Unsigned { bits: 32 } => Self::Long,
             ValueForm::Bytes => Self::bytes(settings),
             ValueForm::Date => match settings.times {
                 DebeziumTimes::IsoString => Self::Iso,
@@ -79,6 +79,8 @@ impl Wire {
     ) -> Result<Self, &'static str> {
         let primitive = field.r#type.as_str();
         let name = field.name.as_deref().unwrap_or_default();
+        // Named types are integers or texts with another meaning: what was such a type before an ALTER TABLE is no number now.
+        let is_plain = |wanted: &str| primitive == wanted && name.is_empty();
         let is_decimal = primitive == "bytes" && name == "org.apache.kafka.connect.data.Decimal";
         let short = name.strip_prefix("io.debezium.time.").unwrap_or_default();
         match form {
@@ -86,43 +88,79 @@ impl Wire {
                 let is_same = field.parameters.get("scale").is_some_and(|written| *written == scale.to_string());
                 if is_same { Ok(Self::decimal(settings)) } else { Err("was written with another scale") }
             }
-            ValueForm::Decimal { .. } if primitive == "string" => Ok(Self::DecimalText),
-            ValueForm::Decimal { .. } => Err("is a DECIMAL that Debezium wrote as a float, which loses digits"),
+            ValueForm::Decimal { .. } if is_plain("string") => Ok(Self::DecimalText),
+            ValueForm::Decimal { .. } if is_plain("double") => {
+                Err("is a DECIMAL that Debezium wrote as a float, which loses digits")
+            }
             ValueForm::BigUnsigned if is_decimal => Ok(Self::decimal(settings)),
-            ValueForm::BigUnsigned if primitive == "int64" => Ok(Self::Long),
-            ValueForm::Bytes if primitive == "bytes" => Ok(Self::Base64),
-            ValueForm::Bytes if primitive == "string" && settings.bytes != DebeziumBytes::Bytes => {
+            ValueForm::BigUnsigned if is_plain("int64") => Ok(Self::Long),
+            ValueForm::Bytes if is_plain("bytes") => Ok(Self::Base64),
+            ValueForm::Bytes if is_plain("string") && settings.bytes != DebeziumBytes::Bytes => {
                 Ok(Self::bytes(settings))
             }
-            ValueForm::Bytes if primitive == "string" => {
+            ValueForm::Bytes if is_plain("string") => {
                 Err("holds bytes that Debezium wrote as text: see binary_handling_mode, or its charset is binary")
             }
-            ValueForm::Double if primitive == "double" => Ok(Self::Plain),
-            ValueForm::Double => Err("is a DOUBLE that Debezium wrote as a float, which loses digits"),
+            ValueForm::Double if is_plain("float") => {
+                Err("is a DOUBLE that Debezium wrote as a float, which loses digits")
+            }
             ValueForm::Date if ["Date", "IsoDate"].contains(&short) => {
                 Ok(if short == "Date" { Self::Plain } else { Self::Iso })
             }
-            ValueForm::Time => Self::time(short),
+            ValueForm::Time if ["MicroTime", "NanoTime", "IsoTime"].contains(&short) => Self::time(short),
             ValueForm::ClockMillis if short == "Timestamp" => Ok(Self::Millis),
-            ValueForm::ClockMillis | ValueForm::ClockMicros => Self::time(short),
-            ValueForm::BigUnsigned | ValueForm::Bytes | ValueForm::Date => Err(UNKNOWN),
-            ValueForm::Signed { .. }
+            ValueForm::ClockMillis | ValueForm::ClockMicros
+                if ["MicroTimestamp", "NanoTimestamp", "IsoTimestamp"].contains(&short) =>
+            {
+                Self::time(short)
+            }
+            ValueForm::Unsigned { bits: 32 } if is_plain("int64") => Ok(Self::Long),
+            ValueForm::Signed { bits: 8 } if is_plain("boolean") => Ok(Self::Plain),
+            ValueForm::Signed { .. } | ValueForm::Unsigned { .. }
+                if ["int16", "int32", "int64"].iter().any(|width| is_plain(width)) =>
+            {
+                Ok(Self::Plain)
+            }
+            ValueForm::Float if is_plain("float") || is_plain("double") => Ok(Self::Plain),
+            ValueForm::Double if is_plain("double") => Ok(Self::Plain),
+            ValueForm::Boolean if is_plain("boolean") => Ok(Self::Plain),
+            ValueForm::Text { .. } | ValueForm::Inet4 | ValueForm::Inet6 if is_plain("string") => Ok(Self::Plain),
+            // MariaDB's JSON is a text.
+            ValueForm::Text { .. } if name == "io.debezium.data.Json" => Ok(Self::Plain),
+            ValueForm::Bits { .. } if name == "io.debezium.data.Bits" => Ok(Self::Plain),
+            ValueForm::Enum(_) if name == "io.debezium.data.Enum" => Ok(Self::Plain),
+            ValueForm::Set(_) if name == "io.debezium.data.EnumSet" => Ok(Self::Plain),
+            ValueForm::Json if name == "io.debezium.data.Json" => Ok(Self::Plain),
+            ValueForm::Uuid if name == "io.debezium.data.Uuid" || is_plain("string") => Ok(Self::Plain),
+            ValueForm::Zoned { .. } if short == "ZonedTimestamp" => Ok(Self::Plain),
+            ValueForm::Year if short == "Year" => Ok(Self::Plain),
+            ValueForm::Geometry | ValueForm::Point if name.starts_with("io.debezium.data.geometry.") => Ok(Self::Plain),
+            ValueForm::Vector { .. } if name.ends_with("Vector") => Ok(Self::Plain),
+            ValueForm::Decimal { .. }
+            | ValueForm::BigUnsigned
+            | ValueForm::Bytes
+            | ValueForm::Double
+            | ValueForm::Date
+            | ValueForm::Time
+            | ValueForm::ClockMillis
+            | ValueForm::ClockMicros
+            | ValueForm::Signed { .. }
             | ValueForm::Unsigned { .. }
             | ValueForm::Float
             | ValueForm::Boolean
-            | ValueForm::Bits { .. }
             | ValueForm::Text { .. }
+            | ValueForm::Bits { .. }
             | ValueForm::Enum(_)
             | ValueForm::Set(_)
+            | ValueForm::Json
+            | ValueForm::Uuid
             | ValueForm::Zoned { .. }
             | ValueForm::Year
-            | ValueForm::Json
             | ValueForm::Geometry
             | ValueForm::Point
             | ValueForm::Vector { .. }
-            | ValueForm::Uuid
             | ValueForm::Inet4
-            | ValueForm::Inet6 => Ok(Self::Plain),
+            | ValueForm::Inet6 => Err(UNKNOWN),
         }
     }
 
