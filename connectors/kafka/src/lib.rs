@@ -33,18 +33,19 @@ mod writer;
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
+    time::SystemTime,
 };
 
 use tailrace_contract::{
     BoxFuture, Checkpoint, Error, ErrorKind, Grant, Log, LogPartition, LogReader, LogSettings, LogStart, OpenedWriter,
     PartitionEnds, Problem, Result, TableFilter,
 };
-use tailrace_row::{TableName, TableSchema};
+use tailrace_row::{RecordBatch, TableName, TableSchema};
 
 use crate::{
     blocking::block,
     config::ClientSettings,
-    debezium::{RecordStyle, TableForm},
+    debezium::{Encoded, Encoder, RecordForm, RecordSink, RecordStyle, TableForm},
     schemas::SchemaBook,
     small_topic::{ReadTo, SmallTopicReader},
     topics::{TopicKeeper, TopicNames, TopicOwners},
@@ -89,6 +90,42 @@ impl KafkaLog {
             declared: OnceLock::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+/// What a batch came to as JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EncodedBatch {
+    /// Records of the log.
+    pub records: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+}
+
+impl KafkaLog {
+    /// Encodes a batch as the writer does, and sends it to nobody: for benchmarks.
+    #[doc(hidden)]
+    pub fn encode(&self, batch: &RecordBatch) -> Result<EncodedBatch> {
+        let Shared { style, names, .. } = &*self.shared;
+        let form = |schema: &Arc<TableSchema>| {
+            RecordForm::new(style, &names.table(schema.name()), TableForm::new(Arc::clone(schema)), false)
+        };
+        let forms: Vec<RecordForm> = batch.schemas().iter().map(form).collect();
+        let mut encoder = Encoder::new(style.clone());
+        encoder.begin_batch(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+        let mut encoded = EncodedBatch::default();
+        for record in batch.records() {
+            encoder.encode(&forms[record.schema as usize], batch, record, &mut encoded)?;
+        }
+        Ok(encoded)
+    }
+}
+
+impl RecordSink for EncodedBatch {
+    fn put(&mut self, _: &RecordForm, record: Encoded<'_>) -> Result<()> {
+        self.records += 1;
+        self.bytes += (record.key.len() + record.value.map_or(0, <[u8]>::len)) as u64;
+        Ok(())
     }
 }
 

@@ -1,28 +1,31 @@
 //! Benchmarks: each figure beside the limit measured in the same run, on servers of their own.
 //!
-//! `cargo x bench [decode] [capture] [apply] [embedded] [reader] [latency] [huge] [--source mariadb] [--rows N] [--json FILE]`;
-//! without names all of them. The source is MySQL, or `mariadb` (10.11) or `mariadb11`.
+//! `cargo x bench [decode] [encode] [capture] [apply] [embedded] [reader] [proof] [latency] [huge] [--source mariadb] [--rows N]
+//! [--json FILE]`; without names all of them. The source is MySQL, or `mariadb` (10.11) or `mariadb11`.
 
 mod apply;
 mod capture;
 mod dataset;
 mod decode;
 mod embedded;
+mod encode;
 mod huge;
 mod latency;
 mod process;
+mod proof;
 mod reader;
 mod report;
 mod site;
+mod stores;
 
 use anyhow::{Context, Result, bail};
 use lab::Flavor;
 
-use crate::{report::Report, site::Site};
+use crate::{report::Report, site::Site, stores::Stores};
 
-const NAMES: [&str; 7] = ["decode", "capture", "apply", "embedded", "reader", "latency", "huge"];
+const NAMES: [&str; 9] = ["decode", "encode", "capture", "apply", "embedded", "reader", "proof", "latency", "huge"];
 /// Those that read or write many rows.
-const WITH_ROWS: [&str; 5] = ["decode", "capture", "apply", "embedded", "reader"];
+const WITH_ROWS: [&str; 7] = ["decode", "encode", "capture", "apply", "embedded", "reader", "proof"];
 const HUGE_ROWS: u64 = 5_000_000;
 
 struct Options {
@@ -67,24 +70,7 @@ async fn main() -> Result<()> {
     let site = Site::open(options.source)?;
     site.make_databases().await?;
     if WITH_ROWS.into_iter().any(wants) {
-        lab::say(&format!("making {} rows in {}", options.rows, site.source_name()));
-        let start = dataset::fill(&site, options.rows).await?;
-        if wants("decode") {
-            decode::decode(&site, &start, options.rows, &mut report).await?;
-        }
-        if wants("capture") || wants("apply") {
-            let prefix = capture::capture(&site, &start, options.rows, &mut report).await?;
-            if wants("apply") {
-                apply::apply(&site, prefix, &start, options.rows, &mut report).await?;
-            }
-        }
-        if wants("embedded") {
-            embedded::embedded(&site, &start, options.rows, &mut report).await?;
-            embedded::embedded_file(&site, &start, options.rows, &mut report).await?;
-        }
-        if wants("reader") {
-            reader::reader(&site, options.rows, &mut report).await?;
-        }
+        with_rows(&site, options.rows, wants, &mut report).await?;
     } else {
         dataset::fill(&site, 0).await?;
     }
@@ -101,4 +87,35 @@ async fn main() -> Result<()> {
         std::fs::write(path, serde_json::to_string_pretty(&report.json())?)?;
     }
     site.close()
+}
+
+async fn with_rows(site: &Site, rows: u64, wants: impl Fn(&str) -> bool, report: &mut Report) -> Result<()> {
+    lab::say(&format!("making {rows} rows in {}", site.source_name()));
+    let start = dataset::fill(site, rows).await?;
+    if wants("decode") {
+        decode::decode(site, &start, rows, report).await?;
+    }
+    if wants("encode") {
+        encode::encode(site, &start, rows, report).await?;
+    }
+    if wants("capture") || wants("apply") {
+        let prefix = capture::capture(site, &start, rows, report).await?;
+        if wants("apply") {
+            apply::apply(site, prefix, &start, rows, report).await?;
+        }
+    }
+    if wants("embedded") {
+        embedded::embedded(site, &start, rows, report).await?;
+        embedded::embedded_file(site, &start, rows, report).await?;
+    }
+    if wants("reader") || wants("proof") {
+        let mut stores = Stores::fill(site, rows).await?;
+        if wants("reader") {
+            reader::reader(&mut stores, report).await?;
+        }
+        if wants("proof") {
+            proof::proof(&mut stores, report).await?;
+        }
+    }
+    Ok(())
 }

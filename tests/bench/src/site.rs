@@ -112,6 +112,11 @@ impl Site {
         Ok((path, file))
     }
 
+    /// A path for a file of the benchmark's own.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     fn launch(&self, command: &str, config: &std::path::Path) -> Result<Launch> {
         let config = config.to_str().context("the configuration's path is text")?;
         let words: Vec<&str> = command.split(' ').chain(["--config", config]).collect();

@@ -80,7 +80,7 @@ const COMMANDS: [Command; 7] = [
         summary: "the measurements, each with its limit measured in the same run",
         help: "Builds tests/bench in release mode and runs it on servers of its own.\n\n\
                cargo x bench [NAME…] [--source mariadb] [--rows N] [--json FILE]\n\n\
-               Names: decode, capture, apply, embedded, latency, huge; without names all of them.\n  \
+               Names: decode, encode, capture, apply, embedded, reader, proof, latency, huge; without names all of them.\n  \
                --source NAME mysql, mariadb (10.11) or mariadb11 [default: mysql]\n  \
                --rows N      rows of the table that is captured and applied [default: 2000000]\n  \
                --json FILE   writes the figures there too",
