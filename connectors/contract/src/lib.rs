@@ -39,8 +39,8 @@ pub use policy::{Literal, POLICY_KEY, Policy, PolicyUse, Unheld, advise_policy};
 pub use position::{Checkpoint, Mark, Position, SplitTransaction};
 pub use problem::{Problem, Severity};
 pub use proof::{
-    CanonicalForm, CanonicalWriter, Era, Foreign, KeyField, KeyQuery, KeySpelling, ProofBatch, ProofFeed, ProofFeeder,
-    ProofQuery, ProofReader,
+    CanonicalForm, CanonicalWriter, Era, Foreign, KeyField, KeyPart, KeyQuery, KeySpelling, ProofBatch, ProofFeed,
+    ProofFeeder, ProofQuery, ProofReader, Unspelled,
 };
 pub use reader::{ReadLimits, Rows, TableReader};
 pub use settings::{

@@ -39,8 +39,10 @@ pub struct ReadLimits {
 /// One connection that reads the rows of one table, under the schema it was opened with. Memory does not grow with the table.
 ///
 /// Each view is held against the schema: a table that is not what the reader was opened with gives no row, but an error of kind
-/// [`Transient`](crate::ErrorKind::Transient), since only a reader for its new schema can go on. Between reads nothing of the
-/// table is held: no view, no lock of its shape. During a read both are held until its last row was taken.
+/// [`Transient`](crate::ErrorKind::Transient), since only a reader for its new schema can go on; what decides the order of its key
+/// (collations, directions) is part of what it was opened with. Between reads nothing of the table is held: no view, no lock of its
+/// shape. During a read both are held until its last row was taken, or until a call has failed. A call but
+/// [`fill`](Self::fill) may be given up half-way: the next one answers as if it had not been.
 pub trait TableReader: Send {
     /// About how many rows the table has, by the database's own statistics.
     fn estimate(&mut self) -> BoxFuture<'_, Result<u64>>;

@@ -66,6 +66,20 @@ impl TableMapping {
     pub fn policy(&self, column: &str) -> &Policy {
         self.policies.get(column).unwrap_or(&Policy::Reject)
     }
+
+    /// Refuses to read rows back where a policy may have written something else in place of the source's value: no reader can
+    /// tell yet which is which.
+    pub fn check_readable(&self) -> Result<()> {
+        let Some((column, policy)) = self.policies.iter().find(|(_, policy)| **policy != Policy::Reject) else {
+            return Ok(());
+        };
+        let what = format!(
+            "column {column} of {} has the policy {}: its rows can't be read back yet, as other values may stand there for the source's",
+            self.target,
+            policy.name()
+        );
+        Err(Error::table_failed(self.source.clone(), what))
+    }
 }
 
 /// What a table of the target holds before the first record is applied to it.

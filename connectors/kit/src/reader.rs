@@ -1,9 +1,9 @@
 //! What a reader of tables must do, that of a source and that of a target alike.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, future::poll_fn, sync::Arc, task::Poll};
 
 use tailrace_contract::{
-    ApplyBatch, BoxFuture, ReadLimits, Result, RowRef, Rows, TableChanges, TableMapping, TableReader,
+    ApplyBatch, BoxFuture, ErrorKind, ReadLimits, Result, RowRef, Rows, TableChanges, TableMapping, TableReader,
 };
 use tailrace_row::{Epoch, Key, Operation, Origin, RecordBatch, TableName, TableSchema};
 
@@ -23,6 +23,9 @@ pub trait ReaderHarness: Send + Sync {
 
     /// Makes the changes in one transaction.
     fn change<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, ()>;
+
+    /// Alters the table, again with each call. It fails where somebody keeps the table from being altered for some seconds.
+    fn alter(&self) -> BoxFuture<'_, ()>;
 }
 
 /// The table of a source.
@@ -39,6 +42,10 @@ impl<H: SourceHarness> ReaderHarness for SourceTable<H> {
 
     fn change<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, ()> {
         self.0.change(changes)
+    }
+
+    fn alter(&self) -> BoxFuture<'_, ()> {
+        self.0.alter()
     }
 }
 
@@ -89,6 +96,10 @@ impl<H: SinkHarness> ReaderHarness for SinkTable<H> {
     fn change<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, ()> {
         Box::pin(self.apply(changes))
     }
+
+    fn alter(&self) -> BoxFuture<'_, ()> {
+        self.harness.alter(&self.mapping.target)
+    }
 }
 
 /// Runs every test of a reader.
@@ -102,6 +113,8 @@ macro_rules! reader_tests {
             reader_begins_anew,
             reader_reads_tables_of_none_and_one,
             reader_refuses_a_table_of_another_shape,
+            reader_lets_go_of_a_table_that_was_altered,
+            reader_forgets_calls_that_were_given_up,
         );
     };
 }
@@ -311,4 +324,55 @@ pub async fn reader_refuses_a_table_of_another_shape(harness: &dyn ReaderHarness
     let other = Arc::new(TableSchema::new(schema.name().clone(), columns, schema.key()).unwrap());
     assert!(harness.open(other).await.is_err(), "the table has no such column");
     harness.open(schema).await.unwrap();
+}
+
+/// A call that finds the table altered says so each time, and holds nothing of it.
+pub async fn reader_lets_go_of_a_table_that_was_altered(harness: &dyn ReaderHarness) {
+    let schema = harness.schema();
+    harness.change(&[Change::Insert(Row::new(1, "a"))]).await;
+    let mut reader = harness.open(Arc::clone(&schema)).await.unwrap();
+    let mut other = harness.open(schema).await.unwrap();
+    harness.alter().await;
+    for _ in 0..2 {
+        assert_altered(reader.read(Rows::ALL).await);
+        assert_altered(other.bound(None, 1).await);
+        harness.alter().await;
+    }
+}
+
+fn assert_altered<T>(answer: Result<T>) {
+    let error = answer.err().expect("an altered table is read");
+    assert!(error.kind() == ErrorKind::Transient && error.message().contains("opened with"), "{error}");
+}
+
+/// However far a call has come when it is dropped, the next one gets its own answer.
+pub async fn reader_forgets_calls_that_were_given_up(harness: &dyn ReaderHarness) {
+    let schema = harness.schema();
+    let rows: Vec<Row> = (0..300).map(|id| Row::new(id, "a")).collect();
+    harness.change(&inserts(&rows)).await;
+    let mut reader = harness.open(Arc::clone(&schema)).await.unwrap();
+    let bound = reader.bound(None, 7).await.unwrap();
+    assert!(bound.is_some());
+    for polls in 1..=9 {
+        let _ = give_up_after(polls, reader.bound(None, 9)).await;
+        assert_eq!(reader.bound(None, 7).await.unwrap(), bound, "behind a bound that was given up");
+        let _ = give_up_after(polls, reader.read(Rows::ALL)).await;
+        let until = bound.as_ref();
+        assert_eq!(read_rows(&mut *reader, &schema, Rows::Range { after: None, until }).await.len(), 7);
+        let _ = give_up_after(polls, reader.estimate()).await;
+        assert_eq!(plain(read_rows(&mut *reader, &schema, Rows::ALL).await), rows);
+    }
+}
+
+/// The answer, unless it takes more polls than that.
+async fn give_up_after<T>(polls: u32, mut call: BoxFuture<'_, T>) -> Option<T> {
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        call.as_mut().poll(context).map(Some)
+    })
+    .await
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tailrace_contract::{
-    Applied, ApplyBatch, BoxFuture, Checkpoint, ErrorKind, LogPartition, Mark, Owner, PartitionProgress, Position,
-    ProgressStep, Result, RowRef, Sink, SinkWriter, SplitTransaction, StreamCheckpoint, StreamProgress, StreamStep,
-    TableChanges, TableMapping, TargetState, TargetTable,
+    Applied, ApplyBatch, BoxFuture, Checkpoint, ErrorKind, LogPartition, Mark, Owner, PartitionProgress, Policy,
+    Position, ProgressStep, Result, RowRef, Sink, SinkWriter, SplitTransaction, StreamCheckpoint, StreamProgress,
+    StreamStep, TableChanges, TableMapping, TargetState, TargetTable,
 };
 use tailrace_row::{Epoch, RecordBatch, Sequence, TableName, TableSchema};
 
@@ -21,6 +21,9 @@ pub trait SinkHarness: Send + Sync {
 
     /// The rows of a table that [`Sink::create_table`] made for the kit's schema, ordered by id, read without the sink.
     fn rows<'a>(&'a self, table: &'a TargetTable) -> BoxFuture<'a, Vec<Row>>;
+
+    /// As [`crate::ReaderHarness::alter`].
+    fn alter<'a>(&'a self, table: &'a TargetTable) -> BoxFuture<'a, ()>;
 }
 
 /// Runs every test of a target.
@@ -44,6 +47,7 @@ macro_rules! sink_tests {
             sink_fences_the_older_claim_of_a_stream,
             sink_tells_progress_and_forgets_it,
             sink_forgets_the_checkpoint_of_a_stream,
+            sink_reads_no_table_back_that_has_policies,
         );
     };
 }
@@ -484,4 +488,24 @@ pub async fn sink_forgets_the_checkpoint_of_a_stream(harness: &dyn SinkHarness) 
     assert_eq!(kind(bench.save(&mut *writer, &batch, &saved, &checkpoint(2, false)).await), ErrorKind::Fenced);
     assert!(sink.stream_progress(STREAM).await.unwrap().is_none_or(|stream| stream.checkpoint.is_none()));
     assert_eq!(bench.rows().await, [Row::new(1, "a")], "rows stay");
+}
+
+/// What a policy wrote in place of a value is not taken for the source's: neither a reader nor proof reads such a table.
+pub async fn sink_reads_no_table_back_that_has_policies(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let (sink, schema) = (harness.sink(), &bench.schema);
+    let plain = TableMapping { policies: [("name".into(), Policy::Reject)].into(), ..bench.mapping.as_ref().clone() };
+    sink.open_reader(Arc::clone(schema), &plain).await.unwrap();
+    let has_proof = sink.open_proof(Arc::clone(schema), &plain).await.is_ok();
+    for policy in [Policy::Null, Policy::Text, Policy::Sentinel("x".into())] {
+        let mapping = TableMapping { policies: [("name".into(), policy)].into(), ..plain.clone() };
+        let mut refusals = vec![sink.open_reader(Arc::clone(schema), &mapping).await.err()];
+        if has_proof {
+            refusals.push(sink.open_proof(Arc::clone(schema), &mapping).await.err());
+        }
+        for refusal in refusals {
+            let error = refusal.expect("a table with a policy is read back");
+            assert!(error.kind() == ErrorKind::TableFailed && error.message().contains("column name of"), "{error}");
+        }
+    }
 }

@@ -25,6 +25,9 @@ pub trait SourceHarness: Send + Sync {
 
     /// Makes a transaction on another table of the server.
     fn change_elsewhere(&self) -> BoxFuture<'_, ()>;
+
+    /// As [`crate::ReaderHarness::alter`].
+    fn alter(&self) -> BoxFuture<'_, ()>;
 }
 
 /// Runs every test of a source.

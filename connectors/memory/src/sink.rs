@@ -347,7 +347,9 @@ impl Sink for MemorySink {
         schema: Arc<TableSchema>,
         mapping: &'a TableMapping,
     ) -> BoxFuture<'a, Result<Box<dyn TableReader>>> {
-        let held = Held::BySink(Arc::clone(&self.server), mapping.target.clone());
-        Box::pin(MemoryTableReader::open(held, schema))
+        Box::pin(async move {
+            mapping.check_readable()?;
+            MemoryTableReader::open(Held::BySink(Arc::clone(&self.server), mapping.target.clone()), schema).await
+        })
     }
 }

@@ -91,6 +91,18 @@ impl SourceHarness for SourceUnderTest {
         self.source.commit(transaction);
         Box::pin(async {})
     }
+
+    fn alter(&self) -> BoxFuture<'_, ()> {
+        self.source.create_table(renamed(&self.schema));
+        Box::pin(async {})
+    }
+}
+
+/// The same with another name for its second column.
+fn renamed(schema: &TableSchema) -> TableSchema {
+    let mut columns = schema.columns().to_vec();
+    columns[1].name = "title".into();
+    TableSchema::new(schema.name().clone(), columns, schema.key()).expect("a schema as good as the other")
 }
 
 fn fields(row: &Row) -> [Field<'_>; 2] {
@@ -152,5 +164,11 @@ impl SinkHarness for SinkUnderTest {
         let mut rows: Vec<Row> = self.0.rows(table).values().map(read).collect();
         rows.sort();
         Box::pin(async { rows })
+    }
+
+    fn alter<'a>(&'a self, table: &'a TargetTable) -> BoxFuture<'a, ()> {
+        let schema = Arc::new(renamed(&sample_schema(&TableName::new("shop", &table.table))));
+        self.0.put_row(table, tailrace_memory::Row::new(&schema, &fields(&Row::new(-1, "altered"))));
+        Box::pin(async {})
     }
 }

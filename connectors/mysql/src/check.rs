@@ -6,10 +6,11 @@ mod retention;
 mod unlogged;
 
 use tailrace_contract::{Error, ErrorKind, Problem, Result, Severity, SourceSettings, TableFilter, TablePattern};
+use tailrace_row::TableName;
 
 use crate::{
-    config, grants,
-    protocol::Connection,
+    config, engine, grants,
+    protocol::{Connection, quote_table},
     schema,
     server::{Server, replica_uuid},
 };
@@ -235,11 +236,27 @@ async fn check_tables(connection: &mut Connection, filter: &TableFilter, problem
         }
     }
     for table in found {
-        if let Err(error) = table.schema {
-            problems.push(from_error("table_unsupported", format!("table {}", table.name), &error));
+        let object = format!("table {}", table.name);
+        match table.schema {
+            Err(error) => problems.push(from_error("table_unsupported", object, &error)),
+            Ok(_) if !engine::has_versions(&table.engine) => problems.push(unread(object, &table.name, &table.engine)),
+            Ok(_) => {}
         }
     }
     Ok(())
+}
+
+/// Captured all the same, so capture may start.
+fn unread(object: String, table: &TableName, engine: &str) -> Problem {
+    Problem {
+        code: "table_engine",
+        severity: Severity::Warning,
+        object,
+        found: format!("its engine is {engine}"),
+        needed: "InnoDB: else its changes are captured, but its rows can't be read to copy or to compare them"
+            .to_owned(),
+        mend: Some(engine::mend(&quote_table(table))),
+    }
 }
 
 /// Who we are to the server, as GRANT wants it: `'tailrace'@'%'`.

@@ -10,6 +10,7 @@
 mod binlog;
 mod check;
 mod config;
+mod engine;
 mod errors;
 mod events;
 mod grants;

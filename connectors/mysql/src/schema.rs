@@ -18,6 +18,7 @@ use crate::{
 pub(crate) struct FoundTable {
     pub(crate) name: TableName,
     pub(crate) schema: Result<Arc<TableSchema>>,
+    pub(crate) engine: Box<str>,
 }
 
 /// The schemas of all matching tables. The first that can't be captured is an error.
@@ -25,26 +26,14 @@ pub(crate) async fn tables(connection: &mut Connection, filter: &TableFilter) ->
     find(connection, filter).await?.into_iter().map(|found| found.schema).collect()
 }
 
-/// Whether a table that the dictionary describes may be the one of this schema. The dictionary shows members of ENUM and SET with a
-/// question mark for each character above U+FFFF; table maps have them whole.
-pub(crate) fn describes(found: &TableSchema, schema: &TableSchema) -> bool {
-    let shown = |members: &[Box<str>]| -> Box<[Box<str>]> {
-        let shown = |char| if char > '\u{ffff}' { '?' } else { char };
-        members.iter().map(|member| member.chars().map(shown).collect::<String>().into()).collect()
-    };
-    let columns: Vec<Column> = schema
-        .columns()
-        .iter()
-        .map(|column| {
-            let column_type = match &column.column_type {
-                ColumnType::Enum { members } => ColumnType::Enum { members: shown(members) },
-                ColumnType::Set { members } => ColumnType::Set { members: shown(members) },
-                other => other.clone(),
-            };
-            Column { column_type, ..column.clone() }
-        })
-        .collect();
-    found.name() == schema.name() && found.key() == schema.key() && *found.columns() == *columns
+/// The first ENUM or SET whose members the dictionary may not show as they are: it has a question mark for each character above U+FFFF,
+/// so one member may have become another unseen.
+pub(crate) fn doubtful_members(schema: &TableSchema) -> Option<&Column> {
+    let is_doubtful = |member: &str| member.chars().any(|char| char == '?' || char > '\u{ffff}');
+    schema.columns().iter().find(|column| match &column.column_type {
+        ColumnType::Enum { members } | ColumnType::Set { members } => members.iter().any(|member| is_doubtful(member)),
+        _ => false,
+    })
 }
 
 /// All matching tables, ordered by name.
@@ -58,7 +47,7 @@ pub(crate) async fn find(connection: &mut Connection, filter: &TableFilter) -> R
         .query(&format!(
             "SELECT c.TABLE_SCHEMA, c.TABLE_NAME, c.COLUMN_NAME, c.DATA_TYPE, c.COLUMN_TYPE, c.IS_NULLABLE, \
              c.CHARACTER_OCTET_LENGTH, c.NUMERIC_PRECISION, c.NUMERIC_SCALE, c.DATETIME_PRECISION, c.CHARACTER_SET_NAME, \
-             t.TABLE_TYPE, c.EXTRA \
+             t.TABLE_TYPE, c.EXTRA, t.ENGINE \
              FROM information_schema.COLUMNS c JOIN information_schema.TABLES t USING (TABLE_SCHEMA, TABLE_NAME) \
              WHERE t.TABLE_TYPE IN ('BASE TABLE', {OF_MARIADB}) AND ({condition}) ORDER BY c.ORDINAL_POSITION"
         ))
@@ -84,7 +73,8 @@ pub(crate) async fn find(connection: &mut Connection, filter: &TableFilter) -> R
             }
             (None, None) => schema(&name, &columns, &key),
         };
-        FoundTable { schema: schema.map(Arc::new), name }
+        let engine = columns.first().map_or("", |row| row.text(13)).into();
+        FoundTable { schema: schema.map(Arc::new), engine, name }
     });
     Ok(found.collect())
 }
@@ -274,25 +264,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_known_by_what_the_dictionary_shows_of_it() {
-        let schema = |name: &str, members: &[&str], key: &[usize]| {
-            let members = members.iter().map(|member| Box::from(*member)).collect();
-            let column_type = ColumnType::Enum { members };
-            let columns = [Column { name: name.into(), column_type, nullable: false }];
-            TableSchema::new(TableName::new("shop", "t"), columns, key).unwrap()
+    fn members_that_the_dictionary_may_not_show_are_found() {
+        let check = |members: &[&str], expect: bool| {
+            let members: Box<[Box<str>]> = members.iter().map(|member| Box::from(*member)).collect();
+            for column_type in [ColumnType::Enum { members: members.clone() }, ColumnType::Set { members }] {
+                let columns = [Column { name: "e".into(), column_type, nullable: false }];
+                let schema = TableSchema::new(TableName::new("shop", "t"), columns, [0]).unwrap();
+                assert_eq!(doubtful_members(&schema).map(|column| &*column.name), expect.then_some("e"), "{schema:?}");
+            }
         };
-        let whole = schema("e", &["é😀", "?", "中"], &[0]);
-        for (found, expect) in [
-            (schema("e", &["é?", "?", "中"], &[0]), true),
-            (schema("e", &["é", "?", "中"], &[0]), false),
-            (schema("e", &["é?", "?", "?"], &[0]), false),
-            (schema("e", &["é?", "?"], &[0]), false),
-            (schema("f", &["é?", "?", "中"], &[0]), false),
-            (schema("e", &["é?", "?", "中"], &[]), false),
-        ] {
-            assert_eq!(describes(&found, &whole), expect, "{found:?}");
-        }
-        assert!(describes(&schema("e", &["a"], &[0]), &schema("e", &["a"], &[0])));
+        check(&["a", "é", "中", "\u{ffff}"], false);
+        check(&["a", "😀"], true);
+        check(&["really?"], true);
     }
 
     #[test]

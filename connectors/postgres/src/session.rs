@@ -33,6 +33,7 @@ const BUFFER_KEPT_MAX: usize = 4 << 20;
 /// - `row_security`: a policy that hides rows from us is an error, not a row that is silently left out;
 /// - the plan settings: our joins go from a batch to the target's key index. A plan cached while the table was empty must
 ///   not scan it when it has grown, and planning must not depend on statistics;
+/// - `standard_conforming_strings`: a backslash in a literal, which may be a row's, is a character and nothing else;
 /// - `synchronous_commit`: what we report as durable is durable, also where the account's default is `off`.
 const SET_UP: &str = "
 SELECT set_config(known.name, wanted.value, false)
@@ -40,7 +41,7 @@ FROM pg_settings AS known JOIN (
   VALUES ('statement_timeout', $1), ('idle_in_transaction_session_timeout', $1), ('client_connection_check_interval', '10s'),
          ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'),
          ('client_min_messages', 'error'), ('row_security', 'off'), ('jit', 'off'),
-         ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),
+         ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('standard_conforming_strings', 'on'),
          ('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                                 ELSE current_setting('synchronous_commit') END)
 ) AS wanted (name, value) ON wanted.name = known.name";

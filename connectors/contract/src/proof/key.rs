@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use tailrace_row::{
-    ColumnType, Date, DateTime, Field, Key, TableSchema, Timestamp, Value, write_inet4, write_inet6, write_uuid,
+    Column, ColumnType, Date, DateTime, Field, Key, TableSchema, Timestamp, Value, write_inet4, write_inet6, write_uuid,
 };
 
 use super::{CanonicalForm, CanonicalWriter, Era, Foreign, ProofBatch};
@@ -133,13 +133,48 @@ pub struct ProofQuery {
     pub keys: Option<KeyQuery>,
 }
 
-/// The names of a table's key columns in SQL, in key order, and how a value is spelled there. A spelling is none where the database can
-/// have no such value.
+/// A column of a table's key as SQL names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPart {
+    /// Quoted.
+    pub name: String,
+    /// Whether the database's own order of the key has it from the greatest to the least.
+    pub is_descending: bool,
+}
+
+impl KeyPart {
+    /// `a, b DESC`: the key's order for a query.
+    #[must_use]
+    pub fn order(key: &[Self]) -> String {
+        let part = |part: &Self| format!("{}{}", part.name, if part.is_descending { " DESC" } else { "" });
+        key.iter().map(part).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A table's key in SQL, and how a value is spelled there.
 pub struct KeySpelling<'a> {
-    /// Quoted names.
-    pub names: &'a [String],
+    /// In key order.
+    pub key: &'a [KeyPart],
     /// The spelling of a value of the key column with that number.
     pub spell: &'a dyn Fn(usize, &KeyField) -> Option<String>,
+    /// What a value without a spelling means.
+    pub unspelled: Unspelled,
+}
+
+/// What it means that a value of a key has no spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unspelled {
+    /// The database can't hold it, so no row has it.
+    Absent,
+    /// A row may have it, and no query would find that row.
+    Unreachable,
+}
+
+/// Where a range lies, seen from a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Behind,
+    UpTo,
 }
 
 impl ProofQuery {
@@ -148,10 +183,10 @@ impl ProofQuery {
         match rows {
             Rows::Range { after, until } => {
                 let mut bounds = Vec::new();
-                for (key, [beyond, last]) in [(after, [">", ">"]), (until, ["<", "<="])] {
+                for (key, side) in [(after, Side::Behind), (until, Side::UpTo)] {
                     let Some(key) = key else { continue };
                     let literals = spelling.literals(schema, key)?.ok_or_else(|| unspeakable(schema))?;
-                    bounds.push(bound(spelling.names, &literals, beyond, last));
+                    bounds.push(bound(spelling.key, &literals, side));
                 }
                 let condition = if bounds.is_empty() { "1 = 1".to_owned() } else { bounds.join(" AND ") };
                 Ok(Self { conditions: vec![condition], keys: None })
@@ -164,7 +199,7 @@ impl ProofQuery {
         let mut parts = Vec::new();
         for key in keys {
             let Some(literals) = spelling.literals(schema, key)? else { continue };
-            let equal = spelling.names.iter().zip(&literals).map(|(name, literal)| format!("{name} = {literal}"));
+            let equal = spelling.key.iter().zip(&literals).map(|(part, literal)| format!("{} = {literal}", part.name));
             parts.push(format!("({})", equal.collect::<Vec<_>>().join(" AND ")));
         }
         let mut conditions: Vec<String> = Vec::new();
@@ -187,26 +222,49 @@ impl ProofQuery {
 }
 
 impl KeySpelling<'_> {
+    /// None: no row has the key.
     fn literals(&self, schema: &TableSchema, key: &Key) -> Result<Option<Vec<String>>> {
         let fields = key_fields(schema, key)?;
-        Ok(fields.iter().enumerate().map(|(place, field)| (self.spell)(place, field)).collect())
+        let mut literals = Vec::with_capacity(fields.len());
+        for (number, field) in fields.iter().enumerate() {
+            match ((self.spell)(number, field), self.unspelled) {
+                (Some(literal), _) => literals.push(literal),
+                (None, Unspelled::Absent) => return Ok(None),
+                (None, Unspelled::Unreachable) => {
+                    let column = &schema.columns()[schema.key()[number]].name;
+                    let what = format!("a row can't be asked for by its key: {column} holds what no query can name");
+                    return Err(Error::table_failed(schema.name().clone(), what));
+                }
+            }
+        }
+        Ok(Some(literals))
+    }
+}
+
+impl Side {
+    fn operator(self, is_descending: bool) -> &'static str {
+        match (self, is_descending) {
+            (Self::Behind, false) | (Self::UpTo, true) => ">",
+            (Self::Behind, true) | (Self::UpTo, false) => "<",
+        }
     }
 }
 
 /// `a > x OR (a = x AND b > y)`, behind `a >= x`, by which a database finds the place in its index.
-fn bound(names: &[String], literals: &[String], beyond: &str, last: &str) -> String {
+fn bound(key: &[KeyPart], literals: &[String], side: Side) -> String {
     let mut condition = String::new();
-    for (place, (name, literal)) in names.iter().zip(literals).enumerate().rev() {
-        condition = if place + 1 == names.len() {
-            format!("{name} {last} {literal}")
-        } else {
-            format!("({name} {beyond}= {literal} AND ({name} {beyond} {literal} OR {condition}))")
+    for (place, (part, literal)) in key.iter().zip(literals).enumerate().rev() {
+        let (name, beyond) = (&part.name, side.operator(part.is_descending));
+        condition = match (place + 1 == key.len(), side) {
+            (true, Side::Behind) => format!("{name} {beyond} {literal}"),
+            (true, Side::UpTo) => format!("{name} {beyond}= {literal}"),
+            (false, _) => format!("({name} {beyond}= {literal} AND ({name} {beyond} {literal} OR {condition}))"),
         };
     }
     condition
 }
 
-/// The keys that were asked for, by their canonical bytes.
+/// The keys that were asked for and have not come yet, by their canonical bytes.
 #[derive(Debug)]
 pub struct KeyQuery {
     wanted: HashSet<Vec<u8>>,
@@ -232,8 +290,9 @@ impl KeyQuery {
         Ok(Self { wanted, places: schema.key().to_vec(), scratch: Vec::new() })
     }
 
-    /// Whether the last row of the batch has one of the keys, byte by byte.
-    pub fn has_last_of(&mut self, batch: &ProofBatch) -> bool {
+    /// Whether the last row of the batch has one of the keys, byte by byte, and comes for the first time: to a collation, keys that
+    /// several queries ask for may be one row's.
+    pub fn takes_last_of(&mut self, batch: &ProofBatch) -> bool {
         let row = batch.len() - 1;
         self.scratch.clear();
         for place in &self.places {
@@ -241,7 +300,7 @@ impl KeyQuery {
             self.scratch.extend_from_slice(batch.field(row, *place));
             end_part(start, &mut self.scratch);
         }
-        self.wanted.contains(&self.scratch)
+        self.wanted.remove(&self.scratch)
     }
 }
 
@@ -259,9 +318,23 @@ fn end_part(start: usize, bytes: &mut [u8]) {
 fn key_fields(schema: &TableSchema, key: &Key) -> Result<Vec<KeyField>> {
     let image = key.image();
     let fields = schema.key().iter().enumerate().map(|(number, place)| {
-        KeyField::of(&schema.columns()[*place].column_type, image.field(number)).ok_or_else(|| unspeakable(schema))
+        let column = &schema.columns()[*place];
+        let field = KeyField::of(&column.column_type, image.field(number)).ok_or_else(|| unspeakable(schema))?;
+        match &field {
+            KeyField::Label { text, .. } if text.contains('?') => Err(doubtful_label(schema, column)),
+            _ => Ok(field),
+        }
     });
     fields.collect()
+}
+
+/// MySQL's dictionary shows a question mark for a character above U+FFFF in a member, so a schema may have the one for the other.
+fn doubtful_label(schema: &TableSchema, column: &Column) -> Error {
+    let what = format!(
+        "a row can't be asked for by its key: a question mark in a member of {} may stand for another character",
+        column.name
+    );
+    Error::table_failed(schema.name().clone(), what)
 }
 
 fn unspeakable(schema: &TableSchema) -> Error {
@@ -318,14 +391,73 @@ fn duration_text(micros: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tailrace_row::{Charset, TableName, TextForm};
+
     use super::*;
 
     #[test]
     fn bounds_are_those_of_the_order() {
-        let names = ["a", "b", "c"].map(str::to_owned);
         let literals = ["1", "2", "3"].map(str::to_owned);
-        assert_eq!(bound(&names[..1], &literals[..1], "<", "<="), "a <= 1");
-        assert_eq!(bound(&names, &literals, ">", ">"), "(a >= 1 AND (a > 1 OR (b >= 2 AND (b > 2 OR c > 3))))");
+        let key = key(&[("a", false), ("b", true), ("c", false)]);
+        assert_eq!(bound(&key[..1], &literals[..1], Side::UpTo), "a <= 1");
+        assert_eq!(bound(&key[1..2], &literals[1..2], Side::UpTo), "b >= 2");
+        assert_eq!(bound(&key, &literals, Side::Behind), "(a >= 1 AND (a > 1 OR (b <= 2 AND (b < 2 OR c > 3))))");
+        assert_eq!(KeyPart::order(&key), "a, b DESC, c");
+    }
+
+    const TEXT: ColumnType = ColumnType::Text { form: TextForm::Varying, bytes_max: 9, charset: Charset::Utf8mb4 };
+
+    fn key(parts: &[(&str, bool)]) -> Vec<KeyPart> {
+        parts
+            .iter()
+            .map(|(name, is_descending)| KeyPart { name: (*name).into(), is_descending: *is_descending })
+            .collect()
+    }
+
+    fn key_of(value: Value<'_>) -> Key {
+        let key: Result<Key> = Key::write(1, |image| {
+            image.value(value);
+            Ok(())
+        });
+        key.unwrap()
+    }
+
+    fn schema(column_type: ColumnType) -> TableSchema {
+        let columns = [Column { name: "k".into(), column_type, nullable: false }];
+        TableSchema::new(TableName::new("shop", "t"), columns, [0]).unwrap()
+    }
+
+    /// Keys 'a' and 'A' in two queries are one row to a collation, which both answer.
+    #[test]
+    fn a_row_is_taken_once() {
+        let schema = schema(TEXT);
+        let mut query = KeyQuery::new(&schema, &["A", "a"].map(|text| key_of(Value::Text(text)))).unwrap();
+        let mut batch = ProofBatch::new(1);
+        let mut writer = CanonicalWriter::default();
+        batch.push_field(|out| writer.value(CanonicalForm::Text, b"A", Era::Common, out)).unwrap();
+        assert_eq!([query.takes_last_of(&batch), query.takes_last_of(&batch)], [true, false]);
+    }
+
+    #[test]
+    fn a_key_without_a_spelling_has_no_row_or_is_an_error() {
+        let ask = |schema: &TableSchema, key: Key, unspelled| {
+            let spell = |_, field: &KeyField| match field {
+                KeyField::InvalidText(_) => None,
+                _ => Some("1".to_owned()),
+            };
+            let parts = [KeyPart { name: "k".into(), is_descending: false }];
+            let spelling = KeySpelling { key: &parts, spell: &spell, unspelled };
+            ProofQuery::new(schema, Rows::Keys(&[key]), &spelling).map(|query| query.conditions)
+        };
+        let text = schema(TEXT);
+        let invalid = || key_of(Value::InvalidText(b"\xff"));
+        assert_eq!(ask(&text, invalid(), Unspelled::Absent).unwrap(), Vec::<String>::new());
+        let error = ask(&text, invalid(), Unspelled::Unreachable).unwrap_err();
+        assert!(error.message().contains("k holds what no query can name"), "{error}");
+        let members = schema(ColumnType::Enum { members: ["a".into(), "b?".into()].into() });
+        assert_eq!(ask(&members, key_of(Value::Enum(1)), Unspelled::Absent).unwrap(), ["(k = 1)"]);
+        let error = ask(&members, key_of(Value::Enum(2)), Unspelled::Absent).unwrap_err();
+        assert!(error.message().contains("a question mark in a member of k"), "{error}");
     }
 
     #[test]

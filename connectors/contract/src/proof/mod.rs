@@ -19,7 +19,7 @@ mod number;
 
 pub use canonical::{CanonicalForm, CanonicalWriter, Era, Foreign};
 pub use feed::{ProofFeed, ProofFeeder};
-pub use key::{KeyField, KeyQuery, KeySpelling, ProofQuery};
+pub use key::{KeyField, KeyPart, KeyQuery, KeySpelling, ProofQuery, Unspelled};
 
 /// Rows in canonical form: one growing byte buffer and the end of each field.
 #[derive(Clone, Debug, Default)]

@@ -2,8 +2,10 @@
 //!
 //! It shares nothing with the binlog reader, the row decoder and the snapshot reader, the connection included: queries go by
 //! mysql_async, on its text protocol, in which the server prints all values itself. `question` says what is asked of a column and
-//! what the answer means, `session` how a connection is set up so that no answer depends on the server's settings.
+//! what the answer means, `key_order` which rows a range means, `session` how a connection is set up so that no answer depends on
+//! the server's settings.
 
+mod key_order;
 mod question;
 mod session;
 
@@ -11,11 +13,12 @@ use std::sync::Arc;
 
 use mysql_async::{Conn, prelude::Queryable as _};
 use tailrace_contract::{
-    BoxFuture, CanonicalWriter, Endpoint, KeySpelling, ProofBatch, ProofFeed, ProofFeeder, ProofQuery, ProofReader,
-    ReadLimits, Result, Rows,
+    BoxFuture, CanonicalWriter, Endpoint, Error, KeyPart, KeySpelling, ProofBatch, ProofFeed, ProofFeeder, ProofQuery,
+    ProofReader, ReadLimits, Result, Rows, Unspelled,
 };
 use tailrace_row::TableSchema;
 
+use key_order::KeyOrder;
 use question::{Question, literal, quote};
 use session::{connect, failed};
 
@@ -29,27 +32,28 @@ pub(crate) struct MysqlProof {
 struct Table {
     schema: Arc<TableSchema>,
     questions: Vec<Question>,
-    /// Quoted, in key order.
-    key: Vec<String>,
+    /// In key order.
+    key: Vec<KeyPart>,
+    order: KeyOrder,
 }
 
 impl MysqlProof {
-    /// Connects.
+    /// Connects, and reads what decides the order of the table's key.
     pub(crate) async fn open(endpoint: &Endpoint, schema: Arc<TableSchema>) -> Result<Self> {
-        let connection = connect(endpoint).await?;
+        let mut connection = connect(endpoint).await?;
+        let order = KeyOrder::ask(&mut connection, schema.name()).await?;
         let questions: Vec<Question> = schema.columns().iter().map(Question::of).collect();
-        let key = schema.key().iter().map(|place| quote(&schema.columns()[*place].name)).collect();
+        let part = |place: &usize| {
+            let name = &schema.columns()[*place].name;
+            KeyPart { name: quote(name), is_descending: order.is_descending(name) }
+        };
+        let key = schema.key().iter().map(part).collect();
         let feed = ProofFeed::new(questions.len(), connection);
-        Ok(Self { endpoint: endpoint.clone(), table: Arc::new(Table { schema, questions, key }), feed })
+        Ok(Self { endpoint: endpoint.clone(), table: Arc::new(Table { schema, questions, key, order }), feed })
     }
 
     async fn begin(&mut self, rows: Rows<'_>) -> Result<()> {
-        let table = Arc::clone(&self.table);
-        let spell = |number: usize, field: &_| {
-            let place = table.schema.key()[number];
-            literal(&table.schema.columns()[place].column_type, field)
-        };
-        let query = ProofQuery::new(&table.schema, rows, &KeySpelling { names: &table.key, spell: &spell })?;
+        let query = self.table.query(rows)?;
         let connection = match self.feed.take_idle() {
             Some(connection) => connection,
             None => connect(&self.endpoint).await?,
@@ -74,6 +78,11 @@ async fn pump(mut connection: Conn, table: Arc<Table>, mut query: ProofQuery, mu
     let fail = |error| failed(error).on_table(table.schema.name().clone());
     let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
     connection.query_drop(begin).await.map_err(fail)?;
+    // An alteration behind this one ends the queries: it is another table than that of the snapshot.
+    if KeyOrder::ask(&mut connection, table.schema.name()).await? != table.order {
+        let what = "the key is not in the order that it had when the table was opened: it was altered";
+        return Err(Error::transient(what).on_table(table.schema.name().clone()));
+    }
     let mut writer = CanonicalWriter::default();
     for condition in &query.conditions {
         let mut answers = connection.query_iter(table.select(condition, query.keys.is_none())).await.map_err(fail)?;
@@ -85,7 +94,7 @@ async fn pump(mut connection: Conn, table: Arc<Table>, mut query: ProofQuery, mu
                     .push_field(|out| question.read(&row, &mut place, &mut writer, out))
                     .map_err(|error| error.on_table(table.schema.name().clone()))?;
             }
-            if query.keys.as_mut().is_some_and(|keys| !keys.has_last_of(&feeder.piece)) {
+            if query.keys.as_mut().is_some_and(|keys| !keys.takes_last_of(&feeder.piece)) {
                 feeder.piece.pop_row();
             }
             feeder.row_is_complete().await;
@@ -97,12 +106,21 @@ async fn pump(mut connection: Conn, table: Arc<Table>, mut query: ProofQuery, mu
 }
 
 impl Table {
+    fn query(&self, rows: Rows<'_>) -> Result<ProofQuery> {
+        let spell = |number: usize, field: &_| {
+            let place = self.schema.key()[number];
+            literal(&self.schema.columns()[place].column_type, field)
+        };
+        let spelling = KeySpelling { key: &self.key, spell: &spell, unspelled: Unspelled::Unreachable };
+        ProofQuery::new(&self.schema, rows, &spelling)
+    }
+
     fn select(&self, condition: &str, is_ordered: bool) -> String {
         let asked: Vec<&str> = self.questions.iter().flat_map(Question::expressions).collect();
         let name = self.schema.name();
         let from = format!("{}.{}", quote(&name.database), quote(&name.table));
         let order = match is_ordered && !self.key.is_empty() {
-            true => format!(" ORDER BY {}", self.key.join(", ")),
+            true => format!(" ORDER BY {}", KeyPart::order(&self.key)),
             false => String::new(),
         };
         format!("SELECT {} FROM {from} WHERE {condition}{order}", asked.join(", "))

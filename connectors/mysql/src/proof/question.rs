@@ -182,7 +182,7 @@ pub(super) fn literal(column_type: &ColumnType, field: &KeyField) -> Option<Stri
     Some(match field {
         KeyField::Number(digits) => digits.clone(),
         KeyField::Float(number) => format!("{number:e}"),
-        KeyField::Text(text) => format!("_utf8mb4 x'{}'", hex(text.as_bytes())),
+        KeyField::Text(text) => text_literal(text),
         // The server refuses such a text in a query.
         KeyField::InvalidText(_) => return None,
         KeyField::Bytes(bytes) => format!("x'{}'", hex(bytes)),
@@ -194,6 +194,11 @@ pub(super) fn literal(column_type: &ColumnType, field: &KeyField) -> Option<Stri
         KeyField::Address(text) => format!("'{text}'"),
         KeyField::Geometry { srid, wkb } => format!("x'{}{}'", hex(&srid.to_le_bytes()), hex(wkb)),
     })
+}
+
+/// Characters, whatever they are.
+pub(super) fn text_literal(text: &str) -> String {
+    format!("_utf8mb4 x'{}'", hex(text.as_bytes()))
 }
 
 fn hex(bytes: &[u8]) -> String {

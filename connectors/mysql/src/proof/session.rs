@@ -16,9 +16,11 @@ const PACKET_BYTES_MAX: usize = 1 << 30;
 /// - `time_zone`: an instant is printed as its clock in UTC;
 /// - `sql_mode`: nothing is padded, no zero date and no 31 February is refused where it stands in a key;
 /// - `sql_select_limit`, `max_execution_time` and its like: no default of the server may end an answer early;
-/// - `net_write_timeout`: whoever compares may be busy for a while.
+/// - `net_write_timeout`: whoever compares may be busy for a while;
+/// - `show_gipk…`, which MySQL knows from 8.0.30 on: a primary key that the server made by itself is in its dictionary.
 const SET_UP: &str = "SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', \
-                      sql_select_limit = 18446744073709551615, net_write_timeout = 3600, sql_safe_updates = 0";
+                      sql_select_limit = 18446744073709551615, net_write_timeout = 3600, sql_safe_updates = 0 \
+                      /*!80030 , SESSION show_gipk_in_create_table_and_information_schema = ON */";
 const SET_UP_LEVEL: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 const SET_UP_MYSQL: &str = "SET max_execution_time = 0";
 const SET_UP_MARIADB: &str = "SET max_statement_time = 0";

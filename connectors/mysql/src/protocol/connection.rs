@@ -20,6 +20,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 const COM_QUERY: u8 = 3;
 
+/// Names and texts of the dictionary come as UTF-8, and no mode of the server's changes what our statements mean. A primary key that
+/// MySQL made by itself (from 8.0.30) is in the dictionary as it is in the binlog; MariaDB passes such a comment over.
+const SET_UP: &str = "SET NAMES utf8mb4, SESSION sql_mode = '', time_zone = '+00:00' \
+                      /*!80030 , SESSION show_gipk_in_create_table_and_information_schema = ON */";
+
 /// A connection to a server. An error ends it.
 pub(crate) struct Connection {
     transport: Transport,
@@ -41,8 +46,7 @@ impl Connection {
             Err(_) => Err(Error::transient(format!("no login within {} s", LOGIN_TIMEOUT.as_secs()))),
         };
         let mut connection = opened.map_err(|error| error.context(format_args!("connecting to {endpoint}")))?;
-        // Names and texts of the dictionary come as UTF-8, and no mode of the server's changes what our statements mean.
-        connection.execute("SET NAMES utf8mb4, SESSION sql_mode = '', time_zone = '+00:00'").await?;
+        connection.execute(SET_UP).await?;
         Ok(connection)
     }
 

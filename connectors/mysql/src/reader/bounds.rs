@@ -13,7 +13,7 @@ use tailrace_row::{
     write_uuid,
 };
 
-use super::decimal_text;
+use super::{decimal_text, key_order::KeyOrder};
 use crate::{
     protocol::{quote_name, quote_table},
     row_decoder::charset,
@@ -61,7 +61,7 @@ pub(super) struct Statements {
 type Literals = Vec<String>;
 
 impl Statements {
-    pub(super) fn new(schema: &Arc<TableSchema>, descending: &[String]) -> Self {
+    pub(super) fn new(schema: &Arc<TableSchema>, order: &KeyOrder) -> Self {
         let column = |place: &usize| {
             let column = &schema.columns()[*place];
             let name = quote_name(&column.name);
@@ -73,7 +73,7 @@ impl Statements {
                     _ => name,
                 },
                 column_type: column.column_type.clone(),
-                is_descending: descending.iter().any(|known| **known == *column.name),
+                is_descending: order.is_descending(&column.name),
             }
         };
         let key: Vec<KeyColumn> = schema.key().iter().map(column).collect();

@@ -4,13 +4,16 @@
 //!
 //! 1. Values come in the protocol's binary form, texts in the bytes of their own charset (`character_set_results = NULL`), and
 //!    are decoded by what decodes the binlog wherever the bytes are the same (`columns`). ENUM and SET are asked for as numbers.
-//! 2. The table has the schema that the reader was opened with: each view first opens the table, which keeps every ALTER away
-//!    until the view ends, and only then asks the dictionary.
+//! 2. The table has the schema that the reader was opened with, and its key the same order: each view first opens the table, which
+//!    keeps every ALTER away until the view ends, and only then asks the dictionary. A table that the dictionary does not show as
+//!    it is (`schema::doubtful_members`) is refused.
 //! 3. All statements of a read share one transaction of REPEATABLE READ that the reader asks for itself: one moment, and no
 //!    row of a transaction that is rolled back later.
 //!
-//! The transaction ends with the last row, so that between reads neither a view nor a lock of the table's shape is held. A read that
-//! is given up costs its connection: what the server still sends can't be told to stop.
+//! Only engines with versions of rows are read: others would lock the table instead (`engine`).
+//!
+//! The transaction ends with the last row, so that between reads neither a view nor a lock of the table's shape is held. A call that
+//! fails or is given up costs its connection: what the server still sends can't be told to stop.
 //!
 //! The sum: one packet a row, read in chunks of 256 KiB and decoded in place; one turn of a jump table for each value. It costs the
 //! server ten times as much to send it.
@@ -18,6 +21,7 @@
 mod bounds;
 mod columns;
 mod decimal_text;
+mod key_order;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -25,9 +29,9 @@ use std::{
 };
 
 use tailrace_contract::{BoxFuture, Endpoint, Error, ReadLimits, Result, Rows, TableFilter, TablePattern, TableReader};
-use tailrace_row::{Key, Operation, Origin, Record, RecordBatch, TableSchema};
+use tailrace_row::{Key, Operation, Origin, Record, RecordBatch, TableName, TableSchema};
 
-use self::{bounds::Statements, columns::RowPlan};
+use self::{bounds::Statements, columns::RowPlan, key_order::KeyOrder};
 use crate::{
     protocol::{Connection, Prepared, quote_table, quote_text, row_of},
     schema,
@@ -45,11 +49,14 @@ const SESSION_OF_MARIADB: &str = "SET SESSION max_statement_time = 0";
 pub(crate) struct MysqlTableReader {
     endpoint: Endpoint,
     schema: Arc<TableSchema>,
+    order: KeyOrder,
     statements: Statements,
     rows: RowPlan,
     keys: RowPlan,
-    /// None once a read was given up.
+    /// None once a call was given up or failed.
     connection: Option<Connection>,
+    /// From a call's first word to the server until its view has ended: an answer may be under way.
+    is_busy: bool,
     read: Option<Read>,
 }
 
@@ -69,15 +76,20 @@ impl MysqlTableReader {
         if schema.key().is_empty() {
             return Err(Error::table_failed(schema.name().clone(), "the table has no primary key to read it by"));
         }
+        if let Some(column) = schema::doubtful_members(&schema) {
+            return Err(unshown(schema.name(), &column.name));
+        }
         let mut connection = connect(endpoint).await?;
-        let descending = descending_columns(&mut connection, &schema).await?;
+        let order = KeyOrder::ask(&mut connection, schema.name()).await?;
         let mut reader = Self {
             endpoint: endpoint.clone(),
-            statements: Statements::new(&schema, &descending),
+            statements: Statements::new(&schema, &order),
+            order,
             rows: RowPlan::new(&schema, 0..schema.columns().len()),
             keys: RowPlan::new(&schema, schema.key().iter().copied()),
             schema,
             connection: Some(connection),
+            is_busy: false,
             read: None,
         };
         reader.begin_view().await?;
@@ -85,14 +97,16 @@ impl MysqlTableReader {
         Ok(reader)
     }
 
-    /// The connection, a new one if the last read was given up. From here on none is under way.
+    /// The connection, a new one if the last call was given up. From here on it is busy, and no read is under way.
     async fn idle(&mut self) -> Result<&mut Connection> {
-        if self.read.take().is_some() {
+        self.read = None;
+        if self.is_busy {
             self.connection = None;
         }
         if self.connection.is_none() {
             self.connection = Some(connect(&self.endpoint).await?);
         }
+        self.is_busy = true;
         Ok(self.connection.as_mut().expect("invariant: it was just made"))
     }
 
@@ -108,14 +122,17 @@ impl MysqlTableReader {
         connection.query(&format!("SELECT 1 FROM {table} LIMIT 0")).await?;
         let filter = TableFilter { patterns: vec![TablePattern::Table(wanted.name().clone())] };
         let found = schema::tables(connection, &filter).await?;
-        if found.iter().any(|found| schema::describes(found, &wanted)) {
+        let is_same = found.iter().any(|found| found.id() == wanted.id());
+        if is_same && KeyOrder::ask(connection, wanted.name()).await? == self.order {
             return Ok(());
         }
         Err(Error::transient("the table is not what the reader was opened with: it was altered"))
     }
 
     async fn end_view(&mut self) -> Result<()> {
-        self.connection()?.execute("COMMIT").await
+        self.connection()?.execute("COMMIT").await?;
+        self.is_busy = false;
+        Ok(())
     }
 
     async fn begin_statement(&mut self, sql: &str, plan: Plan) -> Result<Prepared> {
@@ -166,7 +183,6 @@ impl MysqlTableReader {
             }
         };
         let Some(first) = pending.pop_front() else { return self.end_view().await };
-        // From here on the connection is lost if the read is given up.
         self.read = Some(Read { statement: None, pending, wanted });
         let statement = self.begin_statement(&first, Plan::Rows).await?;
         self.read.as_mut().expect("invariant: it was just begun").statement = Some(statement);
@@ -238,11 +254,17 @@ impl MysqlTableReader {
             quote_text(&name.database),
             quote_text(&name.table)
         );
-        self.idle().await?.query_row(&sql).await?.number(0)
+        let estimate = self.idle().await?.query_row(&sql).await?.number(0);
+        self.is_busy = false;
+        estimate
     }
 
-    fn on_table<T>(&self, result: Result<T>) -> Result<T> {
-        result.map_err(|error| error.on_table(self.schema.name().clone()))
+    /// What a call comes to. An error takes the view along, with its connection: nothing of the table is held behind it.
+    fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| {
+            (self.read, self.connection) = (None, None);
+            error.on_table(self.schema.name().clone())
+        })
     }
 }
 
@@ -279,38 +301,33 @@ async fn connect(endpoint: &Endpoint) -> Result<Connection> {
     Ok(connection)
 }
 
-/// The key's columns that the index has from the greatest to the least.
-async fn descending_columns(connection: &mut Connection, schema: &TableSchema) -> Result<Vec<String>> {
-    let name = schema.name();
-    let sql = format!(
-        "SELECT COLUMN_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
-         AND INDEX_NAME = 'PRIMARY' AND COLLATION = 'D'",
-        quote_text(&name.database),
-        quote_text(&name.table)
+fn unshown(table: &TableName, column: &str) -> Error {
+    let what = format!(
+        "the members of {column} can't be told: the server's dictionary shows characters above U+FFFF as question marks"
     );
-    let rows = connection.query(&sql).await?;
-    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+    Error::table_failed(table.clone(), what)
+        .hint("a table can be read whose members hold no such character and no question mark")
 }
 
 impl TableReader for MysqlTableReader {
     fn estimate(&mut self) -> BoxFuture<'_, Result<u64>> {
         Box::pin(async {
             let estimate = self.ask_estimate().await;
-            self.on_table(estimate)
+            self.settle(estimate)
         })
     }
 
     fn bound<'a>(&'a mut self, after: Option<&'a Key>, rows: u64) -> BoxFuture<'a, Result<Option<Key>>> {
         Box::pin(async move {
             let found = self.find_bound(after, rows).await;
-            self.on_table(found)
+            self.settle(found)
         })
     }
 
     fn read<'a>(&'a mut self, rows: Rows<'a>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let begun = self.begin_read(rows).await;
-            self.on_table(begun)
+            self.settle(begun)
         })
     }
 
@@ -322,7 +339,7 @@ impl TableReader for MysqlTableReader {
     ) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
             let filled = self.take_rows(out, origin, limits).await;
-            self.on_table(filled)
+            self.settle(filled)
         })
     }
 }

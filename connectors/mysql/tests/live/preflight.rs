@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tailrace_contract::{Problem, Secret, Source, SourceSettings, StartAt, TableFilter, TablePattern};
+use tailrace_contract::{Problem, Secret, Severity, Source, SourceSettings, StartAt, TableFilter, TablePattern};
 use tailrace_mysql::MysqlSource;
 
 use crate::harness::{Database, checkpoint, server, settings};
@@ -74,6 +74,7 @@ async fn tables_that_can_not_be_captured_are_found_all_at_once() {
         "CREATE TABLE good (id INT PRIMARY KEY)",
         "CREATE TABLE keyless (id INT)",
         "CREATE TABLE nullable (id INT NULL, UNIQUE (id))",
+        "CREATE TABLE locked (id INT PRIMARY KEY) ENGINE = MyISAM",
         "CREATE VIEW seen AS SELECT * FROM good",
     ])
     .await;
@@ -90,6 +91,7 @@ async fn tables_that_can_not_be_captured_are_found_all_at_once() {
     let expected = [
         ("table_unsupported", "table check_tables.keyless"),
         ("table_unsupported", "table check_tables.nullable"),
+        ("table_engine", "table check_tables.locked"),
         ("table_missing", "table check_no_such_database.*"),
         ("table_missing", "table check_tables.missing"),
         ("table_missing", "table check_tables.seen"),
@@ -98,6 +100,8 @@ async fn tables_that_can_not_be_captured_are_found_all_at_once() {
     assert_eq!(objects, expected.into());
     let keyless = problems.iter().find(|problem| problem.object.ends_with("keyless")).unwrap();
     assert!(keyless.mend.as_deref().unwrap().contains("PRIMARY KEY"), "{keyless}");
+    let locked = problems.iter().find(|problem| problem.object.ends_with("locked")).unwrap();
+    assert_eq!(locked.severity, Severity::Warning, "its changes are captured: {locked}");
 }
 
 #[tokio::test]

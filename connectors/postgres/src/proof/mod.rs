@@ -15,8 +15,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgConnection},
 };
 use tailrace_contract::{
-    BoxFuture, CanonicalWriter, Error, KeySpelling, ProofBatch, ProofFeed, ProofFeeder, ProofQuery, ProofReader,
-    ReadLimits, Result, Rows, TableMapping, TargetTable,
+    BoxFuture, CanonicalWriter, Error, KeyPart, KeySpelling, ProofBatch, ProofFeed, ProofFeeder, ProofQuery,
+    ProofReader, ReadLimits, Result, Rows, TableMapping, TargetTable, Unspelled,
 };
 use tailrace_row::TableSchema;
 
@@ -51,8 +51,8 @@ pub(crate) struct PostgresProof {
 struct Table {
     schema: Arc<TableSchema>,
     questions: Vec<Question>,
-    /// Quoted, in key order.
-    key: Vec<String>,
+    /// In key order.
+    key: Vec<KeyPart>,
     /// Quoted.
     name: String,
 }
@@ -64,19 +64,18 @@ impl PostgresProof {
         schema: Arc<TableSchema>,
         mapping: &TableMapping,
     ) -> Result<Self> {
+        mapping.check_readable()?;
         let mut connection = connect(options).await?;
         let questions = ask_types(&mut connection, &schema, &mapping.target).await?;
-        let key = schema.key().iter().map(|place| quote(&schema.columns()[*place].name));
-        let key = key.collect::<Result<Vec<String>>>()?;
+        let part = |place: &usize| Ok(KeyPart { name: quote(&schema.columns()[*place].name)?, is_descending: false });
+        let key = schema.key().iter().map(part).collect::<Result<_>>()?;
         let feed = ProofFeed::new(questions.len(), connection);
         let table = Table { schema, questions, key, name: quote_table(&mapping.target)? };
         Ok(Self { options: options.clone(), table: Arc::new(table), feed })
     }
 
     async fn begin(&mut self, rows: Rows<'_>) -> Result<()> {
-        let table = Arc::clone(&self.table);
-        let spell = |number: usize, field: &_| table.questions[table.schema.key()[number]].literal(field);
-        let query = ProofQuery::new(&table.schema, rows, &KeySpelling { names: &table.key, spell: &spell })?;
+        let query = self.table.query(rows)?;
         let connection = match self.feed.take_idle() {
             Some(connection) => connection,
             None => connect(&self.options).await?,
@@ -153,7 +152,7 @@ async fn pump(
             lines.push(&bytes);
             while lines.next_line() {
                 table.read(&mut lines, &mut writer, &mut feeder.piece)?;
-                if query.keys.as_mut().is_some_and(|keys| !keys.has_last_of(&feeder.piece)) {
+                if query.keys.as_mut().is_some_and(|keys| !keys.takes_last_of(&feeder.piece)) {
                     feeder.piece.pop_row();
                 }
                 feeder.row_is_complete().await;
@@ -166,10 +165,16 @@ async fn pump(
 }
 
 impl Table {
+    fn query(&self, rows: Rows<'_>) -> Result<ProofQuery> {
+        let spell = |number: usize, field: &_| self.questions[self.schema.key()[number]].literal(field);
+        let spelling = KeySpelling { key: &self.key, spell: &spell, unspelled: Unspelled::Absent };
+        ProofQuery::new(&self.schema, rows, &spelling)
+    }
+
     fn copy(&self, condition: &str, is_ordered: bool) -> String {
         let asked: Vec<&str> = self.questions.iter().map(|question| question.asked.as_str()).collect();
         let order = match is_ordered && !self.key.is_empty() {
-            true => format!(" ORDER BY {}", self.key.join(", ")),
+            true => format!(" ORDER BY {}", KeyPart::order(&self.key)),
             false => String::new(),
         };
         format!("COPY (SELECT {} FROM {} WHERE {condition}{order}) TO STDOUT", asked.join(", "), self.name)

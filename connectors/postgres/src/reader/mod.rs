@@ -4,7 +4,7 @@
 //! that the shape is the one that the reader was opened with, and ends with the last row: between reads nothing is held.
 //! Rows are asked for in the order of the key's index, so nothing is sorted and nothing but the answer is read.
 //!
-//! A read that is given up costs its connection. The driver lends its connection to the answer, so both live in one future
+//! A call that fails or is given up costs its connection. The driver lends its connection to the answer, so both live in one future
 //! that runs while rows are asked for, and hands them over in pieces; one is under way, so memory does not grow with the table.
 //!
 //! The sum: each row is copied once into a piece and decoded there into the batch, some 10 ns a field.
@@ -41,9 +41,11 @@ type Answer<T> = std::result::Result<T, Failure>;
 const KEYS_MAX: usize = 500;
 const STATEMENT_BYTES_MAX: usize = 1 << 20;
 
-/// Settings of a reading transaction: rows come in the order of an index, for as long as it takes to take them.
+/// Settings of a reading transaction: rows come in the order of an index, for as long as it takes to take them; and what a literal of
+/// a key means, its types and operators included, is not the account's to say.
 const SETTINGS: &str = "SET LOCAL statement_timeout = 0; SET LOCAL enable_sort = off; SET LOCAL enable_indexscan = on; \
-                        SET LOCAL max_parallel_workers_per_gather = 0";
+                        SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL search_path = pg_catalog; \
+                        SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres'";
 
 /// Whether the table is still the one that was compiled.
 const STAMP: &str = "
@@ -72,7 +74,7 @@ pub(crate) struct PostgresTableReader {
     columns: String,
     forms: Vec<Form>,
     key: Vec<KeyColumn>,
-    /// None while it copies, and once a read was given up.
+    /// None while it copies, and once a call was given up or failed.
     session: Option<Session>,
     read: Option<Read>,
 }
@@ -97,6 +99,7 @@ impl PostgresTableReader {
     /// Connects, and finds how the table's columns are read.
     pub(crate) async fn open(target: Arc<Target>, schema: Arc<TableSchema>, mapping: &TableMapping) -> Result<Self> {
         let failed = |what: String| Error::table_failed(schema.name().clone(), format!("{}: {what}", mapping.target));
+        mapping.check_readable()?;
         if schema.key().is_empty() {
             return Err(failed("the table has no key to read it by".to_owned()));
         }
@@ -152,6 +155,7 @@ impl PostgresTableReader {
             (format!("LOCK TABLE {} IN ACCESS SHARE MODE", self.table), self.named(), self.shape);
         let session = self.idle().await?;
         session.begin_view().await?;
+        session.run(SETTINGS, DOING).await?;
         session.run(AssertSqlSafe(lock), DOING).await?;
         let rows = session.read(STAMP, named, DOING).await?;
         let found = rows.first().map(|row| Ok::<_, Failure>((get::<i64>(row, "oid")?, get::<i64>(row, "stamp")?)));
@@ -159,7 +163,7 @@ impl PostgresTableReader {
             let what = "the table is not what the reader was opened with: it was altered";
             return Err(Error::transient(what).into());
         }
-        session.run(SETTINGS, DOING).await
+        Ok(())
     }
 
     async fn end_view(&mut self) -> Answer<()> {
@@ -334,8 +338,12 @@ impl PostgresTableReader {
         Ok(u64::try_from(rows).unwrap_or(0))
     }
 
-    fn on_table<T>(&self, result: Answer<T>) -> Result<T> {
-        result.map_err(|failure| Error::from(failure).on_table(self.schema.name().clone()))
+    /// What a call comes to. A failure takes the view along, with its connection: nothing of the table is held behind it.
+    fn settle<T>(&mut self, result: Answer<T>) -> Result<T> {
+        result.map_err(|failure| {
+            (self.read, self.session) = (None, None);
+            Error::from(failure).on_table(self.schema.name().clone())
+        })
     }
 }
 
@@ -475,21 +483,21 @@ impl TableReader for PostgresTableReader {
     fn estimate(&mut self) -> BoxFuture<'_, Result<u64>> {
         Box::pin(async {
             let estimate = self.ask_estimate().await;
-            self.on_table(estimate)
+            self.settle(estimate)
         })
     }
 
     fn bound<'a>(&'a mut self, after: Option<&'a Key>, rows: u64) -> BoxFuture<'a, Result<Option<Key>>> {
         Box::pin(async move {
             let found = self.find_bound(after, rows).await;
-            self.on_table(found)
+            self.settle(found)
         })
     }
 
     fn read<'a>(&'a mut self, rows: Rows<'a>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let begun = self.begin_read(rows).await;
-            self.on_table(begun)
+            self.settle(begun)
         })
     }
 
@@ -501,7 +509,7 @@ impl TableReader for PostgresTableReader {
     ) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
             let filled = self.take_rows(out, origin, limits).await;
-            self.on_table(filled)
+            self.settle(filled)
         })
     }
 }

@@ -215,7 +215,7 @@ impl Changes {
     }
 }
 
-fn origin(transaction: u64) -> Origin {
+pub(crate) fn origin(transaction: u64) -> Origin {
     Origin {
         epoch: Epoch(0),
         transaction,

@@ -1,8 +1,11 @@
 //! Keys of every type: a row is found again by exactly its key's bytes, never another one.
 
-use tailrace_row::{Charset, ColumnType, Date, Decimal, Field, TextForm, Time, Timestamp, Value};
+use std::sync::Arc;
 
-use crate::bench::{BIGINT, Bench, Changes, schema};
+use tailrace_contract::{ProofBatch, ReadLimits, Rows, Sink as _};
+use tailrace_row::{Charset, ColumnType, Date, Decimal, Field, Key, RecordBatch, TextForm, Time, Timestamp, Value};
+
+use crate::bench::{BIGINT, Bench, Changes, origin, schema};
 
 const VARCHAR: ColumnType = ColumnType::Text { form: TextForm::Varying, bytes_max: 400, charset: Charset::Utf8mb4 };
 
@@ -115,4 +118,52 @@ async fn columns_of_the_target_alone_are_kept() {
     bench.run("UPDATE shop.things SET note = 'by hand'").await;
     bench.apply(Changes::new(&schema).upsert(&row(7, 2)).upsert(&row(8, 3))).await.unwrap();
     assert_eq!(bench.ask("SELECT * FROM shop.things ORDER BY n").await, ["by hand|7|2|4", "new|8|3|6"]);
+}
+
+/// What the account's settings make of a backslash, or of the name of a type, changes no key that is asked for.
+#[tokio::test]
+async fn keys_are_asked_for_as_they_are_whatever_the_account_is_set_to() {
+    const LIMITS: ReadLimits = ReadLimits { rows_max: 100, bytes_max: 1 << 20 };
+    let bench = Bench::new("key_literals").await;
+    let bytes = ColumnType::Bytes { form: TextForm::Varying, bytes_max: 16 };
+    let schema = schema(&[("k", VARCHAR), ("b", bytes)], &[0, 1]);
+    bench.create(&schema).await;
+    let rows = [
+        [Value::Text(r"a\b"), Value::Bytes(b"ab")],
+        [Value::Text(r"a\\b"), Value::Bytes(br"\x61")],
+        [Value::Text("it's"), Value::Bytes(b"")],
+        [Value::Text(r"\' ) ) TO STDOUT; COMMIT; DELETE FROM shop.things; --"), Value::Bytes(b"\0\\")],
+    ];
+    let mut changes = Changes::new(&schema);
+    for row in &rows {
+        changes.upsert(&row.map(Field::Value));
+    }
+    bench.apply(&changes).await.unwrap();
+    let hostile = r"CREATE SCHEMA hostile; CREATE DOMAIN hostile.text AS pg_catalog.text CHECK (strpos(VALUE, '\') = 0);
+        ALTER ROLE tailrace IN DATABASE key_literals SET search_path = hostile, pg_catalog;
+        ALTER ROLE tailrace IN DATABASE key_literals SET standard_conforming_strings = off";
+    bench.run(hostile).await;
+    let key = |row: &[Value<'_>; 2]| {
+        let key: Result<Key, std::convert::Infallible> = Key::write(2, |image| {
+            row.iter().for_each(|value| image.value(*value));
+            Ok(())
+        });
+        key.unwrap()
+    };
+    let keys: Vec<Key> = rows.iter().map(key).collect();
+    let mut reader = bench.sink.open_reader(Arc::clone(&schema), &bench.mapping()).await.unwrap();
+    let mut proof = bench.sink.open_proof(Arc::clone(&schema), &bench.mapping()).await.unwrap();
+    let mut found = RecordBatch::new();
+    reader.read(Rows::Keys(&keys)).await.unwrap();
+    while reader.fill(&mut found, &origin(1), LIMITS).await.unwrap() {}
+    let mut proven = ProofBatch::new(2);
+    proof.read(Rows::Keys(&keys)).await.unwrap();
+    while proof.fill(&mut proven, LIMITS).await.unwrap() {}
+    assert_eq!((found.len(), proven.len()), (rows.len(), rows.len()));
+    let mut bounds: Vec<Key> = Vec::new();
+    while let Some(bound) = reader.bound(bounds.last(), 1).await.unwrap() {
+        assert!(keys.contains(&bound) && !bounds.contains(&bound));
+        bounds.push(bound);
+    }
+    assert_eq!((bounds.len(), bench.ask("SELECT count(*) FROM shop.things").await), (rows.len(), vec!["4".to_owned()]));
 }

@@ -28,6 +28,15 @@ impl SinkHarness for Harness {
             rows.iter().map(|row| Row { id: row.get(0), name: row.get(1) }).collect()
         })
     }
+
+    fn alter<'a>(&'a self, table: &'a TargetTable) -> BoxFuture<'a, ()> {
+        let name = format!(r#""{}"."{}""#, table.schema.replace('"', "\"\""), table.table);
+        let sql = format!(
+            "SET lock_timeout = '10s';
+             ALTER TABLE {name} DROP COLUMN IF EXISTS extra, ADD COLUMN extra integer"
+        );
+        Box::pin(async move { self.0.run(&sql).await })
+    }
 }
 
 async fn harness(test: &str) -> Harness {

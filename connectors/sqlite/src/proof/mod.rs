@@ -18,8 +18,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteConnection},
 };
 use tailrace_contract::{
-    BoxFuture, CanonicalWriter, Error, KeySpelling, ProofBatch, ProofFeed, ProofFeeder, ProofQuery, ProofReader,
-    ReadLimits, Result, Rows, TableMapping,
+    BoxFuture, CanonicalWriter, Error, KeyPart, KeySpelling, ProofBatch, ProofFeed, ProofFeeder, ProofQuery,
+    ProofReader, ReadLimits, Result, Rows, TableMapping, Unspelled,
 };
 use tailrace_row::TableSchema;
 
@@ -40,8 +40,8 @@ struct Table {
     file: PathBuf,
     schema: Arc<TableSchema>,
     questions: Vec<Question>,
-    /// Quoted, in key order.
-    key: Vec<String>,
+    /// In key order.
+    key: Vec<KeyPart>,
     /// Quoted.
     name: String,
 }
@@ -49,9 +49,10 @@ struct Table {
 impl SqliteProof {
     /// Opens the file.
     pub(crate) async fn open(file: &Path, schema: Arc<TableSchema>, mapping: &TableMapping) -> Result<Self> {
+        mapping.check_readable()?;
         let connection = connect(file).await?;
-        let name_of = |place: &usize| name(&schema.columns()[*place].name);
-        let key = schema.key().iter().map(name_of).collect::<Result<Vec<String>>>()?;
+        let part = |place: &usize| Ok(KeyPart { name: name(&schema.columns()[*place].name)?, is_descending: false });
+        let key = schema.key().iter().map(part).collect::<Result<_>>()?;
         let questions = schema.columns().iter().map(Question::of).collect::<Result<Vec<Question>>>()?;
         let feed = ProofFeed::new(questions.len(), connection);
         let table = Table { file: file.to_owned(), schema, questions, key, name: quote_table(&mapping.target)? };
@@ -59,9 +60,7 @@ impl SqliteProof {
     }
 
     async fn begin(&mut self, rows: Rows<'_>) -> Result<()> {
-        let table = Arc::clone(&self.table);
-        let spell = |number: usize, field: &_| table.questions[table.schema.key()[number]].literal(field);
-        let query = ProofQuery::new(&table.schema, rows, &KeySpelling { names: &table.key, spell: &spell })?;
+        let query = self.table.query(rows)?;
         let connection = match self.feed.take_idle() {
             Some(connection) => connection,
             None => connect(&self.table.file).await?,
@@ -117,7 +116,7 @@ async fn pump(
             for (place, question) in table.questions.iter().enumerate() {
                 feeder.piece.push_field(|out| question.read(&row, place, &mut writer, out).map_err(fail))?;
             }
-            if query.keys.as_mut().is_some_and(|keys| !keys.has_last_of(&feeder.piece)) {
+            if query.keys.as_mut().is_some_and(|keys| !keys.takes_last_of(&feeder.piece)) {
                 feeder.piece.pop_row();
             }
             feeder.row_is_complete().await;
@@ -129,10 +128,16 @@ async fn pump(
 }
 
 impl Table {
+    fn query(&self, rows: Rows<'_>) -> Result<ProofQuery> {
+        let spell = |number: usize, field: &_| self.questions[self.schema.key()[number]].literal(field);
+        let spelling = KeySpelling { key: &self.key, spell: &spell, unspelled: Unspelled::Absent };
+        ProofQuery::new(&self.schema, rows, &spelling)
+    }
+
     fn select(&self, condition: &str, is_ordered: bool) -> String {
         let asked: Vec<&str> = self.questions.iter().map(|question| question.asked.as_str()).collect();
         let order = match is_ordered && !self.key.is_empty() {
-            true => format!(" ORDER BY {}", self.key.join(", ")),
+            true => format!(" ORDER BY {}", KeyPart::order(&self.key)),
             false => String::new(),
         };
         format!("SELECT {} FROM {} AS t WHERE {condition}{order}", asked.join(", "), self.name)

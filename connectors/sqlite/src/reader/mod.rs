@@ -42,6 +42,7 @@ impl SqliteTableReader {
     /// Opens the file, and finds how the table's columns are read.
     pub(crate) async fn open(target: &Target, schema: Arc<TableSchema>, mapping: &TableMapping) -> Result<Self> {
         let failed = |what: String| Error::table_failed(schema.name().clone(), format!("{}: {what}", mapping.target));
+        mapping.check_readable()?;
         if schema.key().is_empty() {
             return Err(failed("the table has no key to read it by".to_owned()));
         }

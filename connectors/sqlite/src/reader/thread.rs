@@ -102,8 +102,15 @@ impl Worker {
                 Request::Read(selects, wanted, answer) => {
                     let begun = self.begin_view();
                     let is_begun = begun.is_ok();
-                    let _ = answer.send(begun);
-                    if is_begun { self.read(&selects, wanted, requests) } else { requests.recv().ok() }
+                    let is_awaited = answer.send(begun).is_ok();
+                    match (is_begun, is_awaited) {
+                        (true, true) => self.read(&selects, wanted, requests),
+                        (true, false) => {
+                            self.give_up_view();
+                            requests.recv().ok()
+                        }
+                        (false, _) => requests.recv().ok(),
+                    }
                 }
                 Request::Fill(filling) => {
                     filling.end(Ok(false));
@@ -239,17 +246,31 @@ impl Worker {
             self.connection.execute_batch("BEGIN")?;
             self.connection.query_row("PRAGMA main.schema_version", (), |row| row.get(0))
         };
-        let version: i64 = begin().map_err(|error| classify_reading(&error, "beginning to read"))?;
-        match version == self.version {
-            true => Ok(()),
-            false => Err(Error::transient(
-                "the table is not what the reader was opened with: the file's tables were altered",
-            )),
-        }
+        let version: rusqlite::Result<i64> = begin();
+        let error = match version {
+            Ok(version) if version == self.version => return Ok(()),
+            Ok(_) => {
+                Error::transient("the table is not what the reader was opened with: the file's tables were altered")
+            }
+            Err(error) => classify_reading(&error, "beginning to read"),
+        };
+        self.give_up_view();
+        Err(error)
     }
 
     fn end_view(&self) -> Result<()> {
-        self.connection.execute_batch("COMMIT").map_err(|error| classify_reading(&error, "ending to read"))
+        self.connection.execute_batch("COMMIT").map_err(|error| {
+            self.give_up_view();
+            classify_reading(&error, "ending to read")
+        })
+    }
+
+    /// Whatever was begun: an open view would keep the log from being emptied, and the next one from beginning.
+    fn give_up_view(&self) {
+        if !self.connection.is_autocommit() {
+            // Where even that fails, the next view says so.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
     }
 }
 

@@ -24,6 +24,17 @@ impl SinkHarness for Harness {
             rows.iter().map(|row| Row { id: row.get(0), name: row.get(1) }).collect()
         })
     }
+
+    /// A view that was left open would keep the log from being emptied.
+    fn alter<'a>(&'a self, table: &'a TargetTable) -> BoxFuture<'a, ()> {
+        let name = table.table.replace('"', "\"\"");
+        Box::pin(async move {
+            let columns = self.0.ask(&format!("SELECT count(*) FROM pragma_table_info('{}')", table.table)).await;
+            self.0.run(&format!(r#"ALTER TABLE "{name}" ADD COLUMN extra{} INTEGER"#, columns[0])).await;
+            let emptied = self.0.ask("PRAGMA wal_checkpoint(TRUNCATE)").await;
+            assert!(emptied[0].starts_with("0|"), "the log can't be emptied: {emptied:?}");
+        })
+    }
 }
 
 async fn harness(_: &str) -> Harness {

@@ -41,6 +41,7 @@ pub(super) const MENDED: &[Case] = &[
         "ALTER TABLE children ADD CONSTRAINT follows FOREIGN KEY (parent) REFERENCES parts (id) ON DELETE CASCADE",
         "foreign_key_cascade",
     ),
+    of_source("ALTER TABLE names ENGINE = MyISAM", "table_engine"),
     of_target("DROP TABLE $.whole", "target_table_missing"),
     of_target("ALTER TABLE $.parts DROP COLUMN t", "target_column_missing"),
     of_target("ALTER TABLE $.parts ALTER COLUMN c TYPE char(10)", "target_column_type"),

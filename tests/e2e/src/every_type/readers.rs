@@ -122,15 +122,19 @@ impl Readers {
         let name = table.schema.name();
         let filter = TableFilter { patterns: vec![TablePattern::Table(name.clone())] };
         let described = self.source.tables(&filter).await?;
-        // It shows `?` for a member's character above U+FFFF.
-        let has_hidden_members = table.schema.columns().iter().any(|column| match &column.column_type {
-            ColumnType::Enum { members } | ColumnType::Set { members } => {
-                members.iter().any(|member| member.chars().any(|char| char > '\u{ffff}'))
+        if has_hidden_members(&table.schema) {
+            ensure!(described.len() == 1, "the dictionary does not describe it");
+            for schema in [&described[0], &table.schema] {
+                let refused = self.source.open_reader(Arc::clone(schema)).await.err();
+                let refused = refused.context("members that the dictionary hides are read")?;
+                ensure!(refused.message().contains("members of e_hidden"), "{refused}");
             }
-            _ => false,
-        });
-        let is_same = described.len() == 1 && (has_hidden_members || described[0].id() == table.schema.id());
-        ensure!(is_same, "the dictionary describes it otherwise");
+            return Ok(());
+        }
+        ensure!(
+            described.len() == 1 && described[0].id() == table.schema.id(),
+            "the dictionary describes it otherwise"
+        );
         let mut reader = self.source.open_reader(Arc::clone(&table.schema)).await?;
         if has_geometry_key(&table.schema) {
             return check_refused(&mut *reader, table, "what no key can hold").await.context("by the source's reader");
@@ -151,6 +155,16 @@ impl Readers {
         check_chunks(&mut *reader, table).await.context("by the target's reader")?;
         check_keys(&mut *reader, table).await.context("by the target's reader")
     }
+}
+
+/// Whether the dictionary shows question marks in members, where they have characters above U+FFFF.
+pub(super) fn has_hidden_members(schema: &TableSchema) -> bool {
+    schema.columns().iter().any(|column| match &column.column_type {
+        ColumnType::Enum { members } | ColumnType::Set { members } => {
+            members.iter().any(|member| member.chars().any(|char| char == '?' || char > '\u{ffff}'))
+        }
+        _ => false,
+    })
 }
 
 fn has_geometry_key(schema: &TableSchema) -> bool {

@@ -50,6 +50,16 @@ impl ReaderHarness for Table {
     fn change<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, ()> {
         Box::pin(self.run(changes))
     }
+
+    fn alter(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let mut db = self.db.lock().await;
+            let columns = "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE()";
+            let number = db.text(columns).await;
+            db.run("SET lock_wait_timeout = 10").await;
+            db.run(&format!("ALTER TABLE t ADD COLUMN extra{number} INT")).await;
+        })
+    }
 }
 
 mod mysql {

@@ -2,13 +2,14 @@
 //! ranges is the server's count.
 
 mod big_rows;
+mod held_to;
 mod kit;
 mod ranges;
 mod views;
 
 use std::sync::Arc;
 
-use tailrace_contract::{ReadLimits, Result, Rows, Source, TableReader};
+use tailrace_contract::{ProofBatch, ProofReader, ReadLimits, Result, Rows, Source, TableReader};
 use tailrace_row::{Epoch, Key, Origin, RecordBatch, TableSchema};
 
 use crate::harness::Database;
@@ -52,4 +53,18 @@ async fn read(reader: &mut dyn TableReader, schema: &TableSchema, rows: Rows<'_>
             return Ok(found);
         }
     }
+}
+
+/// The rows that proof reads, each as the canonical bytes of its fields.
+async fn read_for_proof(
+    proof: &mut dyn ProofReader,
+    schema: &TableSchema,
+    rows: Rows<'_>,
+) -> Result<Vec<Vec<Vec<u8>>>> {
+    proof.read(rows).await?;
+    let columns = schema.columns().len();
+    let mut batch = ProofBatch::new(columns);
+    while proof.fill(&mut batch, LIMITS).await? {}
+    let row = |row: usize| (0..columns).map(|column| batch.field(row, column).to_vec()).collect();
+    Ok((0..batch.len()).map(row).collect())
 }

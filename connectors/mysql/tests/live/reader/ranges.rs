@@ -1,13 +1,13 @@
 //! Bounds of every type that a key can have, compared by the server alone: chunks of any size cover a table exactly once, in
-//! the order of the whole, whatever its collation takes for equal.
+//! the order of the whole, whatever its collation takes for equal; and proof means the same rows by them.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use mysql_async::prelude::Queryable;
-use tailrace_contract::{Rows, TableReader};
+use tailrace_contract::{ErrorKind, Rows, Source as _, TableReader};
 use tailrace_row::{Key, TableSchema, Value};
 
-use super::{open, read};
+use super::{open, read, read_for_proof};
 use crate::harness::Database;
 
 /// How a key is declared, its columns, and expressions of a random value of each.
@@ -102,13 +102,18 @@ async fn check(db: &mut Database, table: &str, dice: u64) {
     let whole = read(&mut *reader, &schema, Rows::ALL).await.unwrap();
     let distinct: HashSet<&Key> = whole.iter().map(|(key, _)| key).collect();
     assert_eq!((whole.len() as u64, distinct.len()), (expected, whole.len()), "{table}");
+    let mut proof = db.source().open_proof(Arc::clone(&schema)).await.unwrap();
+    let proven = read_for_proof(&mut *proof, &schema, Rows::ALL).await.unwrap();
     let chunk = 7 + dice % 23;
-    let (mut seen, mut after) = (Vec::new(), None);
+    let (mut seen, mut seen_by_proof, mut after) = (Vec::new(), Vec::new(), None);
     loop {
         let until = reader.bound(after.as_ref(), chunk).await.unwrap();
         let rows = Rows::Range { after: after.as_ref(), until: until.as_ref() };
         let part = read(&mut *reader, &schema, rows).await.unwrap();
         assert!(until.is_none() || part.len() as u64 == chunk, "{table}: {} of {chunk} rows", part.len());
+        let proven_part = read_for_proof(&mut *proof, &schema, rows).await.unwrap();
+        assert_eq!(proven_part.len(), part.len(), "{table}: rows by proof and by the reader");
+        seen_by_proof.extend(proven_part);
         seen.extend(part);
         match until {
             Some(until) => after = Some(until),
@@ -116,6 +121,7 @@ async fn check(db: &mut Database, table: &str, dice: u64) {
         }
     }
     assert!(seen == whole, "{table} in chunks of {chunk}: {} rows, {} in whole", seen.len(), whole.len());
+    assert!(seen_by_proof == proven, "{table} in chunks of {chunk}: another order by proof");
     let keys: Vec<Key> = whole.iter().map(|(key, _)| key.clone()).collect();
     let mut found = read(&mut *reader, &schema, Rows::Keys(&keys)).await.unwrap();
     found.sort_by_key(|(key, _)| keys.iter().position(|known| known == key));
@@ -129,6 +135,7 @@ async fn keys_are_found_by_their_bytes() {
     db.run("CREATE TABLE t (k VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci PRIMARY KEY)").await;
     db.run("INSERT INTO t VALUES ('straße'), ('B '), ('é')").await;
     let (schema, mut reader) = open(&db, "t").await;
+    let mut proof = db.source().open_proof(Arc::clone(&schema)).await.unwrap();
     for (text, is_there) in
         [("b", false), ("B", false), ("B ", true), ("b ", false), ("e", false), ("é", true), ("x", false)]
     {
@@ -139,16 +146,26 @@ async fn keys_are_found_by_their_bytes() {
     let mut asked: Vec<&str> = many.iter().map(String::as_str).collect();
     asked.extend(["B ", "b", "B", "É", "é", "straße"]);
     assert_eq!(find(&mut *reader, &schema, &asked).await, 3);
+    let keys: Vec<Key> = asked.iter().map(|text| key(Value::Text(text))).collect();
+    assert_eq!(read_for_proof(&mut *proof, &schema, Rows::Keys(&keys)).await.unwrap().len(), 3, "by proof");
+    // No statement can name such a key, but the row may be there.
+    let unnamed = [key(Value::Text("é")), key(Value::InvalidText(b"\xff"))];
+    for error in
+        [reader.read(Rows::Keys(&unnamed)).await.unwrap_err(), proof.read(Rows::Keys(&unnamed)).await.unwrap_err()]
+    {
+        assert!(error.kind() == ErrorKind::TableFailed && error.message().contains(": k holds"), "{error}");
+    }
+}
+
+fn key(value: Value<'_>) -> Key {
+    let key: Result<Key, std::convert::Infallible> = Key::write(1, |image| {
+        image.value(value);
+        Ok(())
+    });
+    key.unwrap()
 }
 
 async fn find(reader: &mut dyn TableReader, schema: &TableSchema, texts: &[&str]) -> usize {
-    let key = |text: &&str| {
-        let key: Result<Key, std::convert::Infallible> = Key::write(1, |image| {
-            image.value(Value::Text(text));
-            Ok(())
-        });
-        key.unwrap()
-    };
-    let keys: Vec<Key> = texts.iter().map(key).collect();
+    let keys: Vec<Key> = texts.iter().map(|text| key(Value::Text(text))).collect();
     read(reader, schema, Rows::Keys(&keys)).await.unwrap().len()
 }
