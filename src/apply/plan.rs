@@ -1,12 +1,17 @@
 //! What a batch of records does to the target: duplicates dropped, the last change of each key kept, grouped by table.
 //!
+//! An update whose image lacks columns does not replace what came before it in the batch but is merged with it: the columns
+//! that it has, then those of the change before. So nothing that an earlier record told is lost (E24), and an insert and its
+//! update are one whole row. What such an update can't be merged with (a delete of its key) is no history of a row and fails
+//! the table.
+//!
 //! Cost: one hash and one probe a record, keys copied into one arena; nothing is allocated per record. Pure: no I/O, no clock.
 
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 use tailrace_contract::{
-    LogPartition, PartitionProgress, ProgressStep, ReadProgress, RowRef, TableChanges, TableMapping,
+    Error, LogPartition, PartitionProgress, ProgressStep, ReadProgress, Result, RowRef, TableChanges, TableMapping,
 };
 use tailrace_row::{Operation, Record, RecordBatch, RecordId, RowImage, Sequence, has_changed_key, write_key};
 use xxhash_rust::xxh3::xxh3_64;
@@ -66,14 +71,13 @@ pub(crate) struct Plan {
 }
 
 impl Planner {
-    /// Plans a batch. Lanes whose table has stopped are left out, their progress too.
-    pub(crate) fn plan(&mut self, records: &RecordBatch, read: &[ReadProgress], lanes: &[Lane]) -> Plan {
-        self.keys.clear();
-        self.entries.clear();
-        self.by_key.clear();
+    /// Plans a batch. Lanes whose table has stopped are left out, their progress too. Images are merged in the batch itself.
+    pub(crate) fn plan(&mut self, records: &mut RecordBatch, read: &[ReadProgress], lanes: &[Lane]) -> Result<Plan> {
+        self.begin(records);
         let mut plan = Plan::default();
         let mut last: Vec<Option<Sequence>> = lanes.iter().map(|lane| lane.stored.sequence).collect();
-        for (id, record) in (0..).zip(records.records()) {
+        for id in ids(records) {
+            let record = &records.records()[id as usize];
             let lane = &lanes[record.lane as usize];
             if lane.is_stopped {
                 continue;
@@ -86,7 +90,7 @@ impl Planner {
             }
             *last = (*last).max(Some(sequence));
             plan.reapplied += u64::from(lane.stored.highest.is_some_and(|highest| sequence <= highest));
-            plan.compacted += self.add_record(records, id, record, lane.table);
+            plan.compacted += self.add_record(records, id, lane.table)?;
         }
         plan.changes = self.group(records, |entry| Arc::clone(&lanes[entry.lane as usize].mapping));
         for read in read {
@@ -98,53 +102,69 @@ impl Planner {
                 plan.lanes.push(read.lane);
             }
         }
-        plan
+        Ok(plan)
     }
 
     /// Plans a batch that comes without a log: each record is new. `tables` says for each of the batch's schemas which table
     /// of `mappings` it describes. Returns how many records a later one made needless, too.
     pub(crate) fn plan_stream(
         &mut self,
-        records: &RecordBatch,
+        records: &mut RecordBatch,
         tables: &[u32],
         mappings: &[Arc<TableMapping>],
-    ) -> (Vec<TableChanges>, u64) {
+    ) -> Result<(Vec<TableChanges>, u64)> {
+        self.begin(records);
+        let mut compacted = 0;
+        for id in ids(records) {
+            let table = tables[records.records()[id as usize].schema as usize];
+            compacted += self.add_record(records, id, table)?;
+        }
+        let mapping = |entry: &Entry| Arc::clone(&mappings[tables[entry.schema as usize] as usize]);
+        Ok((self.group(records, mapping), compacted))
+    }
+
+    fn begin(&mut self, records: &mut RecordBatch) {
         self.keys.clear();
         self.entries.clear();
         self.by_key.clear();
-        let mut compacted = 0;
-        for (id, record) in (0..).zip(records.records()) {
-            compacted += self.add_record(records, id, record, tables[record.schema as usize]);
-        }
-        let mapping = |entry: &Entry| Arc::clone(&mappings[tables[entry.schema as usize] as usize]);
-        (self.group(records, mapping), compacted)
+        records.clear_merged();
     }
 
     /// Adds what a record does; returns how many earlier entries it made needless.
-    fn add_record(&mut self, records: &RecordBatch, id: RecordId, record: &Record, table: u32) -> u64 {
-        let (before, after) = (records.before(record), records.after(record));
-        let schema = records.schema(record);
+    fn add_record(&mut self, records: &mut RecordBatch, id: RecordId, table: u32) -> Result<u64> {
+        let record = records.records()[id as usize];
+        let (before, after) = (records.before(&record), records.after(&record));
+        let schema = records.schema(&record);
         let moved = matches!((before, after), (Some(before), Some(after)) if has_changed_key(schema, before, after));
+        let is_partial = after.is_some_and(|after| after.is_partial());
+        if is_partial && (moved || record.operation != Operation::Update) {
+            return Err(unfit(records, &record, "a row of which columns are not known comes under a new key"));
+        }
         let mut replaced = 0;
         if let (Operation::Delete, Some(before)) | (Operation::Update, Some(before)) = (record.operation, before)
             && (moved || record.operation == Operation::Delete)
         {
-            replaced += u64::from(self.put(records, record, (table, before), RowRef::Before(id)));
+            replaced += u64::from(self.put(records, &record, (table, before), RowRef::Before(id)).is_some());
         }
         if let Some(after) = after {
-            replaced += u64::from(self.put(records, record, (table, after), RowRef::After(id)));
+            let known = self.put(records, &record, (table, after), RowRef::After(id));
+            if let (Some(known), true) = (known, is_partial) {
+                merge(records, known, id)?;
+            }
+            replaced += u64::from(known.is_some());
         }
-        replaced
+        Ok(replaced)
     }
 
-    /// The key's last word is now `row`; tells whether it had one already.
+    /// The key's last word is now `row`; returns the one before it in the batch.
+    #[inline]
     fn put(
         &mut self,
         records: &RecordBatch,
         record: &Record,
         (table, image): (u32, RowImage<'_>),
         row: RowRef,
-    ) -> bool {
+    ) -> Option<RowRef> {
         let key_start = self.keys.len();
         self.keys.extend_from_slice(&table.to_le_bytes());
         write_key(records.schema(record), image, &mut self.keys);
@@ -159,14 +179,15 @@ impl Planner {
         let entry = Entry { hash, key_start, key_end, row, schema: record.schema, lane: record.lane };
         if let Some(index) = self.by_key.find(hash, is_same).copied() {
             let known = &mut entries[index as usize];
+            let earlier = known.row;
             *known = Entry { key_start: known.key_start, key_end: known.key_end, ..entry };
             self.keys.truncate(key_start);
-            return true;
+            return Some(earlier);
         }
         let index = u32::try_from(entries.len()).expect("invariant: a batch has under 2^32 rows");
         entries.push(entry);
         self.by_key.insert_unique(hash, index, |index| entries[*index as usize].hash);
-        false
+        None
     }
 
     /// Groups by (table, schema), in the order of the records.
@@ -192,6 +213,28 @@ impl Planner {
         }
         changes
     }
+}
+
+/// The batch's records by number: the batch may be changed meanwhile.
+fn ids(records: &RecordBatch) -> std::ops::Range<RecordId> {
+    0..RecordId::try_from(records.len()).expect("invariant: a batch has under 2^32 records")
+}
+
+/// Completes the row after a record, which lacks columns, by what the batch did to its key before.
+fn merge(records: &mut RecordBatch, known: RowRef, id: RecordId) -> Result<()> {
+    let why = match known {
+        RowRef::After(older) if records.merge(older, id) => return Ok(()),
+        RowRef::After(_) => "an update without all columns follows one of when a column had another type",
+        RowRef::Before(_) => "an update without all columns follows the row's deletion",
+    };
+    Err(unfit(records, &records.records()[id as usize], why))
+}
+
+/// The error of a record whose image can't be made a row of.
+fn unfit(records: &RecordBatch, record: &Record, why: &str) -> Error {
+    Error::table_failed(records.schema(record).name().clone(), why)
+        .at(records.sequence(record))
+        .hint("copy the table again behind this record, and have its writers log whole rows (binlog_row_image=FULL)")
 }
 
 /// Whether the log delivered the record twice. Rows of a backfill carry the sequence before them, so an equal one is new (E15).

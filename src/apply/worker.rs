@@ -173,7 +173,7 @@ impl Worker<'_> {
 
     /// Applies a batch and gives it back, with what the log may hear of.
     async fn take(&mut self, mut batch: LogBatch) -> Result<()> {
-        self.apply_batch(&batch).await?;
+        self.apply_batch(&mut batch).await?;
         batch.progress.retain(|read| !self.lanes[read.lane as usize].is_stopped);
         // The reader may be gone; the next receive tells.
         let _ = self.empty.try_send(batch);
@@ -187,7 +187,7 @@ impl Worker<'_> {
         if is_known { Ok(()) } else { self.fail_table(error) }
     }
 
-    async fn apply_batch(&mut self, batch: &LogBatch) -> Result<()> {
+    async fn apply_batch(&mut self, batch: &mut LogBatch) -> Result<()> {
         self.stop_failed_lanes();
         self.note_behind(&batch.progress);
         if batch.records.is_empty() {
@@ -205,7 +205,7 @@ impl Worker<'_> {
         metrics.in_flight_records.inc_by(in_flight);
         self.quiet.merge(&batch.progress);
         let read = std::mem::take(&mut self.quiet.read);
-        let result = self.write(&batch.records, &read).await;
+        let result = self.write(&mut batch.records, &read).await;
         metrics.in_flight_records.dec_by(in_flight);
         result
     }
@@ -213,29 +213,32 @@ impl Worker<'_> {
     async fn store_quiet(&mut self) -> Result<()> {
         let read = std::mem::take(&mut self.quiet.read);
         self.quiet.stored_at = Instant::now();
-        if read.is_empty() { Ok(()) } else { self.write(&RecordBatch::new(), &read).await }
+        if read.is_empty() { Ok(()) } else { self.write(&mut RecordBatch::new(), &read).await }
     }
 
     /// Writes a batch; if a table is refused it stops, and the rest is written without it.
-    async fn write(&mut self, records: &RecordBatch, read: &[ReadProgress]) -> Result<()> {
+    async fn write(&mut self, records: &mut RecordBatch, read: &[ReadProgress]) -> Result<()> {
         loop {
-            let plan = self.planner.plan(records, read, &self.lanes);
-            if plan.progress.is_empty() && plan.changes.is_empty() {
-                return Ok(());
-            }
-            let started = Instant::now();
-            let batch = ApplyBatch { records, changes: &plan.changes, progress: &plan.progress, stream: None };
-            match self.writer.apply(batch).await {
-                Ok(applied) => {
-                    self.note_applied(records, plan, applied, started.elapsed());
-                    return Ok(());
-                }
+            match self.try_write(records, read).await {
+                Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::TableFailed && error.table().is_some() => {
                     self.fail_table(error)?;
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    async fn try_write(&mut self, records: &mut RecordBatch, read: &[ReadProgress]) -> Result<()> {
+        let plan = self.planner.plan(records, read, &self.lanes)?;
+        if plan.progress.is_empty() && plan.changes.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let batch = ApplyBatch { records, changes: &plan.changes, progress: &plan.progress, stream: None };
+        let applied = self.writer.apply(batch).await?;
+        self.note_applied(records, plan, applied, started.elapsed());
+        Ok(())
     }
 
     fn note_applied(&mut self, records: &RecordBatch, plan: Plan, applied: Applied, took: Duration) {

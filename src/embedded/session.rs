@@ -242,10 +242,10 @@ impl WritingHalf<'_> {
     }
 
     async fn take(&mut self, filled: Filled) -> Result<()> {
-        let Filled { batch, end } = filled;
+        let Filled { mut batch, end } = filled;
         self.boundary.advance(end);
         if !batch.is_empty() {
-            self.write(&batch).await?;
+            self.write(&mut batch).await?;
         } else if self.saved_at.elapsed() >= self.embedded.idle_interval {
             self.save_position().await?;
         }
@@ -269,7 +269,7 @@ impl WritingHalf<'_> {
         StreamCheckpoint { at: self.boundary.checkpoint(), ..self.checkpoint.clone() }
     }
 
-    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    async fn write(&mut self, batch: &mut RecordBatch) -> Result<()> {
         let mut tables = Vec::with_capacity(batch.schemas().len());
         for schema in batch.schemas() {
             tables.push(self.tables.number(self.embedded, schema.name()).await?);
@@ -280,7 +280,7 @@ impl WritingHalf<'_> {
         apply.records.inc_by(batch.len() as u64);
         apply.bytes.inc_by(batch.byte_len() as u64);
         apply.in_flight_records.set(i64::try_from(batch.len()).unwrap_or(i64::MAX));
-        let (changes, compacted) = self.planner.plan_stream(batch, &tables, &self.tables.mappings);
+        let (changes, compacted) = self.planner.plan_stream(batch, &tables, &self.tables.mappings)?;
         let checkpoint = self.next_checkpoint();
         let started = Instant::now();
         let rows = Rows { records: Some(batch), changes: &changes };

@@ -174,7 +174,7 @@ pub struct StreamStep<'a> {
 pub enum RowRef {
     /// The row before: it is to be deleted by its key.
     Before(RecordId),
-    /// The row after: it is to be written.
+    /// The row after, with what earlier records of the batch told of it ([`RecordBatch::merge`]): it is to be written.
     After(RecordId),
 }
 
@@ -190,10 +190,9 @@ impl RowRef {
     /// The image.
     #[must_use]
     pub fn image(self, batch: &RecordBatch) -> RowImage<'_> {
-        let record = &batch.records()[self.record() as usize];
         let image = match self {
-            Self::Before(_) => batch.before(record),
-            Self::After(_) => batch.after(record),
+            Self::Before(record) => batch.before(&batch.records()[record as usize]),
+            Self::After(record) => batch.merged_after(record),
         };
         image.expect("invariant: a row reference names an image that the record has")
     }
@@ -208,7 +207,8 @@ pub struct TableChanges {
     pub schema: Arc<TableSchema>,
     /// Rows to delete by the key of this image.
     pub deletes: Vec<RowRef>,
-    /// Rows to insert or replace.
+    /// Rows to insert or replace. Of an image that lacks columns ([`RowImage::is_partial`]) what it has replaces what the row
+    /// has; a row that is not there can't be made of it, so that fails the table.
     pub upserts: Vec<RowRef>,
 }
 

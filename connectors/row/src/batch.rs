@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    image::{ImageWriter, RowImage},
+    image::{ImageSpan, ImageWriter, RowImage},
     schema::TableSchema,
     sequence::{Epoch, Sequence},
 };
@@ -71,13 +71,6 @@ pub struct Record {
     pub after: Option<ImageSpan>,
 }
 
-/// Where an image lies in its batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageSpan {
-    start: usize,
-    end: usize,
-}
-
 /// Records, their images, and what they share.
 #[derive(Default)]
 pub struct RecordBatch {
@@ -85,6 +78,8 @@ pub struct RecordBatch {
     records: Vec<Record>,
     schemas: Vec<Arc<TableSchema>>,
     origins: Vec<Origin>,
+    /// Merged images and the records that they lie behind, in the records' order; their bytes lie behind all others.
+    merged: Vec<(RecordId, ImageSpan)>,
 }
 
 impl RecordBatch {
@@ -102,6 +97,7 @@ impl RecordBatch {
         self.records.clear();
         self.schemas.clear();
         self.origins.clear();
+        self.merged.clear();
     }
 
     /// Number of records.
@@ -153,12 +149,12 @@ impl RecordBatch {
     ) -> Result<ImageSpan, E> {
         let mut writer = ImageWriter::begin(&mut self.bytes, columns);
         write(&mut writer)?;
-        let (start, end) = writer.end();
-        Ok(ImageSpan { start, end })
+        Ok(writer.end())
     }
 
     /// Appends a record whose images were written before.
     pub fn push(&mut self, record: Record) {
+        debug_assert!(self.merged.is_empty(), "a batch is full when its images are merged");
         debug_assert_eq!(record.before.is_some(), matches!(record.operation, Operation::Update | Operation::Delete));
         debug_assert_eq!(record.after.is_some(), record.operation != Operation::Delete);
         self.records.push(record);
@@ -215,8 +211,66 @@ impl RecordBatch {
         record.after.map(|span| self.image(record, span))
     }
 
+    /// The row after, with what an earlier record told of it, if the two were merged by [`RecordBatch::merge`].
+    #[must_use]
+    pub fn merged_after(&self, id: RecordId) -> Option<RowImage<'_>> {
+        let record = &self.records[id as usize];
+        self.merged_span(id).or(record.after).map(|span| self.image(record, span))
+    }
+
+    /// Merges the row after `newer`, which lacks columns, with the row after `older`, an earlier record of the same key: what
+    /// `newer` lacks comes from there, by the columns' names. What both lack stays unchanged. False, and nothing is merged, if
+    /// a column that `newer` lacks has another type in the schema of `older`. Records are merged in their order.
+    #[must_use]
+    pub fn merge(&mut self, older: RecordId, newer: RecordId) -> bool {
+        debug_assert!(older < newer && self.merged.last().is_none_or(|(last, _)| *last < newer));
+        let (older_record, newer_record) = (self.records[older as usize], self.records[newer as usize]);
+        let older_span = self.merged_span(older).or(older_record.after).expect("invariant: a row after");
+        let newer_span = newer_record.after.expect("invariant: a row after");
+        let schemas = (Arc::clone(self.schema(&older_record)), Arc::clone(self.schema(&newer_record)));
+        let (columns, is_same_schema) = (schemas.1.columns(), schemas.0.id() == schemas.1.id());
+        let mut written = Vec::with_capacity(newer_span.end - newer_span.start + older_span.end - older_span.start);
+        let mut writer = ImageWriter::begin(&mut written, columns.len());
+        let (older_image, newer_image) =
+            (self.image(&older_record, older_span), self.image(&newer_record, newer_span));
+        for (place, column) in columns.iter().enumerate() {
+            let older_place = || match is_same_schema {
+                true => Some(place),
+                false => schemas.0.columns().iter().position(|known| known.name == column.name),
+            };
+            match newer_image.is_unchanged(place).then(older_place) {
+                None => writer.copy(newer_image.field_bytes(place)),
+                Some(None) => writer.unchanged(),
+                Some(Some(known)) if schemas.0.columns()[known].column_type != column.column_type => return false,
+                Some(Some(known)) => writer.copy(older_image.field_bytes(known)),
+            }
+        }
+        let merged = writer.end();
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&written);
+        self.merged.push((newer, ImageSpan { start, end: start + merged.end, ..merged }));
+        true
+    }
+
+    /// Forgets what was merged.
+    pub fn clear_merged(&mut self) {
+        if let Some((_, first)) = self.merged.first() {
+            self.bytes.truncate(first.start);
+            self.merged.clear();
+        }
+    }
+
+    fn merged_span(&self, id: RecordId) -> Option<ImageSpan> {
+        if self.merged.is_empty() {
+            return None;
+        }
+        let place = self.merged.binary_search_by_key(&id, |(known, _)| *known).ok()?;
+        Some(self.merged[place].1)
+    }
+
     fn image(&self, record: &Record, span: ImageSpan) -> RowImage<'_> {
-        RowImage::new(&self.bytes[span.start..span.end], self.schema(record).columns().len())
+        let columns = self.schema(record).columns().len();
+        RowImage::new(&self.bytes[span.start..span.end], columns, span.is_partial)
     }
 }
 
@@ -229,4 +283,75 @@ impl std::fmt::Debug for RecordBatch {
 
 fn number(index: usize) -> u32 {
     u32::try_from(index).expect("invariant: a batch has under 2^32 parts")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        image::Field,
+        schema::{Column, ColumnType, TableName},
+        value::Value,
+    };
+
+    fn schema(columns: &[(&str, u8)]) -> Arc<TableSchema> {
+        let column = |(name, bits): &(&str, u8)| Column {
+            name: (*name).into(),
+            column_type: ColumnType::Integer { bits: *bits, unsigned: false },
+            nullable: true,
+        };
+        let columns: Vec<Column> = columns.iter().map(column).collect();
+        Arc::new(TableSchema::new(TableName::new("shop", "orders"), columns, [0]).unwrap())
+    }
+
+    fn add(batch: &mut RecordBatch, schema: &Arc<TableSchema>, fields: &[Field<'_>]) {
+        let schema = batch.add_schema(schema);
+        let image = batch.write_image::<()>(fields.len(), |writer| {
+            fields.iter().for_each(|field| match field {
+                Field::Unchanged => writer.unchanged(),
+                Field::Null => writer.null(),
+                Field::Value(value) => writer.value(*value),
+            });
+            Ok(())
+        });
+        let (before, after) = (None, Some(image.unwrap()));
+        batch.push(Record { operation: Operation::Read, schema, origin: 0, row: 0, lane: 0, offset: 0, before, after });
+    }
+
+    fn merged(batch: &RecordBatch, id: RecordId) -> Vec<Field<'_>> {
+        batch.merged_after(id).unwrap().fields().collect()
+    }
+
+    #[test]
+    fn images_are_merged_one_after_another() {
+        let (shape, number) = (schema(&[("id", 64), ("a", 64), ("b", 64)]), |n| Field::Value(Value::Integer(n)));
+        let mut batch = RecordBatch::new();
+        add(&mut batch, &shape, &[number(1), Field::Unchanged, number(2)]);
+        add(&mut batch, &shape, &[number(1), Field::Null, Field::Unchanged]);
+        add(&mut batch, &shape, &[number(1), Field::Unchanged, number(3)]);
+        let bytes = batch.byte_len();
+        for _ in 0..2 {
+            batch.clear_merged();
+            assert_eq!(batch.byte_len(), bytes);
+            assert_eq!(merged(&batch, 1), [number(1), Field::Null, Field::Unchanged]);
+            assert!(batch.merge(0, 1) && batch.merge(1, 2));
+            assert_eq!(merged(&batch, 0), [number(1), Field::Unchanged, number(2)]);
+            assert_eq!(merged(&batch, 1), [number(1), Field::Null, number(2)]);
+            assert_eq!(merged(&batch, 2), [number(1), Field::Null, number(3)]);
+            assert!(!batch.merged_after(2).unwrap().is_partial() && batch.merged_after(0).unwrap().is_partial());
+        }
+    }
+
+    #[test]
+    fn images_of_two_schemas_are_merged_by_the_columns_names() {
+        let number = |n| Field::Value(Value::Integer(n));
+        let mut batch = RecordBatch::new();
+        add(&mut batch, &schema(&[("id", 64), ("gone", 64), ("a", 64)]), &[number(1), number(2), number(3)]);
+        add(&mut batch, &schema(&[("id", 64), ("a", 64), ("new", 64)]), &[number(1), Field::Unchanged, Field::Unchanged]);
+        add(&mut batch, &schema(&[("id", 64), ("a", 32)]), &[number(1), Field::Unchanged]);
+        assert!(batch.merge(0, 1));
+        assert_eq!(merged(&batch, 1), [number(1), number(3), Field::Unchanged]);
+        assert!(!batch.merge(1, 2), "a has another type");
+        assert_eq!(merged(&batch, 2), [number(1), Field::Unchanged]);
+    }
 }

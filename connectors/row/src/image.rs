@@ -24,21 +24,35 @@ pub enum Field<'a> {
 #[derive(Clone, Copy)]
 pub struct RowImage<'a> {
     bytes: &'a [u8],
-    columns: usize,
+    columns: u32,
+    is_partial: bool,
 }
 
 const START_BYTES: usize = 4;
 
 impl<'a> RowImage<'a> {
-    pub(crate) fn new(bytes: &'a [u8], columns: usize) -> Self {
+    pub(crate) fn new(bytes: &'a [u8], columns: usize, is_partial: bool) -> Self {
         debug_assert!(bytes.len() >= columns * START_BYTES);
-        Self { bytes, columns }
+        let columns = u32::try_from(columns).expect("invariant: a table has under 2^32 columns");
+        Self { bytes, columns, is_partial }
     }
 
     /// Number of columns; equals that of the schema.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.columns
+        self.columns as usize
+    }
+
+    /// Whether a column is [`Field::Unchanged`]. Known without a look at the fields.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
+    }
+
+    /// Whether that column is [`Field::Unchanged`].
+    #[must_use]
+    pub fn is_unchanged(&self, index: usize) -> bool {
+        self.is_partial && self.field_bytes(index)[0] == tag::UNCHANGED
     }
 
     /// Whether there are no columns.
@@ -56,13 +70,13 @@ impl<'a> RowImage<'a> {
     /// All fields in table order.
     pub fn fields(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
         let image = *self;
-        (0..image.columns).map(move |index| image.field(index))
+        (0..image.len()).map(move |index| image.field(index))
     }
 
     /// The field's own bytes, tag included: equal exactly if the fields are equal.
     #[must_use]
     pub fn field_bytes(&self, index: usize) -> &'a [u8] {
-        let end = if index + 1 < self.columns { self.start(index + 1) } else { self.bytes.len() };
+        let end = if index + 1 < self.len() { self.start(index + 1) } else { self.bytes.len() };
         &self.bytes[self.start(index)..end]
     }
 
@@ -73,7 +87,7 @@ impl<'a> RowImage<'a> {
     }
 
     fn start(&self, index: usize) -> usize {
-        assert!(index < self.columns, "column {index} of {}", self.columns);
+        assert!(index < self.len(), "column {index} of {}", self.columns);
         u32::from_le_bytes(array(&self.bytes[index * START_BYTES..])) as usize
     }
 }
@@ -85,29 +99,39 @@ impl std::fmt::Debug for RowImage<'_> {
     }
 }
 
+/// Where an image lies in its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageSpan {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) is_partial: bool,
+}
+
 /// Appends one row image to a buffer, field by field in table order.
 pub struct ImageWriter<'b> {
     bytes: &'b mut Vec<u8>,
     image_start: usize,
     columns: usize,
     written: usize,
+    is_partial: bool,
 }
 
 impl<'b> ImageWriter<'b> {
     pub(crate) fn begin(bytes: &'b mut Vec<u8>, columns: usize) -> Self {
         let image_start = bytes.len();
         bytes.resize(image_start + columns * START_BYTES, 0);
-        Self { bytes, image_start, columns, written: 0 }
+        Self { bytes, image_start, columns, written: 0, is_partial: false }
     }
 
     /// Ends the image and returns where it lies in the buffer. Every column must have been written.
-    pub(crate) fn end(self) -> (usize, usize) {
+    pub(crate) fn end(self) -> ImageSpan {
         assert!(self.written == self.columns, "{} of {} columns written", self.written, self.columns);
-        (self.image_start, self.bytes.len())
+        ImageSpan { start: self.image_start, end: self.bytes.len(), is_partial: self.is_partial }
     }
 
     /// The next column was not sent.
     pub fn unchanged(&mut self) {
+        self.is_partial = true;
         self.begin_field(tag::UNCHANGED);
     }
 
@@ -186,6 +210,7 @@ impl<'b> ImageWriter<'b> {
 
     /// The next column is a copy of another image's field.
     pub fn copy(&mut self, field: &[u8]) {
+        self.is_partial |= field[0] == tag::UNCHANGED;
         self.begin_field(field[0]);
         self.bytes.extend_from_slice(&field[1..]);
     }
@@ -348,13 +373,14 @@ mod tests {
                 Field::Value(value) => writer.value(value),
             }
         }
-        let (start, end) = writer.end();
-        let image = RowImage::new(&bytes[start..end], fields.len());
+        let ImageSpan { start, end, is_partial } = writer.end();
+        let image = RowImage::new(&bytes[start..end], fields.len(), is_partial);
+        assert!(image.is_partial() && image.is_unchanged(0) && !image.is_unchanged(1));
         assert_eq!(image.fields().collect::<Vec<_>>(), fields);
         let mut copied = Vec::new();
         let mut writer = ImageWriter::begin(&mut copied, fields.len());
         (0..fields.len()).for_each(|index| writer.copy(image.field_bytes(index)));
-        writer.end();
+        assert!(writer.end().is_partial, "a copy lacks what the copied image lacks");
         assert_eq!(copied, image.bytes());
     }
 
@@ -372,7 +398,7 @@ mod tests {
         let mut bytes = Vec::new();
         let mut writer = ImageWriter::begin(&mut bytes, 1);
         writer.value(Value::Text("secret"));
-        let (start, end) = writer.end();
-        assert_eq!(format!("{:?}", RowImage::new(&bytes[start..end], 1)), "RowImage(1 columns, 11 bytes)");
+        let ImageSpan { start, end, is_partial } = writer.end();
+        assert_eq!(format!("{:?}", RowImage::new(&bytes[start..end], 1, is_partial)), "RowImage(1 columns, 11 bytes)");
     }
 }

@@ -49,7 +49,7 @@ impl Key {
     /// The key columns' fields, in key order.
     #[must_use]
     pub fn image(&self) -> RowImage<'_> {
-        RowImage::new(&self.bytes, self.columns)
+        RowImage::new(&self.bytes, self.columns, false)
     }
 }
 

@@ -19,10 +19,10 @@ mod sequence;
 mod value;
 
 pub use address_text::{parse_inet4, parse_inet6, parse_uuid, write_inet4, write_inet6, write_uuid};
-pub use batch::{ImageSpan, Operation, Origin, Record, RecordBatch, RecordId};
+pub use batch::{Operation, Origin, Record, RecordBatch, RecordId};
 pub use charset::Charset;
 pub use ewkb::{read_ewkb, write_ewkb};
-pub use image::{Field, ImageWriter, RowImage};
+pub use image::{Field, ImageSpan, ImageWriter, RowImage};
 pub use key::{Key, has_changed_key, write_key};
 pub use partitioner::murmur2_partition;
 pub use schema::{Column, ColumnType, GeometryKind, SchemaError, SchemaId, TableName, TableSchema, TextForm};
