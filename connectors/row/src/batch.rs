@@ -231,8 +231,7 @@ impl RecordBatch {
         let (columns, is_same_schema) = (schemas.1.columns(), schemas.0.id() == schemas.1.id());
         let mut written = Vec::with_capacity(newer_span.end - newer_span.start + older_span.end - older_span.start);
         let mut writer = ImageWriter::begin(&mut written, columns.len());
-        let (older_image, newer_image) =
-            (self.image(&older_record, older_span), self.image(&newer_record, newer_span));
+        let (older_image, newer_image) = (self.image(&older_record, older_span), self.image(&newer_record, newer_span));
         for (place, column) in columns.iter().enumerate() {
             let older_place = || match is_same_schema {
                 true => Some(place),
@@ -347,7 +346,11 @@ mod tests {
         let number = |n| Field::Value(Value::Integer(n));
         let mut batch = RecordBatch::new();
         add(&mut batch, &schema(&[("id", 64), ("gone", 64), ("a", 64)]), &[number(1), number(2), number(3)]);
-        add(&mut batch, &schema(&[("id", 64), ("a", 64), ("new", 64)]), &[number(1), Field::Unchanged, Field::Unchanged]);
+        add(
+            &mut batch,
+            &schema(&[("id", 64), ("a", 64), ("new", 64)]),
+            &[number(1), Field::Unchanged, Field::Unchanged],
+        );
         add(&mut batch, &schema(&[("id", 64), ("a", 32)]), &[number(1), Field::Unchanged]);
         assert!(batch.merge(0, 1));
         assert_eq!(merged(&batch, 1), [number(1), number(3), Field::Unchanged]);

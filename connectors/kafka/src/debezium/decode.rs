@@ -374,7 +374,16 @@ enum ImageReading<'a> {
     Theirs(&'a TheirTable),
 }
 
-/// Reads `null` or an object of all columns into a row image.
+impl<'a> ImageReading<'a> {
+    fn truth(self, index: usize) -> Option<&'a Truth> {
+        match self {
+            Self::Ours(truths) => truths.iter().find(|(known, _)| *known == index).map(|(_, truth)| truth),
+            Self::Theirs(_) => None,
+        }
+    }
+}
+
+/// Reads `null` or an object of all columns (but those not sent) into a row image.
 struct ImageSeed<'a> {
     table: &'a TableForm,
     reading: ImageReading<'a>,
@@ -407,13 +416,18 @@ impl<'de> Visitor<'de> for ImageSeed<'_> {
         let span = out.write_image(table.columns.len(), |writer| {
             for (index, (column, form)) in table.schema().columns().iter().zip(&table.columns).enumerate() {
                 trouble.column.set(Some(index));
+                let truth = reading.truth(index);
+                if let Some(Truth::Unchanged) = truth {
+                    write_truth(&form.value, &Truth::Unchanged, writer).map_err(|reason| trouble.because(reason))?;
+                    continue;
+                }
                 match map.next_key_seed(NameSeed(&column.name))? {
                     Some(true) => {}
                     Some(false) | None => return Err(trouble.because("is missing or not in the schema's order")),
                 }
                 match reading {
-                    ImageReading::Ours(truths) => match truths.iter().find(|(known, _)| *known == index) {
-                        Some((_, truth)) => {
+                    ImageReading::Ours(_) => match truth {
+                        Some(truth) => {
                             map.next_value::<IgnoredAny>()?;
                             write_truth(&form.value, truth, writer).map_err(|reason| trouble.because(reason))?;
                         }

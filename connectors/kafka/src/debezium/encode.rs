@@ -18,7 +18,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use tailrace_contract::{Error, Result};
-use tailrace_row::{Operation, Record, RecordBatch, RowImage, Sequence, TableName, has_changed_key};
+use tailrace_row::{Field, Operation, Record, RecordBatch, RowImage, Sequence, TableName, has_changed_key};
 
 use super::{
     field::{Misfit, write_field},
@@ -306,8 +306,30 @@ impl Encoder {
             self.value.extend_from_slice(b"null");
             return Ok(());
         };
+        if image.is_partial() {
+            return self.write_partial_image(change, image, side);
+        }
         let mut separator = b'{';
         for (index, (column, field)) in change.form.table.columns.iter().zip(image.fields()).enumerate() {
+            self.value.push(separator);
+            self.value.extend_from_slice(&column.opening);
+            let written = write_field(&mut self.value, column, field, &mut self.truths, side);
+            written.map_err(|misfit| change.misfit(index, misfit))?;
+            separator = b',';
+        }
+        self.value.push(b'}');
+        Ok(())
+    }
+
+    /// A column that was not sent is left out, and the header says so.
+    fn write_partial_image(&mut self, change: &Change<'_>, image: RowImage<'_>, side: Side) -> Result<()> {
+        change.check_partial(side, self.style.has_inline_schemas)?;
+        let mut separator = b'{';
+        for (index, (column, field)) in change.form.table.columns.iter().zip(image.fields()).enumerate() {
+            if field == Field::Unchanged {
+                self.truths.note_unchanged(side, &column.opening);
+                continue;
+            }
             self.value.push(separator);
             self.value.extend_from_slice(&column.opening);
             let written = write_field(&mut self.value, column, field, &mut self.truths, side);
@@ -345,11 +367,33 @@ impl Change<'_> {
         Error::table_failed(self.form.table.schema().name().clone(), what).at(self.sequence)
     }
 
+    /// Whether an image without all columns may go into the log: nobody may take it for a row.
+    fn check_partial(&self, side: Side, has_inline_schemas: bool) -> Result<()> {
+        const MEND: &str = "have the sessions that write the table use binlog_row_image = FULL";
+        if has_inline_schemas {
+            let what = "a row was logged without all its columns, and with [log] schemas = true consumers would take the others for NULL";
+            return Err(self.failed(what).hint(format!("{MEND}, or write the log without schemas")));
+        }
+        if side == Side::Before {
+            return Ok(());
+        }
+        if self.form.is_compacted {
+            let what = "a row was logged without all its columns, and a compacted topic would forget the records that have them";
+            return Err(self
+                .failed(what)
+                .hint(format!("{MEND}, or turn compaction of the log's topics off for this table")));
+        }
+        if self.record.operation == Operation::Update && self.sequence == self.batch.sequence(self.record) {
+            return Ok(());
+        }
+        Err(self.failed("a row comes under a new key without all its columns").hint(MEND))
+    }
+
     fn misfit(&self, column: usize, misfit: Misfit) -> Error {
         let name = &self.form.table.schema().columns()[column].name;
         self.failed(&match misfit {
             Misfit::Unchanged => {
-                format!("column {name} is missing in a row image, and partial images can't be written to Kafka yet")
+                format!("column {name} of the key was not logged with a row")
             }
             Misfit::OtherType => format!("column {name} has a value that its type can't have"),
         })

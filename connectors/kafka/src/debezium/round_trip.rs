@@ -63,8 +63,19 @@ fn changes(before: &[Owned], after: &[Owned]) -> Vec<sample::Change> {
     ]
 }
 
-fn check_round_trip(style: &RecordStyle, schema: &Arc<TableSchema>, before: &[Owned], after: &[Owned]) {
-    let batch = sample::batch(schema, sample::origin(5), &changes(before, after));
+/// What rows that lack columns may come as: with the key that they had, or whole under a new one.
+fn partial_changes(schema: &TableSchema, before: &[Owned], after: &[Owned], absent: [u64; 2]) -> Vec<sample::Change> {
+    let old = sample::part_of(schema, before, absent[0]);
+    let new = sample::part_of(schema, before, absent[1]);
+    vec![
+        (Operation::Update, Some(old.clone()), Some(new)),
+        (Operation::Update, Some(old.clone()), Some(after.to_vec())),
+        (Operation::Delete, Some(old), None),
+    ]
+}
+
+fn check_round_trip(style: &RecordStyle, schema: &Arc<TableSchema>, changes: &[sample::Change]) {
+    let batch = sample::batch(schema, sample::origin(5), changes);
     let written = sample::encode(style, "shop.d_b.t_", &batch).expect("every value can be written");
     let mut read = RecordBatch::new();
     for record in written.iter().filter(|record| record.value.is_some()) {
@@ -82,9 +93,17 @@ proptest! {
 
     #[test]
     fn every_row_returns((schema, before, after) in sample::table_and_rows()) {
-        check_round_trip(&sample::style(), &schema, &before, &after);
+        check_round_trip(&sample::style(), &schema, &changes(&before, &after));
         let inline = RecordStyle { has_inline_schemas: true, ..sample::style() };
-        check_round_trip(&inline, &schema, &before, &after);
+        check_round_trip(&inline, &schema, &changes(&before, &after));
+    }
+
+    #[test]
+    fn rows_without_all_columns_return(
+        (schema, before, after) in sample::table_and_rows(),
+        absent in any::<[u64; 2]>(),
+    ) {
+        check_round_trip(&sample::style(), &schema, &partial_changes(&schema, &before, &after, absent));
     }
 
     #[test]
@@ -102,13 +121,65 @@ proptest! {
     }
 }
 
+fn orders(columns: &[&str]) -> Arc<TableSchema> {
+    let number = tailrace_row::ColumnType::Integer { bits: 32, unsigned: false };
+    let columns: Vec<_> = columns.iter().map(|name| (*name, number.clone(), *name != "id")).collect();
+    sample::schema(tailrace_row::TableName::new("shop", "orders"), &columns, &[0])
+}
+
+#[test]
+fn a_column_that_was_not_sent_has_no_field_and_a_truth() {
+    let schema = orders(&["id", "a", "b"]);
+    let row = |a: Owned, b: Owned| Some(vec![Owned::Integer(7), a, b]);
+    let update = (Operation::Update, row(Owned::Unchanged, Owned::Unchanged), row(Owned::Null, Owned::Unchanged));
+    let batch = sample::batch(&schema, sample::origin(5), &[update]);
+    let written = sample::encode(&sample::style(), "t", &batch).unwrap();
+    let value = written[0].value.as_deref().unwrap();
+    assert!(value.starts_with(r#"{"before":{"id":7},"after":{"id":7,"a":null},"source":"#), "{value}");
+    let truths = r#"{"before":{"a":{"unchanged":true},"b":{"unchanged":true}},"after":{"b":{"unchanged":true}}}"#;
+    assert_eq!(written[0].truths.as_deref(), Some(truths));
+    // Without the header, or with a field that it says is none, the record is damaged.
+    let without = Written { truths: None, ..written[0].clone() };
+    let more = Written { truths: Some(truths.replace("\"b\"", "\"a\"").replacen("a", "b", 1)), ..written[0].clone() };
+    for damaged in [without, more] {
+        decode(&schema, &damaged, &mut RecordBatch::new()).unwrap_err();
+    }
+}
+
+#[test]
+fn rows_without_all_columns_are_refused_where_they_would_be_misread() {
+    let schema = orders(&["id", "a"]);
+    let row = |id: i64, a: Owned| Some(vec![Owned::Integer(id), a]);
+    let inline = RecordStyle { has_inline_schemas: true, ..sample::style() };
+    let exact = RecordStyle { refuses_inexact: true, ..sample::style() };
+    let update = (Operation::Update, row(7, Owned::Null), row(7, Owned::Unchanged));
+    let refused = [
+        (&inline, update.clone(), "schemas = true"),
+        (&inline, (Operation::Delete, row(7, Owned::Unchanged), None), "schemas = true"),
+        (&exact, update, "Debezium's form"),
+        (&sample::style(), (Operation::Insert, None, row(7, Owned::Unchanged)), "new key"),
+        (&sample::style(), (Operation::Update, row(7, Owned::Null), row(8, Owned::Unchanged)), "new key"),
+        (
+            &sample::style(),
+            (Operation::Delete, Some(vec![Owned::Unchanged, Owned::Null]), None),
+            "column id of the key",
+        ),
+    ];
+    for (style, change, why) in refused {
+        let batch = sample::batch(&schema, sample::origin(5), &[change]);
+        let error = sample::encode(style, "t", &batch).unwrap_err();
+        assert_eq!(error.kind(), tailrace_contract::ErrorKind::TableFailed);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let partial = (Operation::Update, row(7, Owned::Null), row(7, Owned::Unchanged));
+    let batch = sample::batch(&schema, sample::origin(5), &[partial]);
+    let error = sample::encode_compacted(&batch).unwrap_err();
+    assert!(error.to_string().contains("compacted"), "{error}");
+}
+
 #[test]
 fn a_value_of_another_type_is_never_written() {
-    let schema = sample::schema(
-        tailrace_row::TableName::new("shop", "orders"),
-        &[("id", tailrace_row::ColumnType::Integer { bits: 32, unsigned: false }, false)],
-        &[0],
-    );
+    let schema = orders(&["id"]);
     for wrong in [Owned::Unsigned(1), Owned::Text("secret".into()), Owned::Double(1.0), Owned::Enum(1)] {
         let batch = sample::batch(&schema, sample::origin(5), &[(Operation::Insert, None, Some(vec![wrong]))]);
         let error = sample::encode(&sample::style(), "t", &batch).unwrap_err();

@@ -14,6 +14,7 @@ use super::form::TableForm;
 /// A value that owns its bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Owned {
+    Unchanged,
     Null,
     Integer(i64),
     Unsigned(u64),
@@ -42,6 +43,7 @@ pub(super) enum Owned {
 impl Owned {
     pub(super) fn field(&self) -> Field<'_> {
         Field::Value(match self {
+            Self::Unchanged => return Field::Unchanged,
             Self::Null => return Field::Null,
             Self::Integer(number) => Value::Integer(*number),
             Self::Unsigned(number) => Value::Unsigned(*number),
@@ -122,6 +124,13 @@ fn write_row(batch: &mut RecordBatch, row: &[Owned]) -> tailrace_row::ImageSpan 
     written.expect("an image")
 }
 
+/// The row without the columns whose bit is set; the key stays.
+pub(super) fn part_of(schema: &TableSchema, row: &[Owned], absent: u64) -> Vec<Owned> {
+    let is_absent = |place: usize| absent >> (place % 64) & 1 == 1 && !schema.key().contains(&place);
+    let fields = row.iter().enumerate();
+    fields.map(|(place, field)| if is_absent(place) { Owned::Unchanged } else { field.clone() }).collect()
+}
+
 /// A record of the log that owns its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
@@ -165,12 +174,26 @@ pub(super) fn encode_at(
     batch: &RecordBatch,
     now: Duration,
 ) -> tailrace_contract::Result<Vec<Written>> {
+    encode_into(style, (topic, false), batch, now)
+}
+
+/// The same for a compacted topic.
+pub(super) fn encode_compacted(batch: &RecordBatch) -> tailrace_contract::Result<Vec<Written>> {
+    encode_into(&style(), ("t", true), batch, Duration::ZERO)
+}
+
+fn encode_into(
+    style: &RecordStyle,
+    (topic, is_compacted): (&str, bool),
+    batch: &RecordBatch,
+    now: Duration,
+) -> tailrace_contract::Result<Vec<Written>> {
     let mut encoder = Encoder::new(style.clone());
     encoder.begin_batch(now);
     let mut collected = Collected::default();
     for record in batch.records() {
         let table = TableForm::new(Arc::clone(batch.schema(record)));
-        let form = RecordForm::new(style, topic, table, false);
+        let form = RecordForm::new(style, topic, table, is_compacted);
         encoder.encode(&form, batch, record, &mut collected)?;
     }
     Ok(collected.0)

@@ -5,6 +5,9 @@
 //! what is true; a side without such fields is left out, and so is the header of most records. A truth is text: dates as
 //! MySQL prints them, an ENUM's index, a SET's bits as a number; or `{"base64":"…"}`: bytes that are no text in the
 //! column's charset, a geometry's SRID (four bytes, the lowest first) and well-known binary, a vector's numbers. Our reader overrides the fields with it, other consumers see Debezium's substitute.
+//!
+//! A column that the source did not send has no field at all, which no consumer can take for NULL, and the truth
+//! `{"unchanged":true}`: a field that misses without it is a damaged record.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
@@ -57,6 +60,11 @@ impl TruthWriter {
         out.push(b'}');
     }
 
+    /// Notes that the column was not sent.
+    pub(super) fn note_unchanged(&mut self, side: Side, opening: &[u8]) {
+        self.begin(side, opening).extend_from_slice(b"{\"unchanged\":true}");
+    }
+
     fn begin(&mut self, side: Side, opening: &[u8]) -> &mut Vec<u8> {
         let out = match side {
             Side::Before => &mut self.before,
@@ -98,6 +106,8 @@ pub(super) struct Truths {
 pub(super) enum Truth {
     Text(String),
     Bytes(Vec<u8>),
+    /// The column was not sent: the image has no field of it.
+    Unchanged,
 }
 
 impl Truths {
@@ -113,6 +123,8 @@ impl Truths {
                         let bytes = BASE64_STANDARD.decode(base64);
                         Truth::Bytes(bytes.map_err(|_| "the header tailrace.exact holds broken base64")?)
                     }
+                    RawTruth::Unchanged { unchanged: true } => Truth::Unchanged,
+                    RawTruth::Unchanged { unchanged: false } => return Err("the header tailrace.exact can't be read"),
                 };
                 let mut columns = table.schema.columns().iter();
                 let index = columns.position(|column| *column.name == *name);
@@ -144,10 +156,11 @@ struct RawSides {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 enum RawTruth {
     Text(String),
     Bytes { base64: String },
+    Unchanged { unchanged: bool },
 }
 
 /// A JSON object as it stands: two entries of one name stay two, so that the second can be refused.
@@ -193,6 +206,10 @@ pub(super) fn write_truth(form: &ValueForm, truth: &Truth, writer: &mut ImageWri
             return Ok(());
         }
         (_, Truth::Bytes(_)) => return Err("has bytes in tailrace.exact, which its type never needs"),
+        (_, Truth::Unchanged) => {
+            writer.unchanged();
+            return Ok(());
+        }
         (_, Truth::Text(text)) => text.as_str(),
     };
     let value = match form {
