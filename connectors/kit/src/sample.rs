@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tailrace_row::{
-    Charset, Column, ColumnType, Epoch, Field, Operation, Origin, Record, RecordBatch, RowImage, TableName,
+    Charset, Column, ColumnType, Epoch, Field, Operation, Origin, Record, RecordBatch, RecordId, RowImage, TableName,
     TableSchema, TextForm, Value,
 };
 
@@ -96,6 +96,22 @@ impl Recorder {
             self.batch.push(Record { operation, schema, origin, row: row * 2, lane: 0, offset: 0, before, after });
         }
     }
+}
+
+/// Adds to a recorder's batch an update of the row with this key that tells no other column; returns its number.
+pub(crate) fn part(batch: &mut RecordBatch, id: i64) -> RecordId {
+    let mut image = || {
+        let written = batch.write_image(2, |image| -> Result<(), std::convert::Infallible> {
+            image.value(Value::Integer(id));
+            image.unchanged();
+            Ok(())
+        });
+        Some(written.unwrap())
+    };
+    let (before, after) = (image(), image());
+    let last = *batch.records().last().expect("a part comes behind a row");
+    batch.push(Record { operation: Operation::Update, row: last.row + 2, before, after, ..last });
+    RecordId::try_from(batch.len() - 1).unwrap()
 }
 
 fn write(batch: &mut RecordBatch, row: &Row) -> tailrace_row::ImageSpan {

@@ -9,7 +9,7 @@ use tailrace_contract::{
 };
 use tailrace_row::{Epoch, RecordBatch, Sequence, TableName, TableSchema};
 
-use crate::sample::{Change, Recorder, Row, sample_schema};
+use crate::sample::{Change, Recorder, Row, part, sample_schema};
 
 /// A target under test, with nothing in it.
 pub trait SinkHarness: Send + Sync {
@@ -36,6 +36,7 @@ macro_rules! sink_tests {
             sink_applies_every_kind_of_change,
             sink_applies_again_without_a_difference,
             sink_applies_many_rows_at_once,
+            sink_keeps_what_did_not_come_of_a_row,
             sink_moves_progress_without_rows,
             sink_keeps_the_highest_sequence,
             sink_keeps_logs_and_partitions_apart,
@@ -116,6 +117,13 @@ struct Batch {
 }
 
 impl Batch {
+    /// Adds an update of which nothing came but the key.
+    fn add_part(&mut self, id: i64) -> &mut Self {
+        let record = part(&mut self.records, id);
+        self.changes[0].upserts.push(RowRef::After(record));
+        self
+    }
+
     async fn apply(&self, writer: &mut dyn SinkWriter, progress: &[ProgressStep]) -> Result<Applied> {
         writer.apply(ApplyBatch { records: &self.records, changes: &self.changes, progress, stream: None }).await
     }
@@ -337,6 +345,30 @@ pub async fn sink_fences_the_older_claim(harness: &dyn SinkHarness) {
     let guess = PartitionProgress { next_offset: Some(1), sequence: sequence(1), ..old };
     assert_eq!(kind(batch.apply(&mut *old_writer, &[step(&guess, 2, 2)]).await), ErrorKind::Fenced);
     assert_eq!(bench.rows().await, [Row::new(1, "new")]);
+}
+
+/// A column that was not sent is not NULL: the target keeps what it has. What it has not can't be made of a part.
+pub async fn sink_keeps_what_did_not_come_of_a_row(harness: &dyn SinkHarness) {
+    let bench = Bench::new(harness, "orders").await;
+    let mut writer = bench.writer().await;
+    let rows = ["a", "b", "c"].into_iter().zip(1..).map(|(name, id)| Change::Insert(Row::new(id, name)));
+    let progress = bench.claim().await;
+    bench.batch(1, &rows.collect::<Vec<_>>()).apply(&mut *writer, &[step(&progress, 3, 1)]).await.unwrap();
+    // In one batch with what has all columns, and what goes.
+    let mut batch = bench.batch(2, &[Change::Insert(Row::new(2, "new")), Change::Delete(Row::new(3, "c"))]);
+    batch.add_part(1);
+    let progress = bench.claim().await;
+    batch.apply(&mut *writer, &[step(&progress, 6, 2)]).await.unwrap();
+    assert_eq!(bench.rows().await, [Row::new(1, "a"), Row::new(2, "new")]);
+
+    let mut batch = bench.batch(3, &[Change::Insert(Row::new(2, "never"))]);
+    batch.add_part(1).add_part(3);
+    let progress = bench.claim().await;
+    let error = batch.apply(&mut *writer, &[step(&progress, 8, 3)]).await.unwrap_err();
+    assert_eq!((error.kind(), error.table()), (ErrorKind::TableFailed, Some(bench.schema.name())), "{error}");
+    assert!(error.to_string().contains("id"), "the key's column is named: {error}");
+    assert_eq!(bench.rows().await, [Row::new(1, "a"), Row::new(2, "new")], "nothing of the batch");
+    assert_eq!(bench.claim().await.next_offset, Some(6));
 }
 
 /// Rows and all steps are one transaction.

@@ -214,11 +214,18 @@ fn fit(table: &SinkTable, row: &Row, key: &[u8]) -> std::result::Result<Row, Str
     {
         return Err(format!("the target table has no column {}", unknown.name));
     }
-    let is_whole = row.image().fields().all(|field| field != Field::Unchanged);
+    let is_whole = !row.image().is_partial();
     if is_whole && table.schema.columns() == columns {
         return Ok(row.clone());
     }
     let known = table.rows.get(key);
+    if !is_whole && known.is_none() {
+        let names: Vec<&str> = row.schema().key().iter().map(|place| &*columns[*place].name).collect();
+        return Err(format!(
+            "a row that came without all columns is not there to be updated (key {})",
+            names.join(", ")
+        ));
+    }
     let mut fields = Vec::new();
     for column in table.schema.columns() {
         let field = match row.field(&column.name) {

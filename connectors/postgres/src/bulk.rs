@@ -3,6 +3,8 @@
 //! Rows are encoded straight from their images into the statement's buffer: a column after the other for arrays, a row after
 //! the other for COPY. Nothing is allocated per row.
 
+use std::collections::BTreeMap;
+
 use sqlx::{
     Arguments as _,
     encode::IsNull,
@@ -95,6 +97,39 @@ impl<'r> Rows<'r> {
         session.copy_in(&self.plan.stage.copy, buffer, |buffer| copy.fill(buffer)).await?;
         let written = session.run_counted(&self.plan.stage.upsert, "writing rows").await?;
         self.expect_written(written)
+    }
+
+    /// Writes what came of rows of which not every column did: a statement for each set of columns that came.
+    pub(crate) async fn update(&self, session: &mut Session) -> Result<(), RowsFailure> {
+        let mut sets: BTreeMap<Vec<usize>, Vec<RowImage<'r>>> = BTreeMap::new();
+        let plan = self.plan;
+        for image in self.images {
+            let came = |place: &usize| !plan.key.contains(place) && !image.is_unchanged(*place);
+            sets.entry((0..plan.columns.len()).filter(came).collect()).or_default().push(*image);
+        }
+        for (came, images) in sets {
+            let statement = plan.update_arrays(&came);
+            let places: Vec<usize> = plan.key.iter().copied().chain(came).collect();
+            for part in (Rows { plan, images: &images }).parts() {
+                let written = session.write(&statement, part.arrays(&places)?, "updating rows").await?;
+                part.expect_updated(written)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A row that is not there can't be made of some of its columns.
+    fn expect_updated(&self, updated: u64) -> Result<(), RowsFailure> {
+        if updated == self.images.len() as u64 {
+            return Ok(());
+        }
+        let message = format!(
+            "of {} rows that came without all columns the target updated {updated}: a row with their key ({}) is not there, or a \
+             trigger withheld it",
+            self.images.len(),
+            self.plan.key_names()
+        );
+        Err(RowsFailure::Refused(TableRefusal::swallowed(message)))
     }
 
     /// A trigger or a rule may swallow a row without an error. That would be a row lost.

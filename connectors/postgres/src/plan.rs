@@ -29,6 +29,7 @@ pub(crate) struct Plan {
     pub(crate) upsert_arrays: Arc<str>,
     /// One array per key column.
     pub(crate) delete_arrays: Arc<str>,
+    pub(crate) update: UpdateParts,
     pub(crate) stage: Stage,
     /// Whether every row of an upsert counts as written: not where an existing row is left alone.
     pub(crate) counts_all: bool,
@@ -44,6 +45,16 @@ pub(crate) struct Stage {
     pub(crate) create: String,
     pub(crate) copy: String,
     pub(crate) upsert: String,
+}
+
+/// What the statements are made of that update rows of which only some columns came.
+#[derive(Debug)]
+pub(crate) struct UpdateParts {
+    /// Quoted.
+    table: String,
+    names: Vec<String>,
+    /// `t.key = d.k0 AND …`
+    matches: String,
 }
 
 /// A column that is written; the same number of the source's columns.
@@ -83,6 +94,7 @@ impl Plan {
             stamp: shape.stamp,
             upsert_arrays: statements.upsert_arrays().into(),
             delete_arrays: statements.delete_arrays().into(),
+            update: statements.update_parts(),
             stage: statements.stage(),
             may_clear: may_clear(schema, shape),
             counts_all: has_rest || !statements.forms.is_empty(),
@@ -108,6 +120,28 @@ impl Plan {
         self.policies.iter().map(&mut count).filter(|uses| uses.count > 0).collect()
     }
 
+    /// The statement that writes these columns into the rows that have these keys: one array per key column, then one for each
+    /// of `places`, which are none of the key.
+    pub(crate) fn update_arrays(&self, places: &[usize]) -> Arc<str> {
+        let UpdateParts { table, names, matches } = &self.update;
+        let set = |place: &usize| format!("{} = d.c{place}{}", names[*place], self.columns[*place].target_type.cast());
+        let sets = match places {
+            // Whether the row is there must be seen all the same.
+            [] => format!("{0} = t.{0}", names[self.key[0]]),
+            places => places.iter().map(set).collect::<Vec<_>>().join(", "),
+        };
+        let keys = (0..self.key.len()).map(|number| format!("k{number}"));
+        let fields: Vec<String> = keys.chain(places.iter().map(|place| format!("c{place}"))).collect();
+        let arrays = arrays(&self.columns, self.key.iter().chain(places).copied());
+        format!("UPDATE {table} AS t SET {sets} FROM unnest({arrays}) AS d ({}) WHERE {matches}", fields.join(", "))
+            .into()
+    }
+
+    /// The key columns' names, for messages.
+    pub(crate) fn key_names(&self) -> String {
+        self.key.iter().map(|place| &*self.columns[*place].name).collect::<Vec<_>>().join(", ")
+    }
+
     /// The first column of the row that can't be written, if there is one.
     pub(crate) fn find_refusal(
         &self,
@@ -115,7 +149,7 @@ impl Plan {
         places: &[usize],
         scratch: &mut Vec<u8>,
     ) -> Option<(usize, Refusal)> {
-        places.iter().find_map(|place| {
+        places.iter().filter(|place| self.key.contains(place) || !image.is_unchanged(**place)).find_map(|place| {
             scratch.clear();
             self.columns[*place].codec.write(image.field(*place), scratch).err().map(|refusal| (*place, refusal))
         })
@@ -151,7 +185,7 @@ impl<'p> Statements<'p> {
     }
 
     fn upsert_arrays(&self) -> String {
-        let arrays = self.arrays(&(0..self.columns.len()).collect::<Vec<_>>());
+        let arrays = arrays(self.columns, 0..self.columns.len());
         self.upsert(&format!("SELECT {} FROM unnest({arrays}) AS d ({})", self.casts(), self.fields()))
     }
 
@@ -186,8 +220,22 @@ impl<'p> Statements<'p> {
     }
 
     fn delete_arrays(&self) -> String {
-        let arrays = self.arrays(self.key);
+        let arrays = arrays(self.columns, self.key.iter().copied());
         let fields: Vec<String> = (0..self.key.len()).map(|place| format!("k{place}")).collect();
+        format!(
+            "DELETE FROM {} AS t USING unnest({arrays}) AS d ({}) WHERE {}",
+            self.table,
+            fields.join(", "),
+            self.matches()
+        )
+    }
+
+    fn update_parts(&self) -> UpdateParts {
+        UpdateParts { table: self.table.clone(), names: self.names.clone(), matches: self.matches() }
+    }
+
+    /// The row `t` has the key that is `k0`, `k1`, … of `d`, byte for byte.
+    fn matches(&self) -> String {
         let mut matches = Vec::new();
         for (number, place) in self.key.iter().enumerate() {
             let (name, target_type) = (&self.names[*place], self.columns[*place].target_type);
@@ -201,19 +249,7 @@ impl<'p> Statements<'p> {
                 matches.push(format!("{bytes_of}(t.{name}) = {bytes_of}({given})"));
             }
         }
-        format!(
-            "DELETE FROM {} AS t USING unnest({arrays}) AS d ({}) WHERE {}",
-            self.table,
-            fields.join(", "),
-            matches.join(" AND ")
-        )
-    }
-
-    fn arrays(&self, places: &[usize]) -> String {
-        let array = |(number, place): (usize, &usize)| {
-            format!("${}::{}[]", number + 1, self.columns[*place].target_type.wire_name())
-        };
-        places.iter().enumerate().map(array).collect::<Vec<_>>().join(", ")
+        matches.join(" AND ")
     }
 
     fn stage(&self) -> Stage {
@@ -230,6 +266,13 @@ impl<'p> Statements<'p> {
             upsert: self.upsert(&format!("SELECT {} FROM {table}", self.casts())),
         }
     }
+}
+
+/// The parameters, an array for each of these columns.
+fn arrays(columns: &[PlanColumn], places: impl Iterator<Item = usize>) -> String {
+    let array =
+        |(number, place): (usize, usize)| format!("${}::{}[]", number + 1, columns[place].target_type.wire_name());
+    places.enumerate().map(array).collect::<Vec<_>>().join(", ")
 }
 
 /// The function that tells forms of one number apart, for types that have several.

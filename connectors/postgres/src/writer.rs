@@ -191,10 +191,13 @@ impl Writer {
             applied.deleted += deleted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
         }
         for (place, (changes, planned)) in batch.changes.iter().zip(plans).enumerate() {
-            let images = in_key_order(&planned.plan, batch.records, &changes.upserts);
+            let mut images = in_key_order(&planned.plan, batch.records, &changes.upserts);
+            applied.upserted += images.len() as u64;
+            let partial: Vec<RowImage<'_>> = images.extract_if(.., |image| image.is_partial()).collect();
+            let updated = Rows { plan: &planned.plan, images: &partial }.update(session).await;
+            updated.map_err(|failure| BatchFailure::of_rows(place, failure))?;
             let upserted = self.upsert(session, planned, &images).await;
             upserted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
-            applied.upserted += images.len() as u64;
         }
         self.finish(session, batch, plans).await?;
         Ok(applied)

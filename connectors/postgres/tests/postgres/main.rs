@@ -9,6 +9,7 @@ mod collisions;
 mod failures;
 mod keys;
 mod kit;
+mod partial;
 #[cfg(feature = "faults")]
 mod points;
 mod policies;
