@@ -62,8 +62,8 @@ const WANTED: [Wanted; 11] = [
     Wanted {
         variable: "binlog_row_image",
         is_good: |value| value == "FULL",
-        needed: "FULL",
-        severity: Severity::Error,
+        needed: "FULL: else an INSERT that leaves a column to its default, or an UPDATE of a key, stops its table",
+        severity: Severity::Warning,
         mend: "SET PERSIST binlog_row_image = 'FULL'",
     },
     Wanted {
@@ -76,8 +76,8 @@ const WANTED: [Wanted; 11] = [
     Wanted {
         variable: "binlog_row_value_options",
         is_good: str::is_empty,
-        needed: "'': JSON is to be logged whole",
-        severity: Severity::Error,
+        needed: "'': else an UPDATE of JSON in a session whose binlog_row_image is MINIMAL stops its table",
+        severity: Severity::Warning,
         mend: "SET PERSIST binlog_row_value_options = ''",
     },
     Wanted {

@@ -107,6 +107,14 @@ pub struct ImageSpan {
     pub(crate) is_partial: bool,
 }
 
+impl ImageSpan {
+    /// Whether a column of the image is [`Field::Unchanged`].
+    #[must_use]
+    pub fn is_partial(self) -> bool {
+        self.is_partial
+    }
+}
+
 /// Appends one row image to a buffer, field by field in table order.
 pub struct ImageWriter<'b> {
     bytes: &'b mut Vec<u8>,

@@ -1,5 +1,5 @@
 //! What MariaDB's table maps keep to themselves: UUID, INET4 and INET6 look like BINARY(16) and BINARY(4) there. The dictionary
-//! knows which is which.
+//! knows which is which. Nor do they say which columns are generated: MariaDB 11 logs updates without those, changed or not.
 //!
 //! It is read when a stream is opened. A table that came later is missing from it, and then the stream is opened anew; one that
 //! is missing although the dictionary was read behind its rows is gone, and nobody knows any more what its bytes were. The same
@@ -28,6 +28,8 @@ const SUSPECTS: [u16; 2] = [4, 16];
 pub(crate) struct Dictionary {
     /// Types in the dictionary's words by table and column.
     types: HashMap<TableName, HashMap<String, String>>,
+    /// The columns of all captured tables that are not generated.
+    plain: HashMap<TableName, HashSet<String>>,
     /// Tables that were altered between the stream's begin and the reading.
     altered: HashSet<TableName>,
     /// The binlog before the dictionary was read: names and sizes of its files, oldest first.
@@ -39,6 +41,7 @@ impl Dictionary {
     pub(crate) async fn load(server: &mut Server, filter: &TableFilter) -> Result<Self> {
         let read_at = history::binlogs(server).await?;
         let mut types: HashMap<TableName, HashMap<String, String>> = HashMap::new();
+        let mut plain: HashMap<TableName, HashSet<String>> = HashMap::new();
         if !filter.patterns.is_empty() {
             let rows = server
                 .connection
@@ -53,8 +56,20 @@ impl Dictionary {
                 let table = TableName::new(row.text(0), row.text(1));
                 types.entry(table).or_default().insert(row.text(2).to_owned(), row.text(3).to_owned());
             }
+            let rows = server
+                .connection
+                .query(&format!(
+                    "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS \
+                     WHERE EXTRA NOT LIKE '%GENERATED%' AND ({})",
+                    schema::condition(filter)
+                ))
+                .await?;
+            for row in rows {
+                let table = TableName::new(row.text(0), row.text(1));
+                plain.entry(table).or_default().insert(row.text(2).to_owned());
+            }
         }
-        Ok(Self { types, altered: HashSet::new(), read_at })
+        Ok(Self { types, plain, altered: HashSet::new(), read_at })
     }
 
     /// The tables whose rows can't be read without it.
@@ -91,6 +106,22 @@ impl Dictionary {
             }
         }
         Ok(())
+    }
+
+    /// Refuses what an update does not say of a column that may be generated.
+    pub(super) fn check_plain(&self, table: &TableName, column: &str, here: &FileOffset) -> Result<()> {
+        match self.plain.get(table) {
+            Some(columns) if columns.contains(column) => Ok(()),
+            None if !self.is_behind(here) => {
+                Err(Error::transient(format!("table {table} is newer than what was read of the dictionary")))
+            }
+            Some(_) | None => {
+                let what = format!("an UPDATE was logged without column {column}, which is generated or gone");
+                Err(Error::table_failed(table.clone(), what).hint(
+                    "make it a plain column, or leave the table out; then start anew behind this transaction and copy the table again",
+                ))
+            }
+        }
     }
 
     fn unknown(&self, table: &TableName, column: &str, here: &FileOffset) -> Error {

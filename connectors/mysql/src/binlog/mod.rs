@@ -6,8 +6,8 @@
 //! 2. A record leaves only inside a transaction whose begin was seen; the mark moves only at its end.
 //! 3. Every transaction and, inside it, every rows event is counted, whether captured or not, so a record's sequence follows
 //!    from the binlog alone.
-//! 4. What is not understood is never passed over: an unknown event, an XA transaction or a partial row of a captured table,
-//!    a statement that may have changed one, all end the stream by name and place.
+//! 4. What is not understood is never passed over: an unknown event, an XA transaction or a row of a captured table that does
+//!    not tell enough, a statement that may have changed one, all end the stream by name and place.
 //!
 //! Events that concern no captured table cost a header, a checksum and a look at the table's id.
 
@@ -31,7 +31,7 @@ use tailrace_row::{Epoch, RecordBatch};
 use crate::{
     events::{
         CHECKSUM_BYTES, FLAG_IGNORABLE, Format, GtidEvent, HEADER_BYTES, Header, Heartbeat, QueryEvent, Rotate,
-        RowsHeader, RowsKind, XaPrepare, has_valid_checksum, kind, parse_load_query,
+        RowsKind, XaPrepare, has_valid_checksum, kind, parse_load_query,
     },
     gtid::TransactionId,
     position::BinlogPosition,
@@ -217,7 +217,6 @@ impl BinlogReader {
             kind::QUERY_COMPRESSED => self.compressed_statement(body, span),
             kind::TABLE_MAP => self.table_map(body),
             code if RowsKind::of(code).is_some() => self.begin_rows(header, body, span),
-            kind::PARTIAL_UPDATE_ROWS => self.partial_update(header, body),
             kind::XID => self.commit(),
             kind::XA_PREPARE => self.xa_prepare(body),
             kind::EXECUTE_LOAD_QUERY => {
@@ -348,19 +347,6 @@ impl BinlogReader {
             Ok(_) => Ok(Step::Continue),
             Err(BadMap::Malformed(malformed)) => Err(self.corrupt(malformed)),
             Err(BadMap::Refused(error)) => Err(error.at(self.here())),
-        }
-    }
-
-    fn partial_update(&mut self, header: Header, body: &[u8]) -> Result<Step> {
-        let rows = RowsHeader::parse(header.kind, body).map_err(|malformed| self.corrupt(malformed))?;
-        let Phase::Open(transaction) = &mut self.phase else {
-            return Err(self.corrupt(Malformed::new("stream: rows outside of a transaction")));
-        };
-        transaction.next_event += 1;
-        match self.tables.decoder(rows.table_id) {
-            Some(Some(decoder)) => Err(self.refuse_partial_json(decoder.schema().name())),
-            Some(None) => Ok(Step::Continue),
-            None => Err(self.corrupt(Malformed::new("stream: rows of a table without table map"))),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The events that end the stream by name: each error says what came, for which table, where, and how to go on.
 
 use tailrace_contract::Error;
-use tailrace_row::TableName;
+use tailrace_row::{TableName, TableSchema};
 
 use super::{BinlogReader, Phase, Span, Transaction};
 use crate::{
@@ -29,16 +29,33 @@ impl BinlogReader {
         .hint(self.way_on(span, "make sure that it changed none"))
     }
 
-    pub(super) fn refuse_partial_json(&self, table: &TableName) -> Error {
-        Error::table_failed(table.clone(), "an update logs only parts of its JSON, which is not supported yet")
-            .at(self.here())
-            .hint("SET PERSIST binlog_row_value_options = '', also in sessions that set it; then start anew behind this transaction")
+    pub(super) fn refuse_partial_json(&self, schema: &TableSchema, column: usize) -> Error {
+        let column = &schema.columns()[column].name;
+        let what =
+            format!("an UPDATE logged only what changed in the JSON of column {column}, and not what it was before");
+        Error::table_failed(schema.name().clone(), what).at(self.here()).hint(
+            "where binlog_row_value_options is PARTIAL_JSON, binlog_row_image must be FULL, also in sessions that set it; then start \
+             anew behind this transaction",
+        )
     }
 
-    pub(super) fn refuse_partial_rows(&self, table: &TableName) -> Error {
-        Error::table_failed(table.clone(), "its rows are logged without all columns, which is not supported yet")
+    pub(super) fn refuse_missing_key(&self, schema: &TableSchema, column: usize) -> Error {
+        let column = &schema.columns()[column].name;
+        Error::table_failed(schema.name().clone(), format!("its rows are logged without column {column} of their key"))
             .at(self.here())
             .hint(self.image_hint())
+    }
+
+    pub(super) fn refuse_unknown_default(&self, schema: &TableSchema, column: usize) -> Error {
+        let column = &schema.columns()[column].name;
+        let what =
+            format!("a row was inserted and logged without column {column}, whose default the binlog does not tell");
+        Error::table_failed(schema.name().clone(), what).at(self.here()).hint(self.image_hint())
+    }
+
+    pub(super) fn refuse_moved_row(&self, table: &TableName) -> Error {
+        let what = "an UPDATE changed the key of a row and was logged without all columns";
+        Error::table_failed(table.clone(), what).at(self.here()).hint(self.image_hint())
     }
 
     fn image_hint(&self) -> &'static str {

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use tailrace_contract::{BatchLimits, Error, Result};
-use tailrace_row::{ImageSpan, Operation, Origin, Record, RecordBatch, Sequence};
+use tailrace_row::{ImageSpan, Operation, Origin, Record, RecordBatch, Sequence, has_changed_key};
 
 use super::{BinlogReader, Header, Phase, Span, Step, transaction::Skip};
 use crate::{
-    events::{HEADER_BYTES, RowsBody, RowsHeader, RowsKind, unpack_event},
+    events::{HEADER_BYTES, RowsBody, RowsHeader, RowsKind, kind, unpack_event},
     protocol::{Cursor, Malformed},
-    row_decoder::{BadRow, RowDecoder},
+    row_decoder::{BadRow, PartialRows, RowDecoder, RowFault},
 };
 
 /// A rows event that is not decoded to its end.
 pub(super) struct OpenRows {
     decoder: Arc<RowDecoder>,
     kind: RowsKind,
+    /// Present if not every row has every column.
+    partial: Option<Box<PartialRows>>,
     /// The rows were compressed: they lie in the reader and no longer in the event.
     is_unpacked: bool,
     /// Where in the event, or in what was unpacked, the next row begins.
@@ -56,13 +58,11 @@ impl BinlogReader {
             None if rows.table_id == NO_TABLE => return Ok(Step::Continue),
             None => return Err(self.corrupt(Malformed::new("stream: rows of a table without table map"))),
         };
-        let rows = RowsBody::parse(kind, rows, body).map_err(|malformed| self.corrupt(malformed))?;
+        let rows = RowsBody::parse(header.kind, kind, rows, body).map_err(|malformed| self.corrupt(malformed))?;
         if rows.columns != decoder.schema().columns().len() {
             return Err(self.corrupt(Malformed::new("rows event: its columns are not those of the table map")));
         }
-        if !rows.is_complete {
-            return Err(self.refuse_partial_rows(decoder.schema().name()));
-        }
+        let partial = if rows.is_complete { None } else { Some(self.partial_rows(header.kind, &decoder, &rows)?) };
         let skip = self.resumption.as_ref().map_or(Skip::Nothing, |resumption| resumption.skip(event));
         if skip == Skip::All {
             return Ok(Step::Continue);
@@ -77,6 +77,7 @@ impl BinlogReader {
         self.rows = Some(OpenRows {
             decoder,
             kind,
+            partial,
             is_unpacked,
             at,
             end,
@@ -87,6 +88,23 @@ impl BinlogReader {
             skip,
         });
         Ok(Step::Rows)
+    }
+
+    /// What decodes the rows of an event whose images lack columns or hold parts of documents, if they can tell what happened.
+    fn partial_rows(&self, code: u8, decoder: &RowDecoder, body: &RowsBody<'_>) -> Result<Box<PartialRows>> {
+        let kind = RowsKind::of(code).expect("invariant: called for rows events only");
+        let partial = PartialRows::new(kind, decoder, body.sent, code == kind::PARTIAL_UPDATE_ROWS);
+        let schema = decoder.schema();
+        if let Some(column) = partial.missing_key(decoder) {
+            return Err(self.refuse_missing_key(schema, column));
+        }
+        if let Some(column) = partial.unknown_default(decoder, self.tables.is_of_mariadb()) {
+            return Err(self.refuse_unknown_default(schema, column));
+        }
+        for column in partial.unchanged() {
+            self.tables.check_unchanged(schema, column, &self.place).map_err(|error| error.at(self.here()))?;
+        }
+        Ok(Box::new(partial))
     }
 
     /// Decodes rows of the event that was opened last, whose bytes are given again. Tells whether it is done; if not, a limit
@@ -125,7 +143,10 @@ impl BinlogReader {
         let mut last = None;
         let mut is_full = false;
         while !cursor.is_empty() && !is_full {
-            let record = rows.decode(&mut cursor, out, schema, origin).map_err(|bad| self.bad_row(&rows, bad))?;
+            let record = rows.decode(&mut cursor, out, schema, origin).map_err(|fault| self.row_error(&rows, fault))?;
+            if record.after.is_some_and(|after| after.is_partial()) {
+                self.check_key(out, &record)?;
+            }
             out.push(record);
             last = Some(record.row);
             is_full = out.byte_len() >= limits.bytes_max || out.len() >= limits.records_max;
@@ -148,7 +169,7 @@ impl BinlogReader {
             if discarded.byte_len() > 1 << 20 {
                 discarded.clear();
             }
-            let record = rows.decode(cursor, &mut discarded, schema, 0).map_err(|bad| self.bad_row(rows, bad))?;
+            let record = rows.decode(cursor, &mut discarded, schema, 0).map_err(|fault| self.row_error(rows, fault))?;
             if let Some(resumption) = &mut self.resumption {
                 resumption.meet(record.row);
             }
@@ -179,6 +200,24 @@ impl BinlogReader {
         transaction.last = Some(Sequence { epoch: self.epoch, transaction: transaction.number, event, row });
     }
 
+    /// A row that lacks columns can't be made anew under another key.
+    fn check_key(&self, out: &RecordBatch, record: &Record) -> Result<()> {
+        let schema = out.schema(record);
+        match (out.before(record), out.after(record)) {
+            (Some(before), Some(after)) if has_changed_key(schema, before, after) => {
+                Err(self.refuse_moved_row(schema.name()))
+            }
+            (Some(_) | None, Some(_) | None) => Ok(()),
+        }
+    }
+
+    fn row_error(&self, rows: &OpenRows, fault: RowFault) -> Error {
+        match fault {
+            RowFault::Bad(bad) => self.bad_row(rows, bad),
+            RowFault::NoDocument(column) => self.refuse_partial_json(rows.decoder.schema(), column),
+        }
+    }
+
     fn bad_row(&self, rows: &OpenRows, bad: BadRow) -> Error {
         let schema = rows.decoder.schema();
         let column = schema.columns().get(bad.column).map_or("", |column| &*column.name);
@@ -201,20 +240,30 @@ impl OpenRows {
         out: &mut RecordBatch,
         schema: u32,
         origin: u32,
-    ) -> std::result::Result<Record, BadRow> {
+    ) -> std::result::Result<Record, RowFault> {
         let columns = self.decoder.schema().columns().len();
         let decoder = &self.decoder;
         let mut image = || -> std::result::Result<Option<ImageSpan>, BadRow> {
             out.write_image(columns, |image| decoder.decode(cursor, image)).map(Some)
         };
-        let (operation, before, after) = match self.kind {
-            RowsKind::Insert => (Operation::Insert, None, image()?),
-            RowsKind::Update => (Operation::Update, image()?, image()?),
-            RowsKind::Delete => (Operation::Delete, image()?, None),
+        let (before, after) = match (self.kind, &mut self.partial) {
+            (_, Some(partial)) => partial.decode(decoder, cursor, out)?,
+            (RowsKind::Insert, None) => (None, image()?),
+            (RowsKind::Update, None) => (image()?, image()?),
+            (RowsKind::Delete, None) => (image()?, None),
         };
+        let operation = operation(self.kind);
         let row = self.row;
         let too_many = BadRow { column: 0, malformed: Malformed::new("rows event: it has too many rows") };
         self.row = row.checked_add(2).ok_or(too_many)?;
         Ok(Record { operation, schema, origin, row, lane: 0, offset: 0, before, after })
+    }
+}
+
+fn operation(kind: RowsKind) -> Operation {
+    match kind {
+        RowsKind::Insert => Operation::Insert,
+        RowsKind::Update => Operation::Update,
+        RowsKind::Delete => Operation::Delete,
     }
 }

@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use tailrace_contract::{Error, Result, TableFilter};
-use tailrace_row::TableName;
+use tailrace_row::{TableName, TableSchema};
 
 use super::{Dictionary, place::Place};
 use crate::{
@@ -92,6 +92,16 @@ impl Tables {
     #[inline]
     pub(super) fn decoder(&self, table_id: u64) -> Option<Option<&Arc<RowDecoder>>> {
         self.by_id.get(&table_id).map(|known| known.decoder.as_ref())
+    }
+
+    pub(super) fn is_of_mariadb(&self) -> bool {
+        self.dictionary.is_some()
+    }
+
+    /// Refuses an update that says nothing of a column which may have changed all the same.
+    pub(super) fn check_unchanged(&self, schema: &TableSchema, column: usize, place: &Place) -> Result<()> {
+        let Some(dictionary) = &self.dictionary else { return Ok(()) };
+        dictionary.check_plain(schema.name(), &schema.columns()[column].name, &place.here())
     }
 
     fn compile(&self, map: &TableMap<'_>, place: &Place) -> std::result::Result<RowDecoder, BadMap> {

@@ -24,8 +24,8 @@ pub(super) const WANTED: [Wanted; 8] = [
     Wanted {
         variable: "binlog_row_image",
         is_good: |value| value == "FULL",
-        needed: "FULL",
-        severity: Severity::Error,
+        needed: "FULL: else an INSERT that leaves a column to its default, or an UPDATE of a key, stops its table",
+        severity: Severity::Warning,
         mend: "SET GLOBAL binlog_row_image = 'FULL'",
     },
     Wanted {

@@ -18,7 +18,7 @@ pub(crate) use domain_gtid::{DomainGtidEvent, XaPhase};
 pub(crate) use format::Format;
 pub(crate) use gtid::GtidEvent;
 pub(crate) use query::{QueryEvent, parse_load_query};
-pub(crate) use rows::{RowsBody, RowsHeader, RowsKind};
+pub(crate) use rows::{RowsBody, RowsHeader, RowsKind, SentColumns};
 pub(crate) use table_map::{ColumnShape, Disguised, TableMap, TableShape};
 pub(crate) use text::{Heartbeat, Rotate, XaPrepare};
 pub(crate) use type_code::TypeCode;

@@ -19,6 +19,7 @@ impl RowsKind {
             }
             kind::UPDATE_ROWS
             | kind::UPDATE_ROWS_V1
+            | kind::PARTIAL_UPDATE_ROWS
             | kind::UPDATE_ROWS_COMPRESSED_V1
             | kind::UPDATE_ROWS_COMPRESSED => Some(Self::Update),
             kind::DELETE_ROWS
@@ -64,29 +65,42 @@ impl RowsHeader {
 
 /// The part of a rows event behind its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RowsBody {
+pub(crate) struct RowsBody<'a> {
     pub(crate) columns: usize,
-    /// Whether every image has every column.
+    /// The columns that images have: those of the row before (or of the only image), and those of the row after.
+    pub(crate) sent: [SentColumns<'a>; 2],
+    /// Whether every image has every column, and each of them whole.
     pub(crate) is_complete: bool,
     /// Where in the event's body the first row begins.
     pub(crate) rows_at: usize,
 }
 
-impl RowsBody {
+impl<'a> RowsBody<'a> {
     #[inline]
-    pub(crate) fn parse(rows_kind: RowsKind, header: RowsHeader, body: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(code: u8, rows_kind: RowsKind, header: RowsHeader, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut cursor = Cursor::new(body);
         cursor.take(header.bytes)?;
         let columns = cursor.packed_len()?;
-        let mut is_complete = is_full(cursor.take(columns.div_ceil(8))?, columns);
-        if rows_kind == RowsKind::Update {
-            is_complete &= is_full(cursor.take(columns.div_ceil(8))?, columns);
-        }
-        Ok(Self { columns, is_complete, rows_at: body.len() - cursor.len() })
+        let before = SentColumns(cursor.take(columns.div_ceil(8))?);
+        let after = match rows_kind {
+            RowsKind::Update => SentColumns(cursor.take(columns.div_ceil(8))?),
+            RowsKind::Insert | RowsKind::Delete => before,
+        };
+        let is_complete = before.are_all(columns) && after.are_all(columns) && code != kind::PARTIAL_UPDATE_ROWS;
+        Ok(Self { columns, sent: [before, after], is_complete, rows_at: body.len() - cursor.len() })
     }
 }
 
-/// Whether the first `columns` bits are set.
-fn is_full(bitmap: &[u8], columns: usize) -> bool {
-    (0..columns).all(|column| bitmap[column / 8] >> (column % 8) & 1 == 1)
+/// A bit for each column of the table: set if images have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentColumns<'a>(&'a [u8]);
+
+impl SentColumns<'_> {
+    pub(crate) fn has(self, column: usize) -> bool {
+        self.0[column / 8] >> (column % 8) & 1 == 1
+    }
+
+    fn are_all(self, columns: usize) -> bool {
+        (0..columns).all(|column| self.has(column))
+    }
 }

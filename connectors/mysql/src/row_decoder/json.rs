@@ -7,6 +7,8 @@
 //! A value lies at an offset inside its container, and nothing in the format keeps two offsets from being equal. What
 //! bounds our work is therefore counted: depth (the server's limit), elements, and bytes written.
 
+mod diff;
+
 use std::io::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -16,6 +18,7 @@ use crate::{
     hostile::{Defect, is_planted},
     protocol::{Cursor, Malformed},
 };
+pub(crate) use diff::write_changed_text;
 
 const BAD: Malformed = Malformed::new("JSON");
 

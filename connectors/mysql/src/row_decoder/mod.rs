@@ -13,6 +13,7 @@ mod column;
 mod decimal;
 mod double;
 mod json;
+mod partial;
 mod temporal;
 
 use std::{borrow::Cow, sync::Arc};
@@ -28,6 +29,7 @@ use column::Decode;
 pub(crate) use column::Unsupported;
 #[cfg(feature = "hostile")]
 pub(crate) use json::write_text as write_json_text;
+pub(crate) use partial::{PartialRows, RowFault};
 
 /// Decodes the rows of one table map.
 pub(crate) struct RowDecoder {

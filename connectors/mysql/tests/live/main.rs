@@ -14,6 +14,7 @@ mod mariadb;
 #[path = "mariadb/mod.rs"]
 mod mariadb11;
 mod other_decoders;
+mod partial;
 mod positions;
 mod preflight;
 mod protection;

@@ -147,34 +147,6 @@ async fn changes_in_statement_format_stop_in_a_captured_database() {
 }
 
 #[tokio::test]
-async fn partial_rows_stop() {
-    let (_guard, mut db) = alone("odd_partial").await;
-    db.run("INSERT INTO t VALUES (1, 1), (2, 2)").await;
-    for image in ["MINIMAL", "NOBLOB"] {
-        db.run_all(&["CREATE TABLE b (id INT PRIMARY KEY, c INT, d TEXT)", "INSERT INTO b VALUES (1, 1, 'x')"]).await;
-        let mut stream = db.follow(&["b"]).await;
-        db.run(&format!("SET binlog_row_image = {image}")).await;
-        db.run_all(&["UPDATE other SET c = 2", "UPDATE b SET c = 4711", "SET binlog_row_image = FULL"]).await;
-        must_refuse(&mut db, &mut stream, ErrorKind::TableFailed, &["binlog_row_image"]).await;
-        db.run("DROP TABLE b").await;
-    }
-}
-
-#[tokio::test]
-async fn partial_json_stops() {
-    let (_guard, mut db) = alone("odd_partial_json").await;
-    for table in ["j", "k"] {
-        db.run(&format!("CREATE TABLE {table} (id INT PRIMARY KEY, c JSON)")).await;
-        db.run(&format!("INSERT INTO {table} VALUES (1, JSON_OBJECT('a', 1, 'b', REPEAT('x', 1000)))")).await;
-    }
-    let mut stream = db.follow(&["t", "j"]).await;
-    db.run_all(&["SET binlog_row_value_options = PARTIAL_JSON", "UPDATE k SET c = JSON_SET(c, '$.a', 4711)"]).await;
-    must_go_on(&mut db, &mut stream).await;
-    db.run_all(&["UPDATE j SET c = JSON_SET(c, '$.a', 4711)", "SET binlog_row_value_options = ''"]).await;
-    must_refuse(&mut db, &mut stream, ErrorKind::TableFailed, &["JSON", "binlog_row_value_options"]).await;
-}
-
-#[tokio::test]
 async fn compressed_transactions_stop() {
     let (_guard, mut db) = alone("odd_compressed").await;
     let mut stream = db.follow(&["t"]).await;

@@ -75,13 +75,12 @@ const CASES: &[Case] = &[
     },
     case(
         "partial_json",
-        "SET binlog_row_value_options = PARTIAL_JSON; UPDATE $ SET j = JSON_SET(j, '$$.a', 2)",
+        "SET binlog_row_image = MINIMAL, binlog_row_value_options = PARTIAL_JSON; UPDATE $ SET j = JSON_SET(j, '$$.a', 2)",
         4,
         &["JSON", "binlog_row_value_options"],
     ),
-    case("minimal_image", "SET binlog_row_image = MINIMAL; UPDATE $ SET a = 2", 4, &["binlog_row_image"]),
-    case("noblob_image", "SET binlog_row_image = NOBLOB; UPDATE $ SET a = 2", 4, &["binlog_row_image"]),
-    case("minimal_delete", "SET binlog_row_image = MINIMAL; DELETE FROM $", 4, &["binlog_row_image"]),
+    case("unknown_default", "SET binlog_row_image = MINIMAL; INSERT INTO $ (id) VALUES (5)", 4, &["binlog_row_image"]),
+    case("moved_part", "SET binlog_row_image = NOBLOB; UPDATE $ SET id = 5", 4, &["binlog_row_image"]),
     Case {
         undo: "SET GLOBAL binlog_row_metadata = FULL",
         is_alone: true,
@@ -94,7 +93,7 @@ const CASES: &[Case] = &[
     },
     case(
         "in_a_transaction",
-        "BEGIN; UPDATE $ SET a = 2; SET binlog_row_image = MINIMAL; UPDATE $ SET a = 3; COMMIT",
+        "BEGIN; UPDATE $ SET a = 2; SET binlog_row_image = MINIMAL; UPDATE $ SET id = 5; COMMIT",
         4,
         &["binlog_row_image"],
     ),

@@ -66,10 +66,10 @@ const DAMAGED: &[&str] = &["garbage", "truncated", "wrong_type"];
 const UNFOLLOWABLE: &[(&str, &str)] = &[
     ("statement_format", "SET binlog_format = STATEMENT; UPDATE $ SET value = '@' WHERE id <> '@'"),
     ("altered", "ALTER TABLE $ ADD COLUMN extra VARCHAR(60) DEFAULT '@' COMMENT '@'"),
-    ("partial_image", "SET binlog_row_image = MINIMAL; UPDATE $ SET value = '@'"),
+    ("partial_image", "SET binlog_row_image = MINIMAL; UPDATE $ SET id = CONCAT(id, '@')"),
     (
         "partial_document",
-        "SET binlog_row_value_options = PARTIAL_JSON; UPDATE $ SET document = JSON_SET(document, '$$.a', '@')",
+        "SET binlog_row_image = MINIMAL, binlog_row_value_options = PARTIAL_JSON; UPDATE $ SET document = JSON_SET(document, '$$.a', '@')",
     ),
     ("compressed", "SET binlog_transaction_compression = ON; UPDATE $ SET value = '@'"),
     ("too_large", "UPDATE $ SET document = JSON_QUOTE(REPEAT('@', 300000))"),
