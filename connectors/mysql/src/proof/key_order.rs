@@ -23,6 +23,9 @@ struct Part {
     is_descending: bool,
 }
 
+/// Engine, column, its collation, and the direction in the index.
+type Answer = (Option<String>, String, Option<String>, Option<String>);
+
 impl KeyOrder {
     /// An error if the table's engine is none that is read. Empty if the table or its key is gone.
     pub(super) async fn ask(connection: &mut Conn, table: &TableName) -> Result<Self> {
@@ -36,13 +39,12 @@ impl KeyOrder {
              AND c.TABLE_SCHEMA = {database} AND c.TABLE_NAME = {name} AND c.COLUMN_NAME = s.COLUMN_NAME \
              ORDER BY s.SEQ_IN_INDEX"
         );
-        let rows: Vec<(Option<String>, String, Option<String>, Option<String>)> =
-            connection.query(sql).await.map_err(failed)?;
+        let rows: Vec<Answer> = connection.query(sql).await.map_err(failed)?;
         if let Some((engine, ..)) = rows.first() {
             let quoted = format!("{}.{}", quote(&table.database), quote(&table.table));
             engine::check(table, engine.as_deref().unwrap_or_default(), engine::mend(&quoted))?;
         }
-        let part = |(_, column, collation, direction): (_, String, Option<String>, Option<String>)| Part {
+        let part = |(_, column, collation, direction): Answer| Part {
             column,
             collation,
             is_descending: direction.as_deref() == Some("D"),
