@@ -2,7 +2,7 @@
 //!
 //! The connection's thread gets rows in pieces: while SQLite writes one piece there, the next ones are encoded here.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tailrace_contract::{Error, RowRef};
 use tailrace_row::{Field, RecordBatch, RowImage, Timestamp, Value};
@@ -72,6 +72,38 @@ impl Rows<'_> {
             return Err(RowsFailure::Refused(TableRefusal::swallowed(message)));
         }
         Ok(())
+    }
+
+    /// Writes what came of rows of which not every column did: a statement for each set of columns that came.
+    pub(crate) async fn update(&self, session: &mut Session) -> Result<(), RowsFailure> {
+        let mut sets: BTreeMap<Vec<usize>, Vec<RowImage<'_>>> = BTreeMap::new();
+        let plan = self.plan;
+        for image in self.images {
+            let came = |place: &usize| !plan.key.contains(place) && !image.is_unchanged(*place);
+            sets.entry((0..plan.columns.len()).filter(came).collect()).or_default().push(*image);
+        }
+        for (came, images) in sets {
+            let statement = plan.update(&came);
+            let places: Vec<usize> = came.into_iter().chain(plan.key.iter().copied()).collect();
+            let rows = Rows { plan, images: &images };
+            let updated = rows.run(session, &statement, &places, "updating rows").await?;
+            rows.expect_updated(updated)?;
+        }
+        Ok(())
+    }
+
+    /// A row that is not there can't be made of some of its columns.
+    fn expect_updated(&self, updated: u64) -> Result<(), RowsFailure> {
+        if updated == self.images.len() as u64 {
+            return Ok(());
+        }
+        let message = format!(
+            "of {} rows that came without all columns the target updated {updated}: a row with their key ({}) is not there, or a \
+             trigger withheld it",
+            self.images.len(),
+            self.plan.key_names()
+        );
+        Err(RowsFailure::Refused(TableRefusal::swallowed(message)))
     }
 
     async fn run(

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) upsert: Arc<str>,
     /// For one row, by the key.
     pub(crate) delete: Arc<str>,
+    /// For the updates of rows of which only some columns came.
+    statements: Statements,
     /// Whether every row of an upsert counts as written: not where an existing row is left alone.
     pub(crate) counts_all: bool,
     /// Whether a row may be deleted and written again in one transaction.
@@ -69,12 +71,14 @@ impl Plan {
         }
         let key = schema.key().to_vec();
         let table = quote_table(&mapping.target).map_err(|error| error.on_table(schema.name().clone()))?;
-        let statements = Statements::new(&columns, &key, table)?;
+        let names = columns.iter().map(|column| quote(&column.name)).collect::<Result<_>>()?;
+        let statements = Statements { key: key.clone(), names, table };
         Ok(Self {
             upsert: statements.upsert(),
             delete: statements.delete(),
             may_clear: may_clear(schema, shape),
             counts_all: columns.len() > key.len(),
+            statements,
             columns,
             key,
             policies,
@@ -97,6 +101,16 @@ impl Plan {
         self.policies.iter().map(&mut count).filter(|uses| uses.count > 0).collect()
     }
 
+    /// For one row, by these columns, which are none of the key, and then by the key.
+    pub(crate) fn update(&self, places: &[usize]) -> Arc<str> {
+        self.statements.update(places)
+    }
+
+    /// The key columns' names, for messages.
+    pub(crate) fn key_names(&self) -> String {
+        self.key.iter().map(|place| &*self.columns[*place].name).collect::<Vec<_>>().join(", ")
+    }
+
     /// The first column of the row that can't be written, if there is one.
     pub(crate) fn find_refusal(
         &self,
@@ -104,7 +118,7 @@ impl Plan {
         places: &[usize],
         scratch: &mut String,
     ) -> Option<(usize, Refusal)> {
-        places.iter().find_map(|place| {
+        places.iter().filter(|place| self.key.contains(place) || !image.is_unchanged(**place)).find_map(|place| {
             let written = self.columns[*place].codec.write(image.field(*place), scratch, &mut Parameters::default());
             written.err().map(|refusal| (*place, refusal))
         })
@@ -118,19 +132,15 @@ fn may_clear(schema: &TableSchema, shape: &TableShape) -> bool {
 }
 
 /// The parts of all statements.
-struct Statements<'p> {
-    key: &'p [usize],
+#[derive(Debug)]
+struct Statements {
+    key: Vec<usize>,
     /// Quoted.
     names: Vec<String>,
     table: String,
 }
 
-impl<'p> Statements<'p> {
-    fn new(columns: &'p [PlanColumn], key: &'p [usize], table: String) -> Result<Self> {
-        let names = columns.iter().map(|column| quote(&column.name)).collect::<Result<_>>()?;
-        Ok(Self { key, names, table })
-    }
-
+impl Statements {
     fn upsert(&self) -> Arc<str> {
         let updates: Vec<String> = (0..self.names.len())
             .filter(|place| !self.key.contains(place))
@@ -153,9 +163,23 @@ impl<'p> Statements<'p> {
     }
 
     fn delete(&self) -> Arc<str> {
+        format!("DELETE FROM {} WHERE {}", self.table, self.condition()).into()
+    }
+
+    fn update(&self, places: &[usize]) -> Arc<str> {
+        let set = |place: &usize| format!("{} = ?", self.names[*place]);
+        let sets = match places {
+            // Whether the row is there must be seen all the same.
+            [] => format!("{0} = {0}", self.names[self.key[0]]),
+            places => places.iter().map(set).collect::<Vec<_>>().join(", "),
+        };
+        format!("UPDATE OR ABORT {} SET {sets} WHERE {}", self.table, self.condition()).into()
+    }
+
+    /// The row has exactly the bytes of the key.
+    fn condition(&self) -> String {
         let part = |place: &usize| format!("{} COLLATE BINARY = ?", self.names[*place]);
-        let condition: Vec<String> = self.key.iter().map(part).collect();
-        format!("DELETE FROM {} WHERE {}", self.table, condition.join(" AND ")).into()
+        self.key.iter().map(part).collect::<Vec<_>>().join(" AND ")
     }
 }
 
@@ -165,21 +189,24 @@ mod tests {
 
     use super::*;
 
-    /// A delete that looked at every row would make a big table stand still.
+    /// A delete or an update that looked at every row would make a big table stand still.
     async fn check(definition: &str, names: &[&str], key: &[usize]) {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        let statements = Statements { key, names, table: "main.t".into() };
+        let statements = Statements { key: key.to_vec(), names, table: "main.t".into() };
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         connection.execute(sqlx::raw_sql(AssertSqlSafe(definition))).await.unwrap();
-        let sql = format!("EXPLAIN QUERY PLAN {}", statements.delete());
-        let found = connection.fetch_all(sqlx::query(AssertSqlSafe(sql))).await.unwrap();
-        let steps: Vec<String> = found.iter().map(|row| row.get("detail")).collect();
-        assert!(steps.iter().any(|step| step.starts_with("SEARCH main.t USING")), "{definition}: {steps:?}");
-        assert!(!steps.iter().any(|step| step.starts_with("SCAN main.t")), "{definition}: {steps:?}");
+        let rest: Vec<usize> = (0..statements.names.len()).filter(|place| !key.contains(place)).collect();
+        for statement in [statements.delete(), statements.update(&rest), statements.update(&[])] {
+            let sql = format!("EXPLAIN QUERY PLAN {statement}");
+            let found = connection.fetch_all(sqlx::query(AssertSqlSafe(sql))).await.unwrap();
+            let steps: Vec<String> = found.iter().map(|row| row.get("detail")).collect();
+            assert!(steps.iter().any(|step| step.starts_with("SEARCH main.t USING")), "{definition}: {steps:?}");
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN main.t")), "{definition}: {steps:?}");
+        }
     }
 
     #[tokio::test]
-    async fn deletes_find_their_rows_by_the_index() {
+    async fn deletes_and_updates_find_their_rows_by_the_index() {
         for definition in [
             "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT) STRICT",
             "CREATE TABLE t (a TEXT PRIMARY KEY, b TEXT) STRICT, WITHOUT ROWID",

@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc};
 use tailrace_contract::{
     Applied, ApplyBatch, BoxFuture, Error, PolicyUse, Result, SinkWriter, TableChanges, TargetTable, fault,
 };
-use tailrace_row::SchemaId;
+use tailrace_row::{RowImage, SchemaId};
 
 use crate::{
     bulk::{Rows, RowsFailure, in_key_order},
@@ -159,10 +159,13 @@ impl Writer {
             applied.deleted += deleted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
         }
         for (place, (changes, plan)) in batch.changes.iter().zip(plans).enumerate() {
-            let images = in_key_order(plan, batch.records, &changes.upserts);
+            let mut images = in_key_order(plan, batch.records, &changes.upserts);
+            applied.upserted += images.len() as u64;
+            let partial: Vec<RowImage<'_>> = images.extract_if(.., |image| image.is_partial()).collect();
+            let updated = Rows { plan, images: &partial }.update(session).await;
+            updated.map_err(|failure| BatchFailure::of_rows(place, failure))?;
             let upserted = Rows { plan, images: &images }.upsert(session).await;
             upserted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
-            applied.upserted += images.len() as u64;
         }
         self.finish(session, batch).await?;
         Ok(applied)

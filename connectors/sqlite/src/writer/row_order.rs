@@ -31,8 +31,28 @@ const RUN_MAX: usize = 64;
 struct Step {
     sequence: Sequence,
     row: RowRef,
+    act: Act,
     /// Place of its table in the batch.
     place: usize,
+}
+
+/// What is done with a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Delete,
+    Upsert,
+    /// Not every column of it came.
+    Update,
+}
+
+impl Act {
+    fn of(row: RowRef, records: &RecordBatch) -> Self {
+        match row {
+            RowRef::Before(_) => Self::Delete,
+            RowRef::After(_) if row.image(records).is_partial() => Self::Update,
+            RowRef::After(_) => Self::Upsert,
+        }
+    }
 }
 
 /// What a run came to.
@@ -110,7 +130,7 @@ impl Attempt<'_> {
 
     /// Whether the steps may stand in each other's way, and deleting a row to write it again at once concerns nobody else.
     fn may_clear(&self, steps: &[Step], refusal: &TableRefusal) -> bool {
-        let is_own = |step: &Step| matches!(step.row, RowRef::After(_)) && self.plans[step.place].may_clear;
+        let is_own = |step: &Step| step.act == Act::Upsert && self.plans[step.place].may_clear;
         steps.len() > 1 && refusal.is_unique_collision() && steps.iter().all(is_own)
     }
 
@@ -134,9 +154,10 @@ impl Attempt<'_> {
         let images: Vec<RowImage<'_>> = run.iter().map(|step| step.row.image(batch.records)).collect();
         let rows = Rows { plan: &plans[place], images: &images };
         session.run("SAVEPOINT tailrace_run", "setting a savepoint").await?;
-        let written = match run[0].row {
-            RowRef::Before(_) => rows.delete(session).await.map(|deleted| applied.deleted += deleted),
-            RowRef::After(_) => rows.upsert(session).await.map(|()| applied.upserted += images.len() as u64),
+        let written = match run[0].act {
+            Act::Delete => rows.delete(session).await.map(|deleted| applied.deleted += deleted),
+            Act::Upsert => rows.upsert(session).await.map(|()| applied.upserted += images.len() as u64),
+            Act::Update => rows.update(session).await.map(|()| applied.upserted += images.len() as u64),
         };
         match written {
             Ok(()) => {
@@ -154,11 +175,10 @@ impl Attempt<'_> {
     }
 }
 
-/// Steps that one run may take: the same table, all deletes or all upserts.
+/// Steps that one run may take: the same table, the same act.
 fn run_len(steps: &[Step], most: usize) -> usize {
-    let is_delete = |step: &Step| matches!(step.row, RowRef::Before(_));
     let first = &steps[0];
-    steps.iter().take(most).take_while(|step| step.place == first.place && is_delete(step) == is_delete(first)).count()
+    steps.iter().take(most).take_while(|step| step.place == first.place && step.act == first.act).count()
 }
 
 fn in_order(batch: ApplyBatch<'_>) -> Vec<Step> {
@@ -166,7 +186,7 @@ fn in_order(batch: ApplyBatch<'_>) -> Vec<Step> {
     for (place, changes) in batch.changes.iter().enumerate() {
         for row in changes.deletes.iter().chain(&changes.upserts) {
             let sequence = batch.records.sequence(record_of(*row, batch.records));
-            steps.push(Step { sequence, row: *row, place });
+            steps.push(Step { sequence, row: *row, act: Act::of(*row, batch.records), place });
         }
     }
     // Foreign topics carry no sequence; then the records' own order decides, which is that of each partition.

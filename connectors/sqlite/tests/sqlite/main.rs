@@ -10,5 +10,6 @@ mod collisions;
 mod failures;
 mod keys;
 mod kit;
+mod partial;
 mod policies;
 mod values;

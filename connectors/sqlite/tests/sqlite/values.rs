@@ -196,13 +196,13 @@ async fn what_a_column_would_change_is_refused() {
     }
 }
 
-/// Partial rows are no NULLs.
+/// What did not come is no NULL and no default.
 #[tokio::test]
 async fn unchanged_and_unwanted_nulls_are_refused() {
     let bench = Bench::new();
     let schema = schema(&[("id", BIGINT), ("v", TEXT)], &[0]);
     bench.create_as("(id INTEGER PRIMARY KEY, v TEXT NOT NULL ON CONFLICT REPLACE DEFAULT 'x')").await;
-    for (field, why) in [(Field::Unchanged, "binlog_row_image"), (Field::Null, "NULL, which")] {
+    for (field, why) in [(Field::Unchanged, "a row with their key (id) is not there"), (Field::Null, "NULL, which")] {
         let mut changes = Changes::new(&schema);
         changes.upsert(&[Field::Value(Value::Integer(1)), field]);
         let error = bench.apply(&changes).await.unwrap_err().to_string();
