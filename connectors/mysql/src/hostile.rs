@@ -20,7 +20,7 @@ use crate::{
     gtid::{DomainGtid, GtidList, GtidSet},
     position::{BinlogPosition, parse_start},
     protocol::PacketReader,
-    row_decoder::{RowDecoder, charset::Collations, write_json_text},
+    row_decoder::{RowDecoder, charset::Collations, write_changed_json_text, write_json_text},
     statement::{self, Captured},
 };
 
@@ -112,6 +112,15 @@ pub fn table_map(bytes: &[u8]) {
 pub fn json(bytes: &[u8]) {
     let mut text = Vec::new();
     let _ = write_json_text(bytes, &mut text);
+}
+
+/// What an update changed in a stored document of JSON: the document's length in two bytes, the document, the changes.
+pub fn json_changes(bytes: &[u8]) {
+    let mut pieces = pieces(bytes);
+    let document = pieces.next().unwrap_or_default();
+    let changes = bytes.get(2 + document.len()..).unwrap_or_default();
+    let mut text = Vec::new();
+    let _ = write_changed_json_text(document, changes, &mut text);
 }
 
 /// GTIDs: a set in the server's bytes, and the texts of sets, lists, positions.

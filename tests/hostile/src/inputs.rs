@@ -123,6 +123,39 @@ pub(crate) fn documents() -> Vec<Vec<u8>> {
     inputs
 }
 
+/// Each document with changes of every kind, as an update under `binlog_row_value_options=PARTIAL_JSON` logs them; most lead
+/// nowhere in most documents.
+pub(crate) fn json_changes() -> Vec<Vec<u8>> {
+    let inside = b"\x00\x01\x00\x0c\x00\x0b\x00\x01\x00\x04\x00\x00a";
+    let changes: [(u8, &str, &[u8]); 8] = [
+        (0, "$.a[1]", b"\x05\x07\x00"),
+        (1, "$.new", inside),
+        (0, "$.new.a", b"\x04\x01"),
+        (1, "$.a[9]", b"\x0c\x02ab"),
+        (2, "$.long", b""),
+        (2, "$[0]", b""),
+        (1, "$[0]", b"\x02\x00\x00\x04\x00"),
+        (1, "$.\"qu\\\"ote \\u0001\"", b"\x05\x07\x00"),
+    ];
+    let change = |(operation, path, value): &(u8, &str, &[u8])| {
+        let mut bytes = vec![*operation, u8::try_from(path.len()).expect("short")];
+        bytes.extend_from_slice(path.as_bytes());
+        if *operation != 2 {
+            bytes.push(u8::try_from(value.len()).expect("short"));
+            bytes.extend_from_slice(value);
+        }
+        bytes
+    };
+    let mut inputs = Vec::new();
+    for document in documents().iter().filter(|document| document.len() < 2_000) {
+        let length = u16::try_from(document.len()).expect("short").to_le_bytes();
+        let whole = changes[..5].iter().map(change).collect::<Vec<_>>().concat();
+        let parts = changes.iter().map(change).chain([whole]);
+        inputs.extend(parts.map(|changes| [&length[..], document, &changes].concat()));
+    }
+    inputs
+}
+
 pub(crate) fn gtids() -> Vec<Vec<u8>> {
     let texts = [
         "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7,5e11fa47-71ca-11e1-9e33-c80aa9429562:tag:1-9223372036854775806",

@@ -28,7 +28,7 @@ pub struct Target {
 const ROOM: usize = 1 << 20;
 
 /// All parsers.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     // A packet says its length, up to 16 MiB, before it comes.
     Target {
         name: "packets",
@@ -50,6 +50,13 @@ pub const TARGETS: [Target; 7] = [
         memory_max: |bytes| ROOM + 200 * bytes,
     },
     Target { name: "json", entry: hostile::json, inputs: inputs::documents, memory_max: |bytes| ROOM + 64 * bytes },
+    // A container that a change leads into is held entry by entry.
+    Target {
+        name: "json_changes",
+        entry: hostile::json_changes,
+        inputs: inputs::json_changes,
+        memory_max: |bytes| ROOM + 500 * bytes,
+    },
     Target { name: "gtids", entry: hostile::gtids, inputs: inputs::gtids, memory_max: |bytes| ROOM + 200 * bytes },
     Target {
         name: "statement",

@@ -100,6 +100,11 @@ fn documents() {
 }
 
 #[test]
+fn changes_of_documents() {
+    survives("json_changes");
+}
+
+#[test]
 fn gtids() {
     survives("gtids");
 }

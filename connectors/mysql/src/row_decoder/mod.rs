@@ -28,7 +28,7 @@ use charset::Collations;
 use column::Decode;
 pub(crate) use column::Unsupported;
 #[cfg(feature = "hostile")]
-pub(crate) use json::write_text as write_json_text;
+pub(crate) use json::{write_changed_text as write_changed_json_text, write_text as write_json_text};
 pub(crate) use partial::{PartialRows, RowFault};
 
 /// Decodes the rows of one table map.
