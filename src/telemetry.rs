@@ -119,6 +119,8 @@ pub struct ApplyMetrics {
     pub deletes: Counter,
     /// Records that a later one of the same key in the same batch made needless.
     pub compacted: Counter,
+    /// Updates that came without all columns.
+    pub partial: Counter,
     /// Records dropped because their sequence was applied before: a torn log transaction delivered them twice.
     pub duplicates: Counter,
     /// Records applied although they had been applied once: progress was set back.
@@ -290,6 +292,7 @@ impl ApplyMetrics {
         registry.register("upserts", "Rows inserted or replaced in the target", self.upserts.clone());
         registry.register("deletes", "Rows deleted from the target", self.deletes.clone());
         registry.register("compacted", "Records that a later one in the batch made needless", self.compacted.clone());
+        registry.register("partial", "Updates that came without all columns", self.partial.clone());
         registry.register("duplicates", "Records dropped because they were applied before", self.duplicates.clone());
         registry.register("reapplied", "Records applied again after a rewind", self.reapplied.clone());
         registry.register("commits", "Transactions of the target", self.commits.clone());

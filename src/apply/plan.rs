@@ -68,6 +68,8 @@ pub(crate) struct Plan {
     pub(crate) compacted: u64,
     /// Records applied although they had been applied once.
     pub(crate) reapplied: u64,
+    /// Records whose row after lacks columns.
+    pub(crate) partial: u64,
 }
 
 impl Planner {
@@ -90,7 +92,7 @@ impl Planner {
             }
             *last = (*last).max(Some(sequence));
             plan.reapplied += u64::from(lane.stored.highest.is_some_and(|highest| sequence <= highest));
-            plan.compacted += self.add_record(records, id, lane.table)?;
+            self.add_record(records, id, lane.table, &mut plan)?;
         }
         plan.changes = self.group(records, |entry| Arc::clone(&lanes[entry.lane as usize].mapping));
         for read in read {
@@ -106,21 +108,21 @@ impl Planner {
     }
 
     /// Plans a batch that comes without a log: each record is new. `tables` says for each of the batch's schemas which table
-    /// of `mappings` it describes. Returns how many records a later one made needless, too.
+    /// of `mappings` it describes.
     pub(crate) fn plan_stream(
         &mut self,
         records: &mut RecordBatch,
         tables: &[u32],
         mappings: &[Arc<TableMapping>],
-    ) -> Result<(Vec<TableChanges>, u64)> {
+    ) -> Result<Plan> {
         self.begin(records);
-        let mut compacted = 0;
+        let mut plan = Plan::default();
         for id in ids(records) {
             let table = tables[records.records()[id as usize].schema as usize];
-            compacted += self.add_record(records, id, table)?;
+            self.add_record(records, id, table, &mut plan)?;
         }
-        let mapping = |entry: &Entry| Arc::clone(&mappings[tables[entry.schema as usize] as usize]);
-        Ok((self.group(records, mapping), compacted))
+        plan.changes = self.group(records, |entry| Arc::clone(&mappings[tables[entry.schema as usize] as usize]));
+        Ok(plan)
     }
 
     fn begin(&mut self, records: &mut RecordBatch) {
@@ -130,8 +132,8 @@ impl Planner {
         records.clear_merged();
     }
 
-    /// Adds what a record does; returns how many earlier entries it made needless.
-    fn add_record(&mut self, records: &mut RecordBatch, id: RecordId, table: u32) -> Result<u64> {
+    /// Adds what a record does, and counts it in the plan.
+    fn add_record(&mut self, records: &mut RecordBatch, id: RecordId, table: u32, plan: &mut Plan) -> Result<()> {
         let record = records.records()[id as usize];
         let (before, after) = (records.before(&record), records.after(&record));
         let schema = records.schema(&record);
@@ -140,20 +142,21 @@ impl Planner {
         if is_partial && (moved || record.operation != Operation::Update) {
             return Err(unfit(records, &record, "a row of which columns are not known comes under a new key"));
         }
-        let mut replaced = 0;
+        plan.partial += u64::from(is_partial);
         if let (Operation::Delete, Some(before)) | (Operation::Update, Some(before)) = (record.operation, before)
             && (moved || record.operation == Operation::Delete)
         {
-            replaced += u64::from(self.put(records, &record, (table, before), RowRef::Before(id)).is_some());
+            let known = self.put(records, &record, (table, before), RowRef::Before(id));
+            plan.compacted += u64::from(known.is_some());
         }
         if let Some(after) = after {
             let known = self.put(records, &record, (table, after), RowRef::After(id));
             if let (Some(known), true) = (known, is_partial) {
                 merge(records, known, id)?;
             }
-            replaced += u64::from(known.is_some());
+            plan.compacted += u64::from(known.is_some());
         }
-        Ok(replaced)
+        Ok(())
     }
 
     /// The key's last word is now `row`; returns the one before it in the batch.

@@ -246,6 +246,7 @@ impl Worker<'_> {
         metrics.upserts.inc_by(applied.upserted);
         metrics.deletes.inc_by(applied.deleted);
         metrics.compacted.inc_by(plan.compacted);
+        metrics.partial.inc_by(plan.partial);
         metrics.duplicates.inc_by(plan.duplicates);
         metrics.reapplied.inc_by(plan.reapplied);
         metrics.commits.inc();

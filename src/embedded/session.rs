@@ -280,13 +280,14 @@ impl WritingHalf<'_> {
         apply.records.inc_by(batch.len() as u64);
         apply.bytes.inc_by(batch.byte_len() as u64);
         apply.in_flight_records.set(i64::try_from(batch.len()).unwrap_or(i64::MAX));
-        let (changes, compacted) = self.planner.plan_stream(batch, &tables, &self.tables.mappings)?;
+        let plan = self.planner.plan_stream(batch, &tables, &self.tables.mappings)?;
         let checkpoint = self.next_checkpoint();
         let started = Instant::now();
-        let rows = Rows { records: Some(batch), changes: &changes };
+        let rows = Rows { records: Some(batch), changes: &plan.changes };
         let applied = save(self.writer.as_mut(), self.embedded, &mut self.saved, &checkpoint, rows).await?;
         apply.in_flight_records.set(0);
-        apply.compacted.inc_by(compacted);
+        apply.compacted.inc_by(plan.compacted);
+        apply.partial.inc_by(plan.partial);
         apply.upserts.inc_by(applied.upserted);
         apply.deletes.inc_by(applied.deleted);
         apply.commits.inc();

@@ -21,6 +21,7 @@ mod history;
 mod huge_transaction;
 mod in_file;
 mod kills;
+mod partial_rows;
 mod restarts;
 mod rewind;
 mod secrets;
