@@ -76,7 +76,6 @@ fn survives(name: &'static str) {
         }
     }
     worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    println!("{name}: {EXECUTIONS} damaged inputs, seed {}", seed());
 }
 
 #[test]

@@ -115,52 +115,8 @@ impl Wire {
                 Self::time(short)
             }
             ValueForm::Unsigned { bits: 32 } if is_plain("int64") => Ok(Self::Long),
-            ValueForm::Signed { bits: 8 } if is_plain("boolean") => Ok(Self::Plain),
-            ValueForm::Signed { .. } | ValueForm::Unsigned { .. }
-                if ["int16", "int32", "int64"].iter().any(|width| is_plain(width)) =>
-            {
-                Ok(Self::Plain)
-            }
-            ValueForm::Float if is_plain("float") || is_plain("double") => Ok(Self::Plain),
-            ValueForm::Double if is_plain("double") => Ok(Self::Plain),
-            ValueForm::Boolean if is_plain("boolean") => Ok(Self::Plain),
-            ValueForm::Text { .. } | ValueForm::Inet4 | ValueForm::Inet6 if is_plain("string") => Ok(Self::Plain),
-            // MariaDB's JSON is a text.
-            ValueForm::Text { .. } if name == "io.debezium.data.Json" => Ok(Self::Plain),
-            ValueForm::Bits { .. } if name == "io.debezium.data.Bits" => Ok(Self::Plain),
-            ValueForm::Enum(_) if name == "io.debezium.data.Enum" => Ok(Self::Plain),
-            ValueForm::Set(_) if name == "io.debezium.data.EnumSet" => Ok(Self::Plain),
-            ValueForm::Json if name == "io.debezium.data.Json" => Ok(Self::Plain),
-            ValueForm::Uuid if name == "io.debezium.data.Uuid" || is_plain("string") => Ok(Self::Plain),
-            ValueForm::Zoned { .. } if short == "ZonedTimestamp" => Ok(Self::Plain),
-            ValueForm::Year if short == "Year" => Ok(Self::Plain),
-            ValueForm::Geometry | ValueForm::Point if name.starts_with("io.debezium.data.geometry.") => Ok(Self::Plain),
-            ValueForm::Vector { .. } if name.ends_with("Vector") => Ok(Self::Plain),
-            ValueForm::Decimal { .. }
-            | ValueForm::BigUnsigned
-            | ValueForm::Bytes
-            | ValueForm::Double
-            | ValueForm::Date
-            | ValueForm::Time
-            | ValueForm::ClockMillis
-            | ValueForm::ClockMicros
-            | ValueForm::Signed { .. }
-            | ValueForm::Unsigned { .. }
-            | ValueForm::Float
-            | ValueForm::Boolean
-            | ValueForm::Text { .. }
-            | ValueForm::Bits { .. }
-            | ValueForm::Enum(_)
-            | ValueForm::Set(_)
-            | ValueForm::Json
-            | ValueForm::Uuid
-            | ValueForm::Zoned { .. }
-            | ValueForm::Year
-            | ValueForm::Geometry
-            | ValueForm::Point
-            | ValueForm::Vector { .. }
-            | ValueForm::Inet4
-            | ValueForm::Inet6 => Err(UNKNOWN),
+            form if has_its_type(form, primitive, name) => Ok(Self::Plain),
+            _ => Err(UNKNOWN),
         }
     }
 
@@ -185,5 +141,39 @@ impl Wire {
         }
     }
 }
+
+/// Whether a column that has one form in Debezium's records has it there: the primitive type and the name that tells its meaning.
+fn has_its_type(form: &ValueForm, primitive: &str, name: &str) -> bool {
+    let is_plain = |wanted: &[&str]| name.is_empty() && wanted.contains(&primitive);
+    match form {
+        ValueForm::Signed { bits: 8 } => is_plain(&["boolean", "int16", "int32", "int64"]),
+        ValueForm::Signed { .. } | ValueForm::Unsigned { .. } => is_plain(&["int16", "int32", "int64"]),
+        ValueForm::Float => is_plain(&["float", "double"]),
+        ValueForm::Double => is_plain(&["double"]),
+        ValueForm::Boolean => is_plain(&["boolean"]),
+        // MariaDB's JSON is a text.
+        ValueForm::Text { .. } => is_plain(&["string"]) || name == JSON,
+        ValueForm::Inet4 | ValueForm::Inet6 => is_plain(&["string"]),
+        ValueForm::Uuid => is_plain(&["string"]) || name == "io.debezium.data.Uuid",
+        ValueForm::Bits { .. } => name == "io.debezium.data.Bits",
+        ValueForm::Enum(_) => name == "io.debezium.data.Enum",
+        ValueForm::Set(_) => name == "io.debezium.data.EnumSet",
+        ValueForm::Json => name == JSON,
+        ValueForm::Zoned { .. } => name == "io.debezium.time.ZonedTimestamp",
+        ValueForm::Year => name == "io.debezium.time.Year",
+        ValueForm::Geometry | ValueForm::Point => name.starts_with("io.debezium.data.geometry."),
+        ValueForm::Vector { .. } => name.ends_with("Vector"),
+        // These have several.
+        ValueForm::BigUnsigned
+        | ValueForm::Decimal { .. }
+        | ValueForm::Bytes
+        | ValueForm::Date
+        | ValueForm::Time
+        | ValueForm::ClockMillis
+        | ValueForm::ClockMicros => false,
+    }
+}
+
+const JSON: &str = "io.debezium.data.Json";
 
 const UNKNOWN: &str = "has another type in the record's schema than in the source, or one that loses digits";
