@@ -44,7 +44,7 @@ struct Wanted {
     mend: &'static str,
 }
 
-const WANTED: [Wanted; 11] = [
+const WANTED: [Wanted; 10] = [
     Wanted {
         variable: "log_bin",
         is_good: |value| value == "1",
@@ -79,13 +79,6 @@ const WANTED: [Wanted; 11] = [
         needed: "'': else an UPDATE of JSON in a session whose binlog_row_image is MINIMAL stops its table",
         severity: Severity::Warning,
         mend: "SET PERSIST binlog_row_value_options = ''",
-    },
-    Wanted {
-        variable: "binlog_transaction_compression",
-        is_good: |value| value == "0",
-        needed: "OFF, because compressed transactions are not supported yet",
-        severity: Severity::Error,
-        mend: "SET PERSIST binlog_transaction_compression = OFF",
     },
     Wanted {
         variable: "gtid_mode",

@@ -16,9 +16,10 @@ use tailrace_row::{Epoch, RecordBatch};
 
 use crate::{
     binlog::{BinlogReader, Dictionary, ReaderSettings, Step},
-    events::{CHECKSUM_BYTES, HEADER_BYTES, QueryEvent, TableMap, kind, unpack_event, unpack_value},
+    events::{CHECKSUM_BYTES, HEADER_BYTES, QueryEvent, TableMap, Xid, kind, unpack_event, unpack_value},
     gtid::{DomainGtid, GtidList, GtidSet},
     position::{BinlogPosition, parse_start},
+    prepared::Prepared,
     protocol::PacketReader,
     row_decoder::{RowDecoder, charset::Collations, write_changed_json_text, write_json_text},
     statement::{self, Captured},
@@ -148,7 +149,7 @@ pub fn statement(bytes: &[u8]) {
     };
     let (filter, collations) = (filter(), Collations::of(COLLATIONS));
     let _ = statement::control(&query);
-    let _ = statement::xid(text);
+    let _ = (Xid::parse_statement(text), statement::savepoint(&query));
     let _ = Captured { filter: &filter, collations: &collations, ignores_case: mode & 4 != 0 }.judge(&query);
 }
 
@@ -198,15 +199,14 @@ fn sealed(event: &[u8], is_repaired: bool) -> Vec<u8> {
     event
 }
 
-/// Takes an event and its rows; `false` if the stream has ended.
+/// Takes an event and what it stands for; `false` if the stream has ended.
 fn take(reader: &mut BinlogReader, event: &[u8], batch: &mut RecordBatch) -> bool {
     const LIMITS: BatchLimits = BatchLimits { bytes_max: 64 << 10, records_max: 100, wait_max: Duration::ZERO };
-    let Ok(step) = reader.event(event) else { return false };
-    let mut is_done = step != Step::Rows;
-    while !is_done {
+    let Ok(mut step) = reader.event(event) else { return false };
+    while reader.take_back(batch).is_ok() && matches!(step, Step::Rows | Step::Parts) {
         batch.clear();
-        match reader.rows(event, batch, &LIMITS) {
-            Ok(done) => is_done = done,
+        match reader.proceed(event, batch, &LIMITS) {
+            Ok(next) => step = next,
             Err(_) => return false,
         }
         // Every field is looked at, so that a half-written image would be noticed.
@@ -216,7 +216,8 @@ fn take(reader: &mut BinlogReader, event: &[u8], batch: &mut RecordBatch) -> boo
         }
     }
     let _ = (reader.mark(), reader.split());
-    true
+    // Nobody reads a first phase again here.
+    step != Step::Group
 }
 
 fn filter() -> TableFilter {
@@ -235,6 +236,7 @@ fn new_reader(is_mariadb: bool) -> BinlogReader {
         collations: Arc::new(Collations::of(COLLATIONS)),
         ignores_case: false,
         has_lead_in: false,
+        prepared: Prepared::default(),
         server: "server".into(),
         dictionary: is_mariadb.then(Dictionary::default),
     };

@@ -14,6 +14,7 @@ mod engine;
 mod errors;
 mod events;
 mod grants;
+mod group;
 mod gtid;
 mod history;
 #[cfg(feature = "hostile")]
@@ -23,6 +24,7 @@ pub mod hostile;
 mod hostile;
 mod lag;
 mod position;
+mod prepared;
 mod proof;
 mod protocol;
 mod reader;

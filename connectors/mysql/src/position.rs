@@ -4,13 +4,16 @@
 //! `mariadb:<list>` in the same way for MariaDB's GTIDs, which mean nothing to MySQL, or `file:<name>:<offset>` where the
 //! server gives no GTIDs (with the second in which the file was begun behind an `@`, so that
 //! a file that was deleted and has grown anew under the same name is told apart). Offsets have 64 bits: a transaction beyond
-//! 4 GiB makes a file longer than `end_log_pos` can say.
+//! 4 GiB makes a file longer than `end_log_pos` can say. XA transactions that are prepared there stand before it (`prepared`).
 
 use std::sync::Arc;
 
 use tailrace_contract::{Error, Position, Result};
 
-use crate::gtid::{GtidList, GtidSet};
+use crate::{
+    gtid::{GtidList, GtidSet},
+    prepared::behind_prepared,
+};
 
 /// A file of the binlog and a place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,14 @@ impl std::fmt::Display for FileOffset {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.file, self.offset)
     }
+}
+
+/// The first offset at or behind `least` whose low half is `low`: headers have no room for the high one.
+#[inline]
+pub(crate) fn extended_offset(low: u32, least: u64) -> u64 {
+    const HIGH: u64 = 1 << 32;
+    let candidate = least & !(HIGH - 1) | u64::from(low);
+    if candidate < least { candidate + HIGH } else { candidate }
 }
 
 /// What is executed already.
@@ -65,7 +76,7 @@ const FILE: &str = "file:";
 impl BinlogPosition {
     /// Reads what [`Self::to_position`] wrote, now or in an earlier version.
     pub(crate) fn parse(position: &Position) -> Result<Self> {
-        let text = position.as_str();
+        let text = behind_prepared(position.as_str());
         let parsed = if let Some(text) = text.strip_prefix(GTIDS) {
             Self::parse_gtids(text)
         } else if let Some(text) = text.strip_prefix(DOMAINS) {
@@ -73,11 +84,7 @@ impl BinlogPosition {
         } else {
             text.strip_prefix(FILE).and_then(Self::parse_file)
         };
-        parsed.ok_or_else(|| {
-            Error::refused("this version of Tailrace can't read the stored position")
-                .at(position)
-                .hint("run the version that wrote it, or a newer one")
-        })
+        parsed.ok_or_else(|| unreadable(position))
     }
 
     pub(crate) fn to_position(&self) -> Position {
@@ -109,6 +116,13 @@ impl BinlogPosition {
         };
         Some(Self::File { at: FileOffset::parse(&format!("{file}:{offset}"))?, begun })
     }
+}
+
+/// The error of a position that another version wrote.
+pub(crate) fn unreadable(position: &Position) -> Error {
+    Error::refused("this version of Tailrace can't read the stored position")
+        .at(position)
+        .hint("run the version that wrote it, or a newer one")
 }
 
 /// What stands before the `@`, and the place behind it.
@@ -146,6 +160,15 @@ mod tests {
     use super::*;
 
     const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    #[test]
+    fn offsets_grow_past_4_gib() {
+        assert_eq!(extended_offset(200, 150), 200);
+        assert_eq!(extended_offset(150, 150), 150);
+        assert_eq!(extended_offset(10, u64::from(u32::MAX) - 5), (1 << 32) + 10);
+        assert_eq!(extended_offset(10, (3 << 32) + 9), (3 << 32) + 10);
+        assert_eq!(extended_offset(8, (3 << 32) + 9), (4 << 32) + 8);
+    }
 
     #[test]
     fn texts_return() {

@@ -2,7 +2,12 @@
 
 use tailrace_contract::{Result, SourceSettings};
 
-use crate::{position::BinlogPosition, protocol::Connection, server};
+use crate::{
+    gtid::GtidSet,
+    position::{BinlogPosition, FileOffset},
+    protocol::Connection,
+    server,
+};
 
 const COM_BINLOG_DUMP: u8 = 0x12;
 const COM_REGISTER_REPLICA: u8 = 0x15;
@@ -46,6 +51,42 @@ pub(crate) async fn request_present(
     prepare(connection, settings, position).await?;
     let flags = flags(connection) | NON_BLOCK;
     connection.begin_dump(&dump(settings.server_id, position, flags).0).await
+}
+
+/// A part of the binlog that lies in the past.
+pub(crate) enum Logged<'a> {
+    /// What lies from there on in this file and those behind it.
+    File(&'a FileOffset),
+    /// The transactions that are not in the set.
+    Behind(&'a GtidSet),
+}
+
+/// Asks for something that was logged, up to the end of the binlog, besides what a replica follows: without a server id, which the
+/// server would end the replica's connection for. Gives the offset at which the answer begins in its file.
+pub(crate) async fn request_logged(
+    connection: &mut Connection,
+    settings: &SourceSettings,
+    logged: Logged<'_>,
+) -> Result<u64> {
+    const NO_REPLICA: u32 = 0;
+    let period = settings.heartbeat.as_nanos();
+    connection
+        .execute(&format!(
+            "SET @source_binlog_checksum = 'CRC32', @master_binlog_checksum = 'CRC32', @mariadb_slave_capability = 4, \
+             @source_heartbeat_period = {period}, @master_heartbeat_period = {period}, SESSION net_write_timeout = 3600"
+        ))
+        .await?;
+    let flags = flags(connection) | NON_BLOCK;
+    let (command, begin) = match logged {
+        Logged::File(FileOffset { file, offset }) => {
+            // A request has no room for an offset beyond 4 GiB.
+            let begin = u32::try_from(*offset).unwrap_or(4);
+            (dump_by_file(NO_REPLICA, file, begin, flags), u64::from(begin))
+        }
+        Logged::Behind(set) => (dump_by_gtid(NO_REPLICA, &set.encode(), flags), FILE_HEAD),
+    };
+    connection.begin_dump(&command).await?;
+    Ok(begin)
 }
 
 /// What each server is to send. Of MariaDB from 11 on also the statements' texts, which nobody reads: there only the sum of

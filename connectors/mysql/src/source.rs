@@ -19,7 +19,8 @@ use crate::{
         alterations::{self, Backlog},
     },
     lag,
-    position::BinlogPosition,
+    position::{BinlogPosition, unreadable},
+    prepared::Prepared,
     proof::MysqlProof,
     protocol::quote_table,
     reader::MysqlTableReader,
@@ -51,6 +52,7 @@ impl MysqlSource {
 
     async fn open_stream(&self, from: &Checkpoint, filter: Arc<TableFilter>) -> Result<MysqlChangeStream> {
         let position = BinlogPosition::parse(&from.mark.position)?;
+        let prepared = Prepared::parse(&from.mark.position).ok_or_else(|| unreadable(&from.mark.position))?;
         let mut server = self.connect().await?;
         if !server.facts.has_binlog {
             return Err(server::no_binlog());
@@ -78,12 +80,16 @@ impl MysqlSource {
             collations,
             ignores_case: facts.ignores_case,
             has_lead_in: start.has_lead_in,
+            prepared,
             server: facts.name.into(),
             dictionary,
         };
         let reader = BinlogReader::new(from, position, settings);
         let silence_max = self.settings.heartbeat * HEARTBEATS_MISSED_MAX;
-        MysqlChangeStream::begin(connection, reader, silence_max).await.map_err(|error| error.at(&from.mark.position))
+        let settings = self.settings.clone();
+        MysqlChangeStream::begin(connection, reader, settings, silence_max)
+            .await
+            .map_err(|error| error.at(&from.mark.position))
     }
 }
 

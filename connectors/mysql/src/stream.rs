@@ -4,12 +4,12 @@
 //! Between transactions with records in hand it looks once whether more has come and else hands over at once, so a lone
 //! commit waits for nobody. Under load the server's data is always there, and batches fill to their limits.
 //!
-//! Received bytes and the place inside a rows event are kept in here, never in a future. It never reconnects: an error goes to
+//! Received bytes and the place inside an event are kept in here, never in a future. It never reconnects: an error goes to
 //! the engine, which opens a new stream from its checkpoint.
 
 use std::{future::poll_fn, ops::Range, pin::pin, task::Poll, time::Duration};
 
-use tailrace_contract::{BatchEnd, BatchLimits, BoxFuture, ChangeStream, Error, Result};
+use tailrace_contract::{BatchEnd, BatchLimits, BoxFuture, ChangeStream, Error, Result, SourceSettings};
 use tailrace_row::RecordBatch;
 use tokio::{
     task::yield_now,
@@ -17,7 +17,8 @@ use tokio::{
 };
 
 use crate::{
-    binlog::{BinlogReader, Step},
+    binlog::{BinlogReader, Step, WantedGroup},
+    group::GroupReader,
     protocol::Connection,
 };
 
@@ -25,7 +26,10 @@ use crate::{
 pub(crate) struct MysqlChangeStream {
     connection: Connection,
     reader: BinlogReader,
-    /// The packet whose rows are not all taken yet.
+    settings: SourceSettings,
+    /// Where the first phase of an XA transaction is read again, until it is done: then all events come from there.
+    group: Option<GroupReader>,
+    /// The packet of which not all is taken yet.
     open: Option<Range<usize>>,
     /// When the server was last heard.
     heard_at: Instant,
@@ -39,12 +43,20 @@ enum Taken {
     Full,
     /// Nothing more was received.
     UsedUp,
+    /// An XA transaction is committed whose first phase must be read again.
+    Group(WantedGroup),
 }
 
 impl MysqlChangeStream {
     /// Waits until the server has accepted the request, which it shows by describing the format.
-    pub(crate) async fn begin(connection: Connection, reader: BinlogReader, silence_max: Duration) -> Result<Self> {
-        let mut stream = Self { connection, reader, open: None, heard_at: Instant::now(), silence_max };
+    pub(crate) async fn begin(
+        connection: Connection,
+        reader: BinlogReader,
+        settings: SourceSettings,
+        silence_max: Duration,
+    ) -> Result<Self> {
+        let heard_at = Instant::now();
+        let mut stream = Self { connection, reader, settings, group: None, open: None, heard_at, silence_max };
         let mut none = RecordBatch::new();
         let limits = BatchLimits { bytes_max: 0, records_max: 0, wait_max: Duration::ZERO };
         while !stream.reader.has_begun() {
@@ -58,8 +70,13 @@ impl MysqlChangeStream {
     async fn read(&mut self, out: &mut RecordBatch, limits: BatchLimits) -> Result<BatchEnd> {
         let deadline = Instant::now() + limits.wait_max;
         loop {
-            if let Taken::Full = self.take(out, &limits)? {
-                return Ok(self.end(out));
+            match self.take(out, &limits)? {
+                Taken::Full => return Ok(self.end(out)),
+                Taken::Group(wanted) => {
+                    self.open_group(wanted).await?;
+                    continue;
+                }
+                Taken::UsedUp => {}
             }
             let is_between = self.reader.is_between();
             if is_between && !out.is_empty() {
@@ -77,35 +94,72 @@ impl MysqlChangeStream {
     fn take(&mut self, out: &mut RecordBatch, limits: &BatchLimits) -> Result<Taken> {
         loop {
             let is_full = out.byte_len() >= limits.bytes_max || out.len() >= limits.records_max;
-            if is_full && (self.open.is_some() || self.reader.is_between()) {
+            if is_full && (self.reader.has_rows() || self.reader.is_between()) {
                 return Ok(Taken::Full);
             }
-            if self.take_packet(out, limits)?.is_none() {
-                return Ok(if is_full { Taken::Full } else { Taken::UsedUp });
+            match self.take_packet(out, limits)? {
+                None if is_full => return Ok(Taken::Full),
+                None => return Ok(Taken::UsedUp),
+                Some(Step::Group) => return Ok(Taken::Group(self.reader.wanted_group())),
+                Some(Step::Continue | Step::TransactionEnd | Step::Rows | Step::Parts) => {}
             }
         }
     }
 
-    /// Takes one packet or the rest of one; `None` if there is none.
-    fn take_packet(&mut self, out: &mut RecordBatch, limits: &BatchLimits) -> Result<Option<()>> {
-        if let Some(packet) = &self.open {
-            if self.reader.rows(self.connection.bytes(packet), out, limits)? {
-                self.open = None;
-            }
-            return Ok(Some(()));
+    async fn open_group(&mut self, wanted: WantedGroup) -> Result<()> {
+        let group = GroupReader::open(&self.settings, &wanted).await?;
+        self.group = Some(group.ok_or_else(|| self.reader.missing_group(&wanted))?);
+        self.heard_at = Instant::now();
+        Ok(())
+    }
+
+    /// Takes one packet or more of one; `None` if there is none.
+    fn take_packet(&mut self, out: &mut RecordBatch, limits: &BatchLimits) -> Result<Option<Step>> {
+        if let Some(packet) = self.open.take() {
+            let bytes = match &self.group {
+                Some(group) => group.bytes(&packet),
+                None => self.connection.bytes(&packet),
+            };
+            let step = self.reader.proceed(bytes, out, limits)?;
+            self.follow(step, packet);
+            return Ok(Some(step));
         }
+        let (step, packet) = match &mut self.group {
+            Some(group) => {
+                let Some((header, event)) = group.buffered()? else { return Ok(None) };
+                (self.reader.group_event(header, group.bytes(&event))?, event)
+            }
+            None => {
+                let Some(event) = self.next_event()? else { return Ok(None) };
+                (self.reader.event(self.connection.bytes(&event))?, event)
+            }
+        };
+        self.reader.take_back(out)?;
+        self.follow(step, packet);
+        Ok(Some(step))
+    }
+
+    /// The next event that was received.
+    #[inline]
+    fn next_event(&mut self) -> Result<Option<Range<usize>>> {
         let Some(packet) = self.connection.buffered()? else { return Ok(None) };
         let bytes = self.connection.bytes(&packet);
-        let event = match bytes.first() {
-            Some(0) => packet.start + 1..packet.end,
-            Some(0xff) => return Err(Connection::error_of(bytes)),
-            Some(0xfe) => return Err(Error::transient("the server ended the binlog dump")),
-            _ => return Err(Error::corrupt("the server sent an unknown packet in the binlog dump")),
-        };
-        if self.reader.event(self.connection.bytes(&event))? == Step::Rows {
-            self.open = Some(event);
+        match bytes.first() {
+            Some(0) => Ok(Some(packet.start + 1..packet.end)),
+            Some(0xff) => Err(Connection::error_of(bytes)),
+            Some(0xfe) => Err(Error::transient("the server ended the binlog dump")),
+            _ => Err(Error::corrupt("the server sent an unknown packet in the binlog dump")),
         }
-        Ok(Some(()))
+    }
+
+    /// Keeps the packet if there is more in it.
+    #[inline]
+    fn follow(&mut self, step: Step, packet: Range<usize>) {
+        match step {
+            Step::Rows | Step::Parts => self.open = Some(packet),
+            Step::TransactionEnd => self.group = None,
+            Step::Continue | Step::Group => {}
+        }
     }
 
     /// Why the batch ends here. Complete transactions may stand in it before the one in progress.
@@ -123,7 +177,7 @@ impl MysqlChangeStream {
         let silence_max = self.silence_max();
         let dead_at = self.heard_at + silence_max;
         let until = deadline.map_or(dead_at, |deadline| deadline.min(dead_at));
-        match timeout_at(until, self.connection.fill()).await {
+        match timeout_at(until, self.fill()).await {
             Ok(received) => received?,
             Err(_) if until < dead_at => return Ok(false),
             // After a long pause of ours only a look decides: what was sent meanwhile lies ready.
@@ -135,6 +189,14 @@ impl MysqlChangeStream {
         }
         self.heard_at = Instant::now();
         Ok(true)
+    }
+
+    /// From where events come now.
+    async fn fill(&mut self) -> Result<()> {
+        match &mut self.group {
+            Some(group) => group.fill().await,
+            None => self.connection.fill().await,
+        }
     }
 
     fn silence_max(&self) -> Duration {
@@ -158,7 +220,7 @@ impl MysqlChangeStream {
     }
 
     async fn try_receive(&mut self) -> Result<bool> {
-        let mut fill = pin!(self.connection.fill());
+        let mut fill = pin!(self.fill());
         let received = poll_fn(|context| match fill.as_mut().poll(context) {
             Poll::Ready(received) => Poll::Ready(Some(received)),
             Poll::Pending => Poll::Ready(None),

@@ -29,3 +29,4 @@ mod signals;
 mod status;
 mod tail_and_reset;
 mod tls;
+mod transactions;

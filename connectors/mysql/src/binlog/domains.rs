@@ -20,7 +20,11 @@ impl BinlogReader {
         let is_one_statement = event.is_standalone || matches!(event.xa, Some(XaPhase::Finish(_)));
         self.sought.remove(&event.gtid.domain);
         transaction.is_unfinished_alter = event.is_unfinished_alter;
-        transaction.xid = event.xa.map(|(XaPhase::Prepare(xid) | XaPhase::Finish(xid))| xid);
+        transaction.xid = match event.xa {
+            Some(XaPhase::Prepare(xid)) => Some(xid),
+            // The statement says it too, and which of both ends it is.
+            Some(XaPhase::Finish(_)) | None => None,
+        };
         self.phase = if is_one_statement { Phase::Named(transaction) } else { Phase::Open(transaction) };
         Ok(Step::Continue)
     }

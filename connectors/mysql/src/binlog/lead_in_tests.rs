@@ -46,6 +46,7 @@ fn reader(read: u64) -> BinlogReader {
         collations: Arc::default(),
         ignores_case: false,
         has_lead_in: true,
+        prepared: Prepared::default(),
         server: "server".into(),
         dictionary: None,
     };

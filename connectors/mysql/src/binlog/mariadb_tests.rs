@@ -89,6 +89,7 @@ fn reader(list: &str, table: &str) -> BinlogReader {
         collations: Arc::new(Collations::of(&[(45, "utf8mb4"), (63, "binary")])),
         ignores_case: false,
         has_lead_in: false,
+        prepared: Prepared::default(),
         server: "server 1".into(),
         dictionary: Some(Dictionary::default()),
     };
@@ -112,7 +113,7 @@ fn rows(reader: &mut BinlogReader, event: &[u8]) -> Vec<(Operation, String)> {
     let mut is_done = false;
     while !is_done {
         let mut batch = RecordBatch::new();
-        is_done = reader.rows(event, &mut batch, &LIMITS).unwrap();
+        is_done = reader.proceed(event, &mut batch, &LIMITS).unwrap() == Step::Continue;
         let text = |fields: Vec<Field<'_>>| match fields[..] {
             [Field::Value(Value::Integer(id)), Field::Null] => format!("{id} null"),
             [Field::Value(Value::Integer(id)), Field::Value(Value::Text(text))] => format!("{id} {text}"),
@@ -220,13 +221,26 @@ fn both_phases_of_xa_are_known_by_the_name_in_their_gtid() {
 
     let mut unprepared = self::reader("3-1-5", "other");
     unprepared.event(&bytes(GTID_OF_XA_COMMIT)).unwrap();
-    let error = unprepared.event(&bytes(XA_COMMIT)).unwrap_err();
-    assert!(error.kind() == ErrorKind::Refused && error.to_string().contains("XA"), "{error}");
+    assert_eq!(unprepared.event(&bytes(XA_COMMIT)).unwrap(), Step::Group, "it is looked for");
+    assert_eq!(unprepared.wanted_group().xid.to_string(), "X'78',X'62',7");
 
     let mut captured = self::reader("3-1-4", "t");
-    captured.event(&bytes(GTID_OF_XA_PREPARE)).unwrap();
-    let error = captured.event(&bytes(TABLE_MAP)).unwrap_err();
-    assert!(error.kind() == ErrorKind::TableFailed && error.to_string().contains("XA"), "{error}");
+    let batch = &mut RecordBatch::new();
+    for event in [GTID_OF_XA_PREPARE, TABLE_MAP, WRITE_ROWS_COMPRESSED, XA_END] {
+        assert_eq!(captured.event(&bytes(event)).unwrap(), Step::Continue);
+    }
+    assert_eq!(captured.event(&bytes(XA_PREPARE)).unwrap(), Step::TransactionEnd);
+    assert!(position(&captured).starts_with("xa:7.78.62=3-1-5@"), "{}", position(&captured));
+    assert_eq!(captured.event(&bytes(GTID_OF_XA_COMMIT)).unwrap(), Step::Continue);
+    let mut step = captured.event(&bytes(XA_COMMIT)).unwrap();
+    while step != Step::TransactionEnd {
+        assert!(position(&captured).starts_with("xa:7.78.62="), "it is named up to the end");
+        step = captured.proceed(&[], batch, &LIMITS).unwrap();
+    }
+    assert!(position(&captured).starts_with("mariadb:3-1-6@"));
+    let origin = batch.origin(&batch.records()[1]);
+    assert_eq!((batch.len(), origin.transaction, origin.event), (2, 2, 0));
+    assert_eq!(origin.transaction_name.as_deref(), Some("3-1-6"));
 }
 
 #[test]

@@ -6,24 +6,27 @@
 //! 2. A record leaves only inside a transaction whose begin was seen; the mark moves only at its end.
 //! 3. Every transaction and, inside it, every rows event is counted, whether captured or not, so a record's sequence follows
 //!    from the binlog alone.
-//! 4. What is not understood is never passed over: an unknown event, an XA transaction or a row of a captured table that does
-//!    not tell enough, a statement that may have changed one, all end the stream by name and place.
+//! 4. What is not understood is never passed over: an unknown event, a row of a captured table that does not tell
+//!    enough, a statement that may have changed one, all end the stream by name and place.
+//! 5. Rows that the source took back are taken back, or end the stream if they were handed over; rows of an XA transaction come
+//!    with its second phase (`xa`).
 //!
 //! Events that concern no captured table cost a header, a checksum and a look at the table's id.
 
 mod dictionary;
 mod domains;
+mod held;
+mod payload;
 mod place;
 mod refusals;
 mod rows;
 mod statements;
 mod tables;
+mod taken_back;
 mod transaction;
+mod xa;
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use tailrace_contract::{Checkpoint, Error, Mark, Result, SplitTransaction, TableFilter};
 use tailrace_row::{Epoch, RecordBatch};
@@ -31,19 +34,24 @@ use tailrace_row::{Epoch, RecordBatch};
 use crate::{
     events::{
         CHECKSUM_BYTES, FLAG_IGNORABLE, Format, GtidEvent, HEADER_BYTES, Header, Heartbeat, QueryEvent, Rotate,
-        RowsKind, XaPrepare, has_valid_checksum, kind, parse_load_query,
+        RowsKind, Unpacker, has_valid_checksum, kind, parse_load_query,
     },
     gtid::TransactionId,
-    position::BinlogPosition,
+    position::{BinlogPosition, FileOffset},
+    prepared::Prepared,
     protocol::Malformed,
     row_decoder::charset::Collations,
 };
 pub(crate) use dictionary::Dictionary;
+pub(crate) use held::HeldEvents;
+use payload::OpenPayload;
 use place::{Place, Span};
 use rows::OpenRows;
 use tables::{BadMap, TableNames, Tables};
 pub(crate) use tables::{check_key, no_decoder};
-use transaction::{Phase, Resumption, Transaction};
+use taken_back::TakenBack;
+use transaction::{Phase, Resumption, SecondPhase, Transaction};
+pub(crate) use xa::WantedGroup;
 
 /// What an event meant for the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +60,12 @@ pub(crate) enum Step {
     Continue,
     /// A transaction is complete; the mark lies behind it.
     TransactionEnd,
-    /// The event has captured rows: [`BinlogReader::rows`] decodes them.
+    /// The event has captured rows, and [`BinlogReader::proceed`] decodes them.
     Rows,
+    /// The event stands for others, and [`BinlogReader::proceed`] takes them.
+    Parts,
+    /// The events of an XA transaction's first phase are to be read again: [`BinlogReader::wanted_group`] says which.
+    Group,
 }
 
 /// What was passed over, for logs and tests.
@@ -63,6 +75,13 @@ pub(crate) struct Counts {
     pub(crate) ignorable_events: u64,
     /// Statements that changed rows of other databases.
     pub(crate) foreign_statements: u64,
+    /// Compressed transactions that were taken.
+    pub(crate) compressed_transactions: u64,
+    /// Records that were taken back before they were handed over.
+    pub(crate) records_taken_back: u64,
+    /// XA transactions whose rows came with their second phase, from memory and from the binlog.
+    pub(crate) xa_held: u64,
+    pub(crate) xa_read_again: u64,
 }
 
 /// Follows one stream of events.
@@ -78,8 +97,16 @@ pub(crate) struct BinlogReader {
     /// Set until the first transaction has ended, if the log holds a part of it.
     resumption: Option<Resumption>,
     rows: Option<OpenRows>,
-    /// XA transactions prepared in this stream, none of which has captured rows.
-    prepared: HashSet<Vec<u8>>,
+    payload: Option<OpenPayload>,
+    unpacker: Unpacker,
+    /// XA transactions between their two phases.
+    prepared: Prepared,
+    /// The events of the first phase of the one whose second phase came.
+    held: Option<HeldEvents>,
+    /// The same, if they must be read again.
+    wanted: Option<WantedGroup>,
+    /// What the event asks to be taken back of the batch.
+    taken_back: Option<TakenBack>,
     counts: Counts,
     /// Events before this offset of the first file are passed: the server can't begin further than 4 GiB.
     lead_in: Option<u64>,
@@ -100,6 +127,8 @@ pub(crate) struct ReaderSettings {
     pub(crate) ignores_case: bool,
     /// The stream begins at the begin of the position's file, although the position is further on.
     pub(crate) has_lead_in: bool,
+    /// The XA transactions that the position names.
+    pub(crate) prepared: Prepared,
     /// The name of the server under which its numbers of events are known.
     pub(crate) server: Arc<str>,
     /// Of MariaDB: what table maps do not tell of columns' types.
@@ -126,7 +155,12 @@ impl BinlogReader {
             phase: Phase::Between,
             resumption: from.split.clone().map(Resumption::new),
             rows: None,
-            prepared: HashSet::new(),
+            payload: None,
+            unpacker: Unpacker::default(),
+            prepared: settings.prepared,
+            held: None,
+            wanted: None,
+            taken_back: None,
             counts: Counts::default(),
             lead_in,
             discarded: RecordBatch::new(),
@@ -138,7 +172,10 @@ impl BinlogReader {
 
     /// Takes the next event.
     pub(crate) fn event(&mut self, event: &[u8]) -> Result<Step> {
-        debug_assert!(self.rows.is_none(), "the rows of the event before are taken first");
+        debug_assert!(
+            self.rows.is_none() && self.payload.is_none() && self.held.is_none(),
+            "the event before is taken first"
+        );
         let header = Header::parse(event).map_err(|malformed| self.corrupt(malformed))?;
         if header.kind == kind::FORMAT_DESCRIPTION {
             return self.format_description(header, event);
@@ -164,6 +201,11 @@ impl BinlogReader {
         !self.sought.is_empty()
     }
 
+    /// Whether rows of the event that was given last are not decoded yet.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.rows.is_some()
+    }
+
     /// Whether no transaction is in progress.
     pub(crate) fn is_between(&self) -> bool {
         matches!(self.phase, Phase::Between)
@@ -171,7 +213,7 @@ impl BinlogReader {
 
     /// Behind the last complete transaction.
     pub(crate) fn mark(&self) -> Mark {
-        Mark { position: self.place.boundary().to_position(), transactions: self.transactions }
+        Mark { position: self.prepared.position(self.place.boundary()), transactions: self.transactions }
     }
 
     /// The transaction in progress up to its last record, if it has any.
@@ -215,10 +257,10 @@ impl BinlogReader {
             }
             kind::DOMAIN_GTID => self.begin_domain_gtid(header, body, span),
             kind::QUERY_COMPRESSED => self.compressed_statement(body, span),
-            kind::TABLE_MAP => self.table_map(body),
+            kind::TABLE_MAP => self.table_map(header, body),
             code if RowsKind::of(code).is_some() => self.begin_rows(header, body, span),
             kind::XID => self.commit(),
-            kind::XA_PREPARE => self.xa_prepare(body),
+            kind::XA_PREPARE => self.xa_prepare(body, span),
             kind::EXECUTE_LOAD_QUERY => {
                 let query = parse_load_query(body).map_err(|malformed| self.corrupt(malformed))?;
                 self.statement(&query, span)
@@ -226,7 +268,7 @@ impl BinlogReader {
             kind::ROTATE => self.rotate(body),
             kind::HEARTBEAT | kind::HEARTBEAT_V2 => self.heartbeat(header, body),
             kind::INCIDENT => Err(self.refuse_incident()),
-            kind::TRANSACTION_PAYLOAD => Err(self.refuse_payload()),
+            kind::TRANSACTION_PAYLOAD => self.open_payload(body, span),
             // Context of statements, of group replication, of the file: nothing that rows depend on.
             kind::INTVAR
             | kind::RAND
@@ -338,12 +380,12 @@ impl BinlogReader {
         Ok(transaction)
     }
 
-    fn table_map(&mut self, body: &[u8]) -> Result<Step> {
+    fn table_map(&mut self, header: Header, body: &[u8]) -> Result<Step> {
         let Phase::Open(transaction) = &self.phase else {
             return Err(self.corrupt(Malformed::new("stream: a table map outside of a transaction")));
         };
         match self.tables.learn(body, &self.place) {
-            Ok(Some(decoder)) if transaction.xid.is_some() => Err(self.refuse_xa(decoder.schema().name())),
+            Ok(Some(_)) if transaction.xid.is_some() => Ok(self.gather(0, header, body)),
             Ok(_) => Ok(Step::Continue),
             Err(BadMap::Malformed(malformed)) => Err(self.corrupt(malformed)),
             Err(BadMap::Refused(error)) => Err(error.at(self.here())),
@@ -352,27 +394,13 @@ impl BinlogReader {
 
     fn commit(&mut self) -> Result<Step> {
         match &self.phase {
-            Phase::Open(_) => Ok(Step::TransactionEnd),
-            Phase::Between | Phase::Named(_) => {
+            Phase::Open(transaction) if transaction.xid.is_none() && transaction.second_phase_of.is_none() => {
+                Ok(Step::TransactionEnd)
+            }
+            Phase::Open(_) | Phase::Between | Phase::Named(_) => {
                 Err(self.corrupt(Malformed::new("stream: a commit outside of a transaction")))
             }
         }
-    }
-
-    fn xa_prepare(&mut self, body: &[u8]) -> Result<Step> {
-        /// More prepared transactions than any server takes; beyond it the second phase of a forgotten one stops by name.
-        const PREPARED_MAX: usize = 100_000;
-        let prepare = XaPrepare::parse(body).map_err(|malformed| self.corrupt(malformed))?;
-        let xid = match &mut self.phase {
-            Phase::Open(Transaction { xid: Some(xid), .. }) => std::mem::take(xid),
-            Phase::Open(_) | Phase::Between | Phase::Named(_) => {
-                return Err(self.corrupt(Malformed::new("stream: XA PREPARE outside of an XA transaction")));
-            }
-        };
-        if !prepare.is_one_phase && self.prepared.len() < PREPARED_MAX {
-            self.prepared.insert(xid);
-        }
-        Ok(Step::TransactionEnd)
     }
 
     fn rotate(&mut self, body: &[u8]) -> Result<Step> {
@@ -412,6 +440,9 @@ impl BinlogReader {
         let (Phase::Open(transaction) | Phase::Named(transaction)) = phase else {
             unreachable!("only a transaction in progress ends")
         };
+        if let Some(SecondPhase { xid, .. }) = &transaction.second_phase_of {
+            self.prepared.remove(xid);
+        }
         self.place.pass(transaction.id);
         self.transactions += 1;
         Ok(Step::TransactionEnd)
@@ -435,9 +466,18 @@ impl BinlogReader {
         let (Phase::Open(Transaction { id: Some(id), .. }) | Phase::Named(Transaction { id: Some(id), .. })) =
             &self.phase
         else {
-            return self.place.here().to_string();
+            return self.spot().to_string();
         };
-        format!("{id} ({})", self.place.here())
+        format!("{id} ({})", self.spot())
+    }
+
+    /// Where the event begins that is being taken.
+    fn spot(&self) -> FileOffset {
+        let here = self.place.here();
+        match &self.payload {
+            Some(payload) => FileOffset { offset: payload.span.start, ..here },
+            None => here,
+        }
     }
 
     fn corrupt(&self, malformed: Malformed) -> Error {
@@ -460,3 +500,5 @@ fn without_in_use_flag(event: &[u8]) -> Vec<u8> {
 mod lead_in_tests;
 #[cfg(test)]
 mod mariadb_tests;
+#[cfg(test)]
+mod payload_tests;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::{
     events::{FLAG_ARTIFICIAL, Header, kind},
     gtid::TransactionId,
-    position::{BinlogPosition, FileOffset},
+    position::{BinlogPosition, FileOffset, extended_offset},
     protocol::Malformed,
 };
 
@@ -69,12 +69,17 @@ impl Place {
             let is_mariadb = matches!(self.boundary, BinlogPosition::Domains { .. });
             return Ok((is_next && is_mariadb).then(|| Span { start: self.offset, end: self.offset + size }));
         }
-        let end = extended(header.end, self.offset + size);
+        let end = extended_offset(header.end, self.offset + size);
         let span = Span { start: end - size, end };
         if span.start != self.offset && !self.is_by_gtid() {
             return Err(Malformed::new("stream: there is a gap before this event"));
         }
         Ok(Some(span))
+    }
+
+    /// Where the event lies, or, if it is in no file, where the next one would.
+    pub(super) fn known(&self, span: Option<Span>) -> Span {
+        span.unwrap_or(Span { start: self.offset, end: self.offset })
     }
 
     /// The next event is in another file, or the stream begins.
@@ -89,7 +94,7 @@ impl Place {
     /// The server stands there, having left out what we have.
     pub(super) fn move_to(&mut self, file: &str, offset: Option<u64>, low_offset: u32) {
         if *self.file == *file {
-            self.offset = offset.unwrap_or_else(|| extended(low_offset, self.offset)).max(self.offset);
+            self.offset = offset.unwrap_or_else(|| extended_offset(low_offset, self.offset)).max(self.offset);
         }
     }
 
@@ -144,27 +149,10 @@ impl Place {
 /// Stands in the boundary's place for the moment of its change.
 const UNSET: BinlogPosition = BinlogPosition::Gtids { set: crate::gtid::GtidSet::EMPTY, seen_at: None };
 
-/// The first offset at or behind `least` whose low half is `low`.
-#[inline]
-fn extended(low: u32, least: u64) -> u64 {
-    const HIGH: u64 = 1 << 32;
-    let candidate = least & !(HIGH - 1) | u64::from(low);
-    if candidate < least { candidate + HIGH } else { candidate }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::gtid::GtidList;
-
-    #[test]
-    fn offsets_grow_past_4_gib() {
-        assert_eq!(extended(200, 150), 200);
-        assert_eq!(extended(150, 150), 150);
-        assert_eq!(extended(10, u64::from(u32::MAX) - 5), (1 << 32) + 10);
-        assert_eq!(extended(10, (3 << 32) + 9), (3 << 32) + 10);
-        assert_eq!(extended(8, (3 << 32) + 9), (4 << 32) + 8);
-    }
 
     #[test]
     fn heartbeats_take_no_room_in_the_file() {

@@ -15,20 +15,6 @@ use crate::{
 const HINT_BYTES_MAX: usize = 300;
 
 impl BinlogReader {
-    pub(super) fn refuse_xa(&self, table: &TableName) -> Error {
-        Error::table_failed(table.clone(), "an XA transaction changes it, which is not supported yet")
-            .at(self.here())
-            .hint("let the application commit without XA, or leave the table out")
-    }
-
-    pub(super) fn refuse_unknown_xa(&self, span: Option<Span>) -> Error {
-        Error::refused(
-            "an XA transaction ends that was prepared before this stream began; it may have changed captured tables",
-        )
-        .at(self.here())
-        .hint(self.way_on(span, "make sure that it changed none"))
-    }
-
     pub(super) fn refuse_partial_json(&self, schema: &TableSchema, column: usize) -> Error {
         let column = &schema.columns()[column].name;
         let what =
@@ -70,12 +56,6 @@ impl BinlogReader {
         }
     }
 
-    pub(super) fn refuse_payload(&self) -> Error {
-        Error::refused("a compressed transaction came, which is not supported yet").at(self.here()).hint(
-            "SET PERSIST binlog_transaction_compression = OFF, also in sessions that set it; then start anew behind it",
-        )
-    }
-
     pub(super) fn refuse_backward(&self, gtid: DomainGtid) -> Error {
         Error::refused(format!("transaction {gtid} comes behind one with a higher number of the same server and domain"))
             .at(self.here())
@@ -111,13 +91,16 @@ impl BinlogReader {
         .hint("copy the captured tables again")
     }
 
-    pub(super) fn refuse_rollback(&self, table: &TableName, span: Option<Span>) -> Error {
-        Error::table_failed(
-            table.clone(),
-            "a transaction that changes it ends with ROLLBACK, which is not supported yet",
-        )
-        .at(self.here())
-        .hint(self.way_on(span, "make sure that the target has what the source has of its rows"))
+    pub(super) fn refuse_rollback(&self, span: Option<Span>) -> Error {
+        let what = "a part of a transaction was handed over, and then the source took it back";
+        let (Phase::Open(transaction) | Phase::Named(transaction)) = &self.phase else {
+            return Error::refused(what).at(self.here());
+        };
+        let error = match &transaction.captured {
+            Some(schema) => Error::table_failed(schema.name().clone(), what),
+            None => Error::refused(what),
+        };
+        error.at(self.here()).hint(self.way_on(span, "make sure that the target has what the source has of its rows"))
     }
 
     /// The statement's text is not shown: its literals are row values. The digest tells two statements apart.
@@ -144,7 +127,7 @@ impl BinlogReader {
     }
 
     /// What to do, and where to start anew: behind the statement that makes up the transaction in progress.
-    fn way_on(&self, span: Option<Span>, act: &str) -> String {
+    pub(super) fn way_on(&self, span: Option<Span>, act: &str) -> String {
         let (Phase::Named(Transaction { id, .. }) | Phase::Open(Transaction { id, .. })) = &self.phase else {
             return act.to_owned();
         };

@@ -18,9 +18,8 @@ pub(super) struct OpenRows {
     kind: RowsKind,
     /// Present if not every row has every column.
     partial: Option<Box<PartialRows>>,
-    /// The rows were compressed: they lie in the reader and no longer in the event.
-    is_unpacked: bool,
-    /// Where in the event, or in what was unpacked, the next row begins.
+    bytes: Bytes,
+    /// Where in these bytes the next row begins.
     at: usize,
     /// Where its rows end.
     end: usize,
@@ -30,6 +29,19 @@ pub(super) struct OpenRows {
     start: u64,
     server_id: u32,
     skip: Skip,
+}
+
+/// Where the rows lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bytes {
+    /// In the event that the stream holds.
+    Packet,
+    /// In an event of the compressed transaction, which the unpacker holds.
+    Payload,
+    /// In an event of an XA transaction's first phase, which the reader holds.
+    Held,
+    /// They were compressed by themselves and lie in the reader.
+    Unpacked,
 }
 
 /// Room for unpacked rows that is kept from one event to the next.
@@ -52,6 +64,10 @@ impl BinlogReader {
         let decoder = match self.tables.decoder(rows.table_id) {
             Some(Some(decoder)) => {
                 transaction.captured = Some(Arc::clone(decoder.schema()));
+                if transaction.xid.is_some() {
+                    transaction.gathered.note_rows();
+                    return Ok(self.gather(event, header, body));
+                }
                 Arc::clone(decoder)
             }
             Some(None) => return Ok(Step::Continue),
@@ -67,18 +83,22 @@ impl BinlogReader {
         if skip == Skip::All {
             return Ok(Step::Continue);
         }
-        let is_unpacked = RowsKind::is_compressed(header.kind);
-        let (at, end) = if is_unpacked {
+        let (bytes, at, end) = if RowsKind::is_compressed(header.kind) {
             unpack_event(&body[rows.rows_at..], &mut self.unpacked).map_err(|malformed| self.corrupt(malformed))?;
-            (0, self.unpacked.len())
+            (Bytes::Unpacked, 0, self.unpacked.len())
         } else {
-            (HEADER_BYTES + rows.rows_at, HEADER_BYTES + body.len())
+            let bytes = match (&self.payload, &self.held) {
+                (Some(_), _) => Bytes::Payload,
+                (None, Some(_)) => Bytes::Held,
+                (None, None) => Bytes::Packet,
+            };
+            (bytes, HEADER_BYTES + rows.rows_at, HEADER_BYTES + body.len())
         };
         self.rows = Some(OpenRows {
             decoder,
             kind,
             partial,
-            is_unpacked,
+            bytes,
             at,
             end,
             row: 0,
@@ -109,19 +129,33 @@ impl BinlogReader {
 
     /// Decodes rows of the event that was opened last, whose bytes are given again. Tells whether it is done; if not, a limit
     /// was reached.
-    pub(crate) fn rows(&mut self, event: &[u8], out: &mut RecordBatch, limits: &BatchLimits) -> Result<bool> {
+    pub(super) fn rows(&mut self, event: &[u8], out: &mut RecordBatch, limits: &BatchLimits) -> Result<bool> {
         let Some(rows) = self.rows.take() else { return Ok(true) };
-        if !rows.is_unpacked {
-            return self.decode_rows(rows, event, out, limits);
+        match rows.bytes {
+            Bytes::Packet => self.decode_rows(rows, event, out, limits),
+            Bytes::Payload => {
+                let unpacker = std::mem::take(&mut self.unpacker);
+                let done = self.decode_rows(rows, unpacker.event(), out, limits);
+                self.unpacker = unpacker;
+                done
+            }
+            Bytes::Held => {
+                let held = self.held.take().expect("invariant: events are held while their rows are open");
+                let done = self.decode_rows(rows, held.event(), out, limits);
+                self.held = Some(held);
+                done
+            }
+            Bytes::Unpacked => {
+                let unpacked = std::mem::take(&mut self.unpacked);
+                let done = self.decode_rows(rows, &unpacked, out, limits);
+                self.unpacked = unpacked;
+                if let Ok(true) = done {
+                    self.unpacked.clear();
+                    self.unpacked.shrink_to(UNPACKED_KEPT);
+                }
+                done
+            }
         }
-        let unpacked = std::mem::take(&mut self.unpacked);
-        let done = self.decode_rows(rows, &unpacked, out, limits);
-        self.unpacked = unpacked;
-        if let Ok(true) = done {
-            self.unpacked.clear();
-            self.unpacked.shrink_to(UNPACKED_KEPT);
-        }
-        done
     }
 
     fn decode_rows(
@@ -141,6 +175,7 @@ impl BinlogReader {
         let schema = out.add_schema(rows.decoder.schema());
         let origin = out.add_origin(self.origin(&rows));
         let mut last = None;
+        let had = out.len();
         let mut is_full = false;
         while !cursor.is_empty() && !is_full {
             let record = rows.decode(&mut cursor, out, schema, origin).map_err(|fault| self.row_error(&rows, fault))?;
@@ -151,7 +186,7 @@ impl BinlogReader {
             last = Some(record.row);
             is_full = out.byte_len() >= limits.bytes_max || out.len() >= limits.records_max;
         }
-        self.note_last(rows.event, last);
+        self.note_last(rows.event, last, out.len() - had);
         if cursor.is_empty() {
             return Ok(true);
         }
@@ -195,8 +230,9 @@ impl BinlogReader {
         }
     }
 
-    fn note_last(&mut self, event: u32, row: Option<u32>) {
+    fn note_last(&mut self, event: u32, row: Option<u32>, records: usize) {
         let (Phase::Open(transaction), Some(row)) = (&mut self.phase, row) else { return };
+        transaction.records += records;
         transaction.last = Some(Sequence { epoch: self.epoch, transaction: transaction.number, event, row });
     }
 

@@ -2,9 +2,9 @@
 
 use tailrace_contract::Result;
 
-use super::{BinlogReader, Phase, Span, Step, Transaction};
+use super::{BinlogReader, Phase, Span, Step, Transaction, transaction::Savepoint};
 use crate::{
-    events::QueryEvent,
+    events::{QueryEvent, Xid},
     protocol::Malformed,
     statement::{self, Control, Verdict},
 };
@@ -22,21 +22,15 @@ impl BinlogReader {
     fn first_statement(&mut self, query: &QueryEvent<'_>, span: Option<Span>) -> Result<Step> {
         match statement::control(query) {
             Control::Begin | Control::CreateWithRows => self.open(query, None),
-            Control::XaStart => self.open(query, Some(statement::xid(query.text))),
-            Control::XaFinish => {
-                let Phase::Named(transaction) = &mut self.phase else {
-                    unreachable!("called for the first statement only")
-                };
-                // MariaDB says the name with the transaction's own.
-                let xid = transaction.xid.take().unwrap_or_else(|| statement::xid(query.text));
-                if self.prepared.remove(&xid) {
-                    return Ok(Step::TransactionEnd);
-                }
-                Err(self.refuse_unknown_xa(span))
+            Control::XaStart => {
+                let xid = self.parse_xid(query)?;
+                self.open(query, Some(xid))
             }
+            Control::XaCommit => self.xa_commit(query, span),
+            Control::XaRollback => self.xa_rollback(query, span),
             // An empty transaction of a replica that filters.
             Control::Commit | Control::Rollback => Ok(Step::TransactionEnd),
-            Control::Savepoint | Control::XaEnd | Control::None => {
+            Control::Savepoint | Control::RollbackTo | Control::Release | Control::XaEnd | Control::None => {
                 if !matches!(self.phase, Phase::Named(Transaction { is_unfinished_alter: true, .. })) {
                     self.judge(query, span)?;
                 }
@@ -47,19 +41,32 @@ impl BinlogReader {
 
     fn further_statement(&mut self, query: &QueryEvent<'_>, span: Option<Span>) -> Result<Step> {
         match statement::control(query) {
+            Control::Commit | Control::Rollback if self.is_second_phase() => {
+                Err(self.corrupt(Malformed::new("first phase of an XA transaction: it ends otherwise")))
+            }
             Control::Commit => Ok(Step::TransactionEnd),
-            Control::Rollback => match &self.phase {
-                Phase::Open(Transaction { captured: Some(schema), .. }) => {
-                    Err(self.refuse_rollback(schema.name(), span))
-                }
-                Phase::Open(_) | Phase::Named(_) | Phase::Between => Ok(Step::TransactionEnd),
-            },
-            Control::Savepoint | Control::XaEnd => Ok(Step::Continue),
-            // Tables without transactions were changed before it was taken back.
-            Control::XaFinish if matches!(self.phase, Phase::Open(Transaction { xid: Some(_), .. })) => {
+            Control::Rollback => {
+                self.roll_back(&Savepoint::default(), span)?;
                 Ok(Step::TransactionEnd)
             }
-            Control::Begin | Control::XaStart | Control::XaFinish => {
+            Control::Savepoint => {
+                self.set_savepoint(query);
+                Ok(Step::Continue)
+            }
+            Control::RollbackTo => {
+                self.roll_back_to(query, span)?;
+                Ok(Step::Continue)
+            }
+            Control::Release | Control::XaEnd => Ok(Step::Continue),
+            Control::XaStart if self.is_second_phase() => {
+                self.check_second_phase(&self.parse_xid(query)?)?;
+                Ok(Step::Continue)
+            }
+            // It was logged for what could not be cut out of it, and ends before its first phase does.
+            Control::XaRollback if matches!(self.phase, Phase::Open(Transaction { xid: Some(_), .. })) => {
+                Ok(Step::TransactionEnd)
+            }
+            Control::Begin | Control::XaStart | Control::XaCommit | Control::XaRollback => {
                 Err(self.corrupt(Malformed::new("stream: a transaction begins inside another")))
             }
             Control::CreateWithRows | Control::None => {
@@ -69,7 +76,7 @@ impl BinlogReader {
         }
     }
 
-    fn open(&mut self, query: &QueryEvent<'_>, xid: Option<Vec<u8>>) -> Result<Step> {
+    fn open(&mut self, query: &QueryEvent<'_>, xid: Option<Xid>) -> Result<Step> {
         let Phase::Named(mut transaction) = std::mem::replace(&mut self.phase, Phase::Between) else {
             unreachable!("called for the first statement only")
         };

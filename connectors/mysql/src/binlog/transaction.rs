@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tailrace_contract::{Error, Result, SplitTransaction};
 use tailrace_row::{Sequence, TableSchema};
 
-use crate::{gtid::TransactionId, position::FileOffset};
+use super::{held::Gathered, place::Span};
+use crate::{events::Xid, gtid::TransactionId, position::FileOffset};
 
 /// How far the stream is in its transactions.
 pub(super) enum Phase {
@@ -21,7 +22,7 @@ pub(super) enum Phase {
 pub(super) struct Transaction {
     /// None where the server gives no GTIDs.
     pub(super) id: Option<TransactionId>,
-    started_at: FileOffset,
+    pub(super) started_at: FileOffset,
     /// Its number in the epoch.
     pub(super) number: u64,
     pub(super) committed_at_micros: i64,
@@ -30,8 +31,15 @@ pub(super) struct Transaction {
     pub(super) next_event: u32,
     /// Its GTID as text, made when the first captured row needs it.
     name: Option<Arc<str>>,
-    /// The XA transaction's own name.
-    pub(super) xid: Option<Vec<u8>>,
+    /// The XA transaction whose first phase it is.
+    pub(super) xid: Option<Xid>,
+    /// What that first phase brought.
+    pub(super) gathered: Gathered,
+    /// The XA transaction whose second phase it is, and whose rows come with it.
+    pub(super) second_phase_of: Option<SecondPhase>,
+    pub(super) savepoints: Vec<Savepoint>,
+    /// Records of it that were made in this stream and not taken back.
+    pub(super) records: usize,
     /// Its statement is one that MariaDB logs in two parts, and not the part that takes effect.
     pub(super) is_unfinished_alter: bool,
     /// The captured table whose rows it changed last.
@@ -56,6 +64,10 @@ impl Transaction {
             next_event: 0,
             name: None,
             xid: None,
+            gathered: Gathered::default(),
+            second_phase_of: None,
+            savepoints: Vec::new(),
+            records: 0,
             is_unfinished_alter: false,
             captured: None,
             last: None,
@@ -75,6 +87,30 @@ impl Transaction {
             Some(id) => format!("{id} on {server}").into(),
             None => format!("{} on {server}", self.started_at).into(),
         }
+    }
+}
+
+/// What the second phase of an XA transaction decides, and where it lies.
+pub(super) struct SecondPhase {
+    pub(super) xid: Xid,
+    pub(super) span: Span,
+}
+
+/// How far a transaction was when a savepoint was set.
+#[derive(Clone, Default)]
+pub(super) struct Savepoint {
+    pub(super) name: String,
+    pub(super) records: usize,
+    pub(super) last: Option<Sequence>,
+    pub(super) next_event: u32,
+    pub(super) gathered: usize,
+}
+
+impl Transaction {
+    /// Where it stands now.
+    pub(super) fn savepoint(&self, name: String) -> Savepoint {
+        let Self { records, last, next_event, .. } = *self;
+        Savepoint { name, records, last, next_event, gathered: self.gathered.len() }
     }
 }
 
@@ -120,6 +156,11 @@ impl Resumption {
             std::cmp::Ordering::Equal => Skip::Through(self.split.last.row),
             std::cmp::Ordering::Greater => Skip::Nothing,
         }
+    }
+
+    /// Whether the log has rows of this event or of a later one.
+    pub(super) fn reaches(&self, event: u32) -> bool {
+        self.split.last.event >= event
     }
 
     /// A row of the event in which the log ends was met.

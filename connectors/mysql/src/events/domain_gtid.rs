@@ -1,5 +1,6 @@
 //! MariaDB's event that begins a transaction: it names it, says how it ends, and takes the place of BEGIN.
 
+use super::Xid;
 use crate::{
     gtid::DomainGtid,
     protocol::{Cursor, Malformed},
@@ -17,11 +18,11 @@ pub(crate) struct DomainGtidEvent {
     pub(crate) xa: Option<XaPhase>,
 }
 
-/// A phase of an XA transaction, with its name as the event has it.
+/// A phase of an XA transaction, with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum XaPhase {
-    Prepare(Vec<u8>),
-    Finish(Vec<u8>),
+    Prepare(Xid),
+    Finish(Xid),
 }
 
 mod flag {
@@ -44,8 +45,8 @@ impl DomainGtidEvent {
         }
         let xa = match (flags & flag::PREPARED_XA != 0, flags & flag::COMPLETED_XA != 0) {
             (false, false) => None,
-            (true, false) => Some(XaPhase::Prepare(xid(&mut cursor)?)),
-            (false, true) => Some(XaPhase::Finish(xid(&mut cursor)?)),
+            (true, false) => Some(XaPhase::Prepare(Xid::parse_short(&mut cursor)?)),
+            (false, true) => Some(XaPhase::Finish(Xid::parse_short(&mut cursor)?)),
             (true, true) => return Err(Malformed::new("GTID event: two phases of an XA transaction at once")),
         };
         if gtid.sequence == 0 {
@@ -55,12 +56,4 @@ impl DomainGtidEvent {
         let is_unfinished_alter = more_flags & (flag::START_ALTER | flag::ROLLBACK_ALTER) != 0;
         Ok(Self { gtid, is_standalone: flags & flag::STANDALONE != 0, is_unfinished_alter, xa })
     }
-}
-
-/// Format, lengths of both parts, and the parts: compared only, so kept as it is.
-fn xid(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Malformed> {
-    let mut xid = cursor.take(4 + 2)?.to_vec();
-    let length = usize::from(xid[4]) + usize::from(xid[5]);
-    xid.extend_from_slice(cursor.take(length)?);
-    Ok(xid)
 }

@@ -7,21 +7,27 @@ mod compressed;
 mod domain_gtid;
 mod format;
 mod gtid;
+mod payload;
 mod query;
 mod rows;
 mod table_map;
 mod text;
 mod type_code;
+mod unpacker;
+mod xid;
 
 pub(crate) use compressed::{unpack_event, unpack_value};
 pub(crate) use domain_gtid::{DomainGtidEvent, XaPhase};
 pub(crate) use format::Format;
 pub(crate) use gtid::GtidEvent;
+pub(crate) use payload::Payload;
 pub(crate) use query::{QueryEvent, parse_load_query};
 pub(crate) use rows::{RowsBody, RowsHeader, RowsKind, SentColumns};
 pub(crate) use table_map::{ColumnShape, Disguised, TableMap, TableShape};
 pub(crate) use text::{Heartbeat, Rotate, XaPrepare};
 pub(crate) use type_code::TypeCode;
+pub(crate) use unpacker::Unpacker;
+pub(crate) use xid::{Hex, Xid, from_hex};
 
 use crate::protocol::{Cursor, Malformed};
 
@@ -99,19 +105,36 @@ pub(crate) struct Header {
 impl Header {
     #[inline]
     pub(crate) fn parse(event: &[u8]) -> Result<Self, Malformed> {
-        let mut cursor = Cursor::new(event);
-        let header = Self {
+        let header = Self::parse_before(event)?;
+        if header.size as usize != event.len() {
+            return Err(Malformed::new("event: its length is not that of its packet"));
+        }
+        Ok(header)
+    }
+
+    /// The header of an event whose end is elsewhere.
+    #[inline]
+    pub(crate) fn parse_before(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(bytes);
+        Ok(Self {
             timestamp: cursor.u32()?,
             kind: cursor.u8()?,
             server_id: cursor.u32()?,
             size: cursor.u32()?,
             end: cursor.u32()?,
             flags: cursor.u16()?,
-        };
-        if header.size as usize != event.len() {
-            return Err(Malformed::new("event: its length is not that of its packet"));
-        }
-        Ok(header)
+        })
+    }
+
+    /// The header of an event with such a body and without checksum, which is in no file.
+    pub(crate) fn write(&self, body_bytes: usize, out: &mut Vec<u8>) {
+        let size = u32::try_from(HEADER_BYTES + body_bytes).expect("invariant: the body of an event");
+        out.extend_from_slice(&self.timestamp.to_le_bytes());
+        out.push(self.kind);
+        out.extend_from_slice(&self.server_id.to_le_bytes());
+        out.extend_from_slice(&size.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.flags.to_le_bytes());
     }
 }
 

@@ -1,5 +1,6 @@
 //! The small events: rotation, heartbeats, the end of an XA transaction's first phase.
 
+use super::Xid;
 use crate::protocol::{Cursor, Malformed};
 
 /// The next events come from another file.
@@ -59,16 +60,19 @@ impl<'a> Heartbeat<'a> {
     }
 }
 
-/// The end of a prepared XA transaction.
+/// The end of an XA transaction's first phase.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct XaPrepare {
+    pub(crate) xid: Xid,
     /// It was committed at once, without a second phase.
     pub(crate) is_one_phase: bool,
 }
 
 impl XaPrepare {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Malformed> {
-        Ok(Self { is_one_phase: Cursor::new(body).u8()? != 0 })
+        let mut cursor = Cursor::new(body);
+        let is_one_phase = cursor.u8()? != 0;
+        Ok(Self { xid: Xid::parse_event(&mut cursor)?, is_one_phase })
     }
 }
 

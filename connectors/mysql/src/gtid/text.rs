@@ -63,6 +63,23 @@ impl fmt::Display for GtidParseError {
 
 impl std::error::Error for GtidParseError {}
 
+impl std::str::FromStr for Gtid {
+    type Err = GtidParseError;
+
+    fn from_str(text: &str) -> Result<Self, GtidParseError> {
+        let parse = || {
+            let (origin, number) = text.rsplit_once(':')?;
+            let (uuid, tag) = match origin.split_once(':') {
+                Some((uuid, tag)) => (uuid, Tag::new(tag)?),
+                None => (origin, Tag::default()),
+            };
+            let number = number.parse().ok().filter(|number| (1..=NUMBER_MAX).contains(number))?;
+            Some(Self { origin: Origin { uuid: parse_uuid(uuid)?, tag }, number })
+        };
+        parse().ok_or_else(|| GtidParseError::new(text))
+    }
+}
+
 impl std::str::FromStr for GtidSet {
     type Err = GtidParseError;
 

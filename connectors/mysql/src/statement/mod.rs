@@ -30,12 +30,17 @@ pub(crate) enum Control {
     Begin,
     Commit,
     Rollback,
-    /// SAVEPOINT, ROLLBACK TO, RELEASE.
+    /// SAVEPOINT, whose name [`savepoint`] reads.
     Savepoint,
+    /// ROLLBACK TO a savepoint: what was changed since is taken back.
+    RollbackTo,
+    /// RELEASE SAVEPOINT.
+    Release,
     XaStart,
     XaEnd,
-    /// The second phase: XA COMMIT or XA ROLLBACK.
-    XaFinish,
+    /// The second phase of an XA transaction.
+    XaCommit,
+    XaRollback,
     /// CREATE TABLE … SELECT: rows follow.
     CreateWithRows,
     /// Anything else.
@@ -80,16 +85,19 @@ pub(crate) fn control(query: &QueryEvent<'_>) -> Control {
         Control::Commit
     } else if first.is("ROLLBACK") {
         if second_is("TO") || second_is("WORK") && tokens.any(|token| token.is("TO")) {
-            Control::Savepoint
+            Control::RollbackTo
         } else {
             Control::Rollback
         }
-    } else if first.is("SAVEPOINT") || first.is("RELEASE") {
+    } else if first.is("SAVEPOINT") {
         Control::Savepoint
+    } else if first.is("RELEASE") {
+        Control::Release
     } else if first.is("XA") {
         match second {
             Some(word) if word.is("START") || word.is("BEGIN") => Control::XaStart,
-            Some(word) if word.is("COMMIT") || word.is("ROLLBACK") => Control::XaFinish,
+            Some(word) if word.is("COMMIT") => Control::XaCommit,
+            Some(word) if word.is("ROLLBACK") => Control::XaRollback,
             _ => Control::XaEnd,
         }
     } else if first.is("CREATE") && second_is("TABLE") && ends_with_start_transaction(query.text) {
@@ -99,14 +107,14 @@ pub(crate) fn control(query: &QueryEvent<'_>) -> Control {
     }
 }
 
-/// The name of an XA transaction: what follows the two words of XA START, XA COMMIT or XA ROLLBACK.
-pub(crate) fn xid(text: &[u8]) -> Vec<u8> {
-    let text = text.trim_ascii();
-    let skip_word = |text: &[u8]| {
-        let word = text.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
-        text[word..].trim_ascii_start().to_vec()
+/// The name in SAVEPOINT or ROLLBACK TO, in the form in which equal names are equal. It ends the statement.
+pub(crate) fn savepoint(query: &QueryEvent<'_>) -> Option<String> {
+    let name = match Tokens::new(query.text, Quoting::of(query.sql_mode)).last()? {
+        Token::Name(name) => name,
+        Token::Word(word) => Cow::Borrowed(word),
+        Token::Text | Token::Symbol(_) => return None,
     };
-    skip_word(&skip_word(text))
+    Some(std::str::from_utf8(&name).ok()?.to_lowercase())
 }
 
 /// The server ends the statement of an atomic CREATE TABLE … SELECT with these words.

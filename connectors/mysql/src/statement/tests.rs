@@ -165,14 +165,14 @@ fn transaction_control() {
         ("BEGIN", Control::Begin),
         ("COMMIT", Control::Commit),
         ("ROLLBACK", Control::Rollback),
-        ("ROLLBACK TO `s`", Control::Savepoint),
-        ("ROLLBACK WORK TO SAVEPOINT `s`", Control::Savepoint),
+        ("ROLLBACK TO `s`", Control::RollbackTo),
+        ("ROLLBACK WORK TO SAVEPOINT `s`", Control::RollbackTo),
         ("SAVEPOINT `s`", Control::Savepoint),
-        ("RELEASE SAVEPOINT `s`", Control::Savepoint),
+        ("RELEASE SAVEPOINT `s`", Control::Release),
         ("XA START X'78',X'',1", Control::XaStart),
         ("XA END X'78',X'',1", Control::XaEnd),
-        ("XA COMMIT X'78',X'',1", Control::XaFinish),
-        ("XA ROLLBACK X'78',X'',1", Control::XaFinish),
+        ("XA COMMIT X'78',X'',1", Control::XaCommit),
+        ("XA ROLLBACK X'78',X'',1", Control::XaRollback),
         ("CREATE TABLE `t` (\n  `a` int NOT NULL\n) START TRANSACTION", Control::CreateWithRows),
         ("CREATE TABLE t (a INT)", Control::None),
         ("INSERT INTO t VALUES ('START TRANSACTION')", Control::None),
@@ -181,5 +181,13 @@ fn transaction_control() {
     ] {
         assert_eq!(control(&query("shop", text)), expect, "{text}");
     }
-    assert_eq!(xid(b"XA START X'78',X'',1"), xid(b"XA COMMIT X'78',X'',1"));
+}
+
+#[test]
+fn savepoints_are_told_by_their_names() {
+    for text in ["SAVEPOINT `S 1`", "ROLLBACK TO `s 1`", "ROLLBACK WORK TO SAVEPOINT `s 1`"] {
+        assert_eq!(savepoint(&query("shop", text)).as_deref(), Some("s 1"), "{text}");
+    }
+    assert_eq!(savepoint(&query("shop", "SAVEPOINT s")).as_deref(), Some("s"));
+    assert_eq!(savepoint(&query("shop", "SAVEPOINT 's'")), None);
 }

@@ -29,6 +29,7 @@ impl Database {
 
     pub(crate) async fn on(server: Mysql, name: &str) -> Database {
         let mut conn = Conn::new(admin(&server)).await.unwrap();
+        forget_prepared(&mut conn, name).await;
         conn.query_drop(format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
         conn.query_drop(format!("CREATE DATABASE {name}")).await.unwrap();
         conn.query_drop(format!("USE {name}")).await.unwrap();
@@ -85,6 +86,18 @@ impl Database {
 
     pub(crate) async fn follow_from(&self, from: &Checkpoint, tables: &[&str]) -> Result<Stream, Error> {
         Ok(Stream { inner: self.source().open(from, self.filter(tables)).await?, batch: RecordBatch::new() })
+    }
+}
+
+/// Rolls back XA transactions that bear the database's name: what a run that failed has left of them holds its tables.
+async fn forget_prepared(conn: &mut Conn, name: &str) {
+    let left: Vec<(u32, usize, usize, Vec<u8>)> = conn.query("XA RECOVER").await.unwrap();
+    for (format, global, _, text) in left {
+        let (global, branch) = text.split_at(global);
+        if global == name.as_bytes() {
+            let branch = String::from_utf8_lossy(branch);
+            conn.query_drop(format!("XA ROLLBACK '{name}', '{branch}', {format}")).await.unwrap();
+        }
     }
 }
 

@@ -21,3 +21,4 @@ mod protection;
 mod proxy;
 mod reader;
 mod refusals;
+mod transactions;

@@ -13,7 +13,7 @@ use crate::harness::{Database, LIMITS, Stream, checkpoint, server};
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A server with GTIDs and an empty history.
-async fn with_gtids(name: &str) -> (MutexGuard<'static, ()>, Database) {
+pub(crate) async fn with_gtids(name: &str) -> (MutexGuard<'static, ()>, Database) {
     let guard = ALONE.lock().await;
     let mut db = Database::on(server("source-history"), name).await;
     db.run_all(&["RESET BINARY LOGS AND GTIDS", "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, c LONGTEXT)"])
@@ -22,7 +22,7 @@ async fn with_gtids(name: &str) -> (MutexGuard<'static, ()>, Database) {
 }
 
 /// A server without GTIDs and an empty history.
-async fn with_files(name: &str) -> (MutexGuard<'static, ()>, Database) {
+pub(crate) async fn with_files(name: &str) -> (MutexGuard<'static, ()>, Database) {
     let guard = FILES_ALONE.lock().await;
     let server = lab::Mysql::up_with("source-files", &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).unwrap();
     let mut db = Database::on(server, name).await;

@@ -38,7 +38,6 @@ async fn spoiled_settings_are_found_and_mended() {
         ("binlog_row_image", "'MINIMAL'"),
         ("binlog_row_metadata", "'MINIMAL'"),
         ("binlog_row_value_options", "'PARTIAL_JSON'"),
-        ("binlog_transaction_compression", "ON"),
         ("binlog_checksum", "'NONE'"),
         ("sync_binlog", "0"),
         ("innodb_flush_log_at_trx_commit", "2"),

@@ -147,46 +147,12 @@ async fn changes_in_statement_format_stop_in_a_captured_database() {
 }
 
 #[tokio::test]
-async fn compressed_transactions_stop() {
-    let (_guard, mut db) = alone("odd_compressed").await;
-    let mut stream = db.follow(&["t"]).await;
-    db.run_all(&[
-        "SET binlog_transaction_compression = ON",
-        "INSERT INTO other VALUES (1, 4711)",
-        "SET binlog_transaction_compression = OFF",
-    ])
-    .await;
-    must_refuse(&mut db, &mut stream, ErrorKind::Refused, &["compressed"]).await;
-}
-
-#[tokio::test]
 async fn minimal_metadata_stops() {
     let (_guard, mut db) = alone("odd_minimal").await;
     let mut stream = db.follow(&["t"]).await;
     db.run_all(&["SET GLOBAL binlog_row_metadata = MINIMAL", "FLUSH TABLES", "INSERT INTO other VALUES (1, 1)"]).await;
     db.run_all(&["INSERT INTO t VALUES (1, 4711)", "SET GLOBAL binlog_row_metadata = FULL"]).await;
     must_refuse(&mut db, &mut stream, ErrorKind::TableFailed, &["binlog_row_metadata", "FULL"]).await;
-}
-
-#[tokio::test]
-async fn xa_transactions_stop_if_they_change_captured_tables() {
-    let (_guard, mut db) = alone("odd_xa").await;
-    let mut stream = db.follow(&["t"]).await;
-    db.run_all(&["XA START 'a'", "INSERT INTO other VALUES (1, 1)", "XA END 'a'", "XA PREPARE 'a'", "XA COMMIT 'a'"])
-        .await;
-    db.run_all(&["XA START 'b'", "INSERT INTO other VALUES (2, 1)", "XA END 'b'", "XA COMMIT 'b' ONE PHASE"]).await;
-    must_go_on(&mut db, &mut stream).await;
-    db.run_all(&["XA START 'c'", "INSERT INTO other VALUES (3, 1)", "INSERT INTO t VALUES (1, 4711)", "XA END 'c'"])
-        .await;
-    db.run("XA PREPARE 'c'").await;
-    must_refuse(&mut db, &mut stream, ErrorKind::TableFailed, &["XA"]).await;
-    let mut stream = db.follow(&["t"]).await;
-    db.run("XA COMMIT 'c'").await;
-    let error = must_refuse(&mut db, &mut stream, ErrorKind::Refused, &["XA", "prepared before"]).await;
-    let behind = error.advice().unwrap().rsplit_once(' ').unwrap().1.to_owned();
-    let from = db.checkpoint(&StartAt::At(behind)).await;
-    let mut stream = db.follow_from(&from, &["t"]).await.unwrap();
-    must_go_on(&mut db, &mut stream).await;
 }
 
 #[tokio::test]

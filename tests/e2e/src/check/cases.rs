@@ -31,7 +31,6 @@ pub(super) const MENDED: &[Case] = &[
     of_source("SET GLOBAL binlog_row_image = MINIMAL", "binlog_row_image"),
     of_source("SET GLOBAL binlog_row_metadata = MINIMAL", "binlog_row_metadata"),
     of_source("SET GLOBAL binlog_row_value_options = PARTIAL_JSON", "binlog_row_value_options"),
-    of_source("SET GLOBAL binlog_transaction_compression = ON", "binlog_transaction_compression"),
     of_source("SET GLOBAL binlog_checksum = NONE", "binlog_checksum"),
     of_source("SET GLOBAL sync_binlog = 0", "sync_binlog"),
     of_source("SET GLOBAL innodb_flush_log_at_trx_commit = 2", "innodb_flush_log_at_trx_commit"),

@@ -82,41 +82,6 @@ async fn a_change_that_mariadb_logs_as_a_statement_stops() {
     assert!(error.to_string().contains("INSERT") && !error.to_string().contains("4711"), "{error}");
 }
 
-#[tokio::test]
-async fn xa_of_mariadb_stops_only_for_captured_tables() {
-    let (_guard, mut db) = alone("maria_xa").await;
-    db.run_all(&["CREATE TABLE t (id INT PRIMARY KEY)", "CREATE TABLE other (id INT PRIMARY KEY)"]).await;
-    let xa = |table: &str, id: u32| {
-        [
-            format!("XA START 'x{id}', 'b', 7"),
-            format!("INSERT INTO {table} VALUES ({id})"),
-            format!("XA END 'x{id}', 'b', 7"),
-            format!("XA PREPARE 'x{id}', 'b', 7"),
-            format!("XA COMMIT 'x{id}', 'b', 7"),
-        ]
-    };
-    let mut stream = db.follow(&["t"]).await;
-    for statement in xa("other", 1) {
-        db.run(&statement).await;
-    }
-    db.run("INSERT INTO t VALUES (50)").await;
-    stream.next().await.unwrap();
-    for statement in xa("t", 2) {
-        db.run(&statement).await;
-    }
-    let error = stream.error().await;
-    assert_eq!(error.kind(), ErrorKind::TableFailed, "{error}");
-    assert!(error.to_string().contains("XA"), "{error}");
-
-    // Prepared before the stream begins: nobody knows what it changed.
-    let [start, insert, end, prepare, commit] = xa("t", 3);
-    db.run_all(&[&*start, &*insert, &*end, &*prepare]).await;
-    let mut stream = db.follow(&["t"]).await;
-    db.run(&commit).await;
-    let error = stream.error().await;
-    assert!(error.kind() == ErrorKind::Refused && error.to_string().contains("XA"), "{error}");
-}
-
 /// BINARY(16) and UUID look alike in the binlog: only the dictionary tells, and it may be older or newer than the rows.
 #[tokio::test]
 async fn columns_that_look_alike_are_told_apart_by_the_dictionary() {

@@ -260,3 +260,13 @@ async fn signs_behind_a_year_are_each_column_s_own() {
     assert_eq!([v, w], [Field::Value(Value::Integer(-1)); 2]);
     assert_eq!([u, x], [u32::MAX.into(), u64::MAX].map(|number| Field::Value(Value::Unsigned(number))));
 }
+
+#[tokio::test]
+async fn xa_of_mariadb_comes_with_its_second_phase() {
+    crate::transactions::xa::check_phases(shared("maria_xa").await).await;
+}
+
+#[tokio::test]
+async fn what_mariadb_takes_back_is_taken_back() {
+    crate::transactions::rollbacks::check_taken_back(shared("maria_taken_back").await).await;
+}
