@@ -1,8 +1,9 @@
 //! Ends the process at a named point, as `kill -9` would, when a test asks for it; only in builds with feature `faults`.
 //!
-//! `TAILRACE_FAULT=point:count` names `reset.half` or one of the connectors' points (`kafka.produced`, `kafka.commit_sent`,
-//! `kafka.committed`, `postgres.commit_sent`, `postgres.committed`, `sqlite.commit_sent`, `sqlite.committed`) and how often it
-//! must be reached. Without the variable nothing happens. Nothing is flushed, closed or told to anybody: that is the point of it.
+//! `TAILRACE_FAULT=point:count` names `reset.half`, `capture.barrier_before` or one of the connectors' points (`kafka.produced`,
+//! `kafka.commit_sent`, `kafka.committed`, `postgres.commit_sent`, `postgres.committed`, `sqlite.commit_sent`, `sqlite.committed`; at
+//! barriers `kafka.barrier_produced`, `kafka.barrier_committed`, and of both targets `barrier_acting`, `barrier_commit_sent` and
+//! `barrier_committed`) and how often it must be reached. Without the variable nothing happens. Nothing is flushed, closed or told to anybody: that is the point of it.
 
 use std::sync::{
     OnceLock,

@@ -11,6 +11,7 @@ use prometheus_client::{
 };
 
 use tailrace_contract::PolicyUse;
+use tailrace_row::{RecordBatch, TableSchema};
 
 use crate::runtime::Facts;
 
@@ -75,6 +76,15 @@ pub struct PolicyLabels {
     pub policy: &'static str,
 }
 
+/// Labels of [`ApplyMetrics::left_out`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ColumnLabels {
+    /// Database and table of the source.
+    pub table: String,
+    /// The column.
+    pub column: String,
+}
+
 /// Metrics of capture.
 #[derive(Default)]
 pub struct CaptureMetrics {
@@ -84,6 +94,8 @@ pub struct CaptureMetrics {
     pub bytes: Counter,
     /// Number of source transactions of this epoch that the committed checkpoint covers.
     pub transactions: Gauge,
+    /// Statements that became barriers of the log.
+    pub barriers: Counter,
     /// Commits of the log.
     pub commits: Counter,
     /// Records committed in one log transaction.
@@ -141,6 +153,16 @@ pub struct ApplyMetrics {
     pub behind: Family<PartitionLabels, Gauge>,
     /// 1 for a table that has stopped.
     pub table_failed: Family<TableLabel, Gauge>,
+    /// Values of columns that the target does not have and need not have.
+    pub left_out: Family<ColumnLabels, Counter>,
+    /// Meetings of a table at a barrier that are done.
+    pub barriers: Counter,
+    /// From the first partition at a barrier to the end of the table's wait.
+    pub barrier_seconds: TimeHistogram,
+    /// Tables that stand at a barrier until all their partitions are there.
+    pub barrier_waiting: Gauge,
+    /// 1 for a table that waits for an operator at a barrier.
+    pub table_paused: Family<TableLabel, Gauge>,
     /// Values that the target could not hold and that a policy let through.
     pub policy_uses: Family<PolicyLabels, Counter>,
     /// How often a worker connected again after a transient error.
@@ -248,6 +270,24 @@ impl Metrics {
         }
     }
 
+    /// Counts the values of columns that go nowhere.
+    pub(crate) fn count_left_out<'n>(
+        &self,
+        records: &RecordBatch,
+        names: impl Fn(&TableSchema) -> Option<&'n Vec<Option<Box<str>>>>,
+    ) {
+        for (number, schema) in (0..).zip(records.schemas()) {
+            let Some(names) = names(schema) else { continue };
+            let rows = records.records().iter().filter(|record| record.schema == number && record.after.is_some());
+            let count = rows.count() as u64;
+            let columns = schema.columns().iter().zip(names).filter(|(_, name)| name.is_none());
+            for (column, _) in columns {
+                let labels = ColumnLabels { table: schema.name().to_string(), column: column.name.to_string() };
+                self.apply.left_out.get_or_create(&labels).inc_by(count);
+            }
+        }
+    }
+
     /// Counts an error.
     pub fn count_error(&self, stage: &'static str, error: &tailrace_contract::Error) {
         self.facts.note_error(stage, error);
@@ -260,6 +300,7 @@ impl CaptureMetrics {
         registry.register("records", "Records handed to the log", self.records.clone());
         registry.register_with_unit("row", "Bytes of row images handed to the log", Unit::Bytes, self.bytes.clone());
         registry.register("transactions", "Source transactions that the checkpoint covers", self.transactions.clone());
+        registry.register("barriers", "Statements that became barriers of the log", self.barriers.clone());
         registry.register("commits", "Commits of the log", self.commits.clone());
         registry.register("commit_records", "Records in one log transaction", self.commit_records.0.clone());
         registry.register("commit_seconds", "How long a commit of the log took", self.commit_seconds.0.clone());
@@ -307,6 +348,15 @@ impl ApplyMetrics {
         registry.register("offset", "The next offset to apply", self.offset.clone());
         registry.register("behind", "Offsets between applied and the end", self.behind.clone());
         registry.register("table_failed", "1 for a table that has stopped", self.table_failed.clone());
+        registry.register("left_out", "Values of columns that the target does not have", self.left_out.clone());
+        registry.register("barriers", "Tables that went on behind a barrier", self.barriers.clone());
+        registry.register(
+            "barrier_seconds",
+            "From the first partition at a barrier until the table goes on",
+            self.barrier_seconds.0.clone(),
+        );
+        registry.register("barrier_waiting", "Tables that stand at a barrier", self.barrier_waiting.clone());
+        registry.register("table_paused", "1 for a table that waits for an operator", self.table_paused.clone());
         registry.register("policy_uses", "Values that a policy let through", self.policy_uses.clone());
         registry.register("reconnects", "Connections made again after a transient error", self.reconnects.clone());
         registry.register(
@@ -347,6 +397,9 @@ mod tests {
             policy: "null",
             count: 1,
         }]);
+        let column = ColumnLabels { table: "shop.orders".to_owned(), column: "note".to_owned() };
+        metrics.apply.left_out.get_or_create(&column).inc();
+        metrics.apply.table_paused.get_or_create(&TableLabel { table: "shop.orders".to_owned() }).set(1);
         metrics.apply.table_failed.get_or_create(&TableLabel { table: "shop.orders".to_owned() }).set(1);
         let text = metrics.classic_text();
         let mut told: Vec<(&str, &str)> =

@@ -11,12 +11,16 @@
 //!    record says. So a key ends as the log says.
 //! 4. A record whose sequence was applied by this partition already (the log tore a transaction and delivered it twice) is
 //!    dropped. The sequence lies beside the offset and is set back with it, so that a rewind applies everything again.
-//! 5. A table that the target refuses stops alone: its offsets stay where they are, the others go on.
+//! 5. A statement that changes a table of the source happens to the target's between what lies before it and what lies behind it:
+//!    `barriers` has the argument.
+//! 6. A table that the target refuses stops alone: its offsets stay where they are, the others go on.
 //!
 //! The tests that fail without it: `every_run_moves_every_change_exactly_once` of tests/sim; `kills`, `rewind` and
 //! `table_stops` of the end-to-end tests.
 
 pub(crate) mod admission;
+mod barriers;
+mod meeting;
 pub(crate) mod plan;
 mod session;
 pub(crate) mod worker;

@@ -16,11 +16,15 @@ use tailrace_contract::{
 use tailrace_row::{Operation, Record, RecordBatch, RecordId, RowImage, Sequence, has_changed_key, write_key};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::barriers::Ahead;
+
 /// One partition as its worker knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Lane {
     /// Where its rows go.
     pub(crate) mapping: Arc<TableMapping>,
+    /// What the target did already that its rows come to only now, because they are applied again.
+    pub(super) ahead: Ahead,
     /// What the target holds.
     pub(crate) stored: PartitionProgress,
     /// Number of its table among the worker's: lanes of one table share keys' meaning.

@@ -20,6 +20,7 @@ fn lane(sequence: Option<&str>, next_offset: Option<i64>) -> Lane {
     let table = TableName::new("shop", "orders");
     let target = TargetTable { schema: "public".into(), table: "orders".into() };
     Lane {
+        ahead: Ahead::default(),
         mapping: Arc::new(TableMapping::new(table.clone(), target)),
         table: 0,
         is_stopped: false,

@@ -16,10 +16,15 @@ use tokio::sync::mpsc;
 use super::{
     Apply, Ended, PART,
     admission::admit,
+    barriers::Ahead,
+    meeting::Barriers,
     plan::{Lane, Planner},
-    worker::{Quiet, Shared, Worker, empty_batches, read_log},
+    worker::{Quiet, Reading, Shared, Worker, empty_batches, read_log},
 };
-use crate::runtime::{Backoff, PartState, Shutdown, tasks::Group};
+use crate::{
+    mapping::projection::LeftOut,
+    runtime::{Backoff, PartState, Shutdown, tasks::Group},
+};
 
 impl Apply {
     /// Ends with `Ok` when asked to stop, when the log has a table that the session does not know, or when no table is left.
@@ -52,19 +57,22 @@ impl Apply {
         let tables: Arc<[TableName]> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
         if tables.iter().all(|table| self.failed.contains(table)) {
             // A claim would only fence whoever applies these tables rightly.
-            return Ok(Opened { tables, partitions: Vec::new(), deals: Vec::new() });
+            let (barriers, _) = self.open_barriers(Vec::new(), &[]).await?;
+            return Ok(Opened { tables, partitions: Vec::new(), deals: Vec::new(), barriers });
         }
         let partitions = self.log.partitions(&tables).await?;
         let claimed = self.sink.claim(self.log.name(), &partitions).await?;
         self.metrics.facts.note_claimed(&claimed);
-        let deals = self.deal(&mappings, claimed)?;
+        let shared: Vec<Arc<TableMapping>> = mappings.into_iter().map(Arc::new).collect();
+        let (barriers, ahead) = self.open_barriers(shared.clone(), &claimed).await?;
+        let deals = self.deal(&shared, claimed.into_iter().zip(ahead))?;
         tracing::info!(
             tables = tables.len(),
             partitions = partitions.len(),
             workers = deals.len(),
             "apply goes on from the target's offsets"
         );
-        Ok(Opened { tables, partitions, deals })
+        Ok(Opened { tables, partitions, deals, barriers })
     }
 
     /// The log's tables that a rule names; waits until there is one.
@@ -95,23 +103,26 @@ impl Apply {
     }
 
     /// Deals the partitions out: one number goes to one worker for all tables, so that a transaction's rows seldom meet.
-    fn deal(&self, mappings: &[TableMapping], claimed: Vec<PartitionProgress>) -> Result<Vec<Vec<Lane>>> {
-        let shared: Vec<Arc<TableMapping>> = mappings.iter().cloned().map(Arc::new).collect();
+    fn deal(
+        &self,
+        shared: &[Arc<TableMapping>],
+        claimed: impl Iterator<Item = (PartitionProgress, Ahead)>,
+    ) -> Result<Vec<Vec<Lane>>> {
         let workers = u32::try_from(self.limits.workers.max(1)).unwrap_or(u32::MAX);
         let mut deals = std::collections::BTreeMap::<u32, Vec<Lane>>::new();
-        for stored in claimed {
+        for (stored, ahead) in claimed {
             let place = shared.iter().position(|mapping| mapping.source == stored.partition.table);
             let place = place.ok_or_else(|| Error::corrupt("the target claimed a partition nobody asked for"))?;
             let is_stopped = self.failed.contains(&stored.partition.table);
             let table = u32::try_from(place).unwrap_or(u32::MAX);
-            let lane = Lane { mapping: Arc::clone(&shared[place]), table, is_stopped, stored };
+            let lane = Lane { mapping: Arc::clone(&shared[place]), ahead, table, is_stopped, stored };
             deals.entry(lane.partition().index % workers).or_default().push(lane);
         }
         Ok(deals.into_values().collect())
     }
 
     async fn work(&self, opened: Opened, has_applied: &Arc<AtomicBool>) -> Result<Ended> {
-        let Opened { tables, partitions, deals } = opened;
+        let Opened { tables, partitions, deals, barriers } = opened;
         if tables.iter().all(|table| self.failed.contains(table)) {
             return Ok(Ended::NoTableLeft);
         }
@@ -123,11 +134,23 @@ impl Apply {
                 continue;
             }
             let worker = self.clone_handles();
-            let shared =
-                Shared { stop: stop.clone(), tables: Arc::clone(&tables), has_applied: Arc::clone(has_applied) };
+            let shared = Shared {
+                stop: stop.clone(),
+                tables: Arc::clone(&tables),
+                has_applied: Arc::clone(has_applied),
+                board: Arc::clone(&barriers.board),
+            };
             workers.spawn("apply.worker", async move { worker.run_worker(lanes, shared).await });
         }
-        let ended = first_end(workers, self.watch_for_tables(&partitions, &stop), &stop).await;
+        // Cancel-safe: whichever ends first ends the session.
+        let watch = async {
+            tokio::select! {
+                biased;
+                ended = self.watch_for_tables(&partitions, &stop) => ended,
+                ended = self.watch_barriers(barriers, &stop) => ended,
+            }
+        };
+        let ended = first_end(workers, watch, &stop).await;
         stop.request();
         ended
     }
@@ -176,17 +199,31 @@ impl Apply {
         let open = async {
             Ok::<_, Error>((self.log.open_reader(&from).await?, self.sink.open_writer(self.log.name()).await?))
         };
-        let (reader, writer) = tokio::select! {
+        let (mut reader, writer) = tokio::select! {
             biased;
             () = shared.stop.requested() => return Ok(Ended::Asked),
             opened = open => opened?,
         };
+        for (number, lane) in (0..).zip(&lanes) {
+            let held = shared.board.holds(lane.partition(), lane.stored.next_offset.unwrap_or(0));
+            held.into_iter().for_each(|barrier| reader.hold(number, barrier));
+        }
         let (filled_sender, filled) = mpsc::channel(1);
         let (empty, empty_receiver) = empty_batches();
         let mut reading = Group::new();
         reading.spawn(
             "apply.read",
-            read_log(reader, self.limits.batch(), self.failed.clone(), filled_sender, empty_receiver),
+            read_log(
+                Reading {
+                    reader,
+                    limits: self.limits.batch(),
+                    tables: lanes.iter().map(|lane| lane.partition().table.clone()).collect(),
+                    failed: self.failed.clone(),
+                    board: Arc::clone(&shared.board),
+                },
+                filled_sender,
+                empty_receiver,
+            ),
         );
         let mut worker = Worker {
             apply: self,
@@ -197,6 +234,7 @@ impl Apply {
             shared,
             planner: Planner::default(),
             quiet: Quiet::default(),
+            left_out: LeftOut::default(),
         };
         let result = worker.run().await;
         drop(worker);
@@ -230,6 +268,7 @@ struct Opened {
     tables: Arc<[TableName]>,
     partitions: Vec<LogPartition>,
     deals: Vec<Vec<Lane>>,
+    barriers: Barriers,
 }
 
 /// Waits for the first worker to end, or for the watch; then asks all to stop and waits for them, so that each has finished

@@ -11,16 +11,18 @@ use std::{
 };
 
 use tailrace_contract::{
-    Applied, ApplyBatch, BatchLimits, Error, ErrorKind, LogBatch, LogReader, ReadProgress, Result, SinkWriter,
+    Applied, ApplyBatch, BatchLimits, Error, ErrorKind, LaneStop, LogBatch, LogReader, ReadProgress, Result, SinkWriter,
 };
-use tailrace_row::{RecordBatch, TableName};
+use tailrace_row::{RecordBatch, TableName, TableSchema};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Apply, Ended, FailedTables,
+    barriers::Board,
     plan::{Lane, Plan, Planner},
 };
 use crate::{
+    mapping::projection::{LeftOut, project},
     runtime::Shutdown,
     telemetry::{PartitionLabels, seconds_now},
 };
@@ -31,18 +33,27 @@ pub(super) const BATCHES: usize = 3;
 /// How often progress without rows is stored (control records of the log, tombstones).
 const QUIET_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a batch waits for its first record while a lane stands at a barrier, which may be done at any moment.
+const STANDING_WAIT_MAX: Duration = Duration::from_millis(20);
+
 /// A batch, or why the reader could not read on.
 pub(super) type Filled = Result<LogBatch>;
 
+/// What the reading half works with.
+pub(super) struct Reading {
+    pub(super) reader: Box<dyn LogReader>,
+    pub(super) limits: BatchLimits,
+    /// The table of each lane.
+    pub(super) tables: Vec<TableName>,
+    pub(super) failed: FailedTables,
+    pub(super) board: Arc<Board>,
+}
+
 /// The reading half: log → batches. Ends when the other half goes away, or after an error that ends the session.
-pub(super) async fn read_log(
-    mut reader: Box<dyn LogReader>,
-    limits: BatchLimits,
-    failed: FailedTables,
-    filled: mpsc::Sender<Filled>,
-    mut empty: mpsc::Receiver<LogBatch>,
-) {
+pub(super) async fn read_log(reading: Reading, filled: mpsc::Sender<Filled>, mut empty: mpsc::Receiver<LogBatch>) {
+    let Reading { mut reader, limits, tables, failed, board } = reading;
     let mut stopped: Vec<TableName> = Vec::new();
+    let mut standing: Vec<LaneStop> = Vec::new();
     while let Some(mut batch) = empty.recv().await {
         // A batch comes back when it was applied.
         if !batch.progress.is_empty() {
@@ -51,7 +62,16 @@ pub(super) async fn read_log(
         batch.clear();
         let mut result = stop_failed(reader.as_mut(), &failed, &mut stopped);
         if result.is_ok() {
-            result = fill(reader.as_mut(), &mut batch, limits, &filled).await;
+            result = release(reader.as_mut(), &mut standing, &tables, &board);
+        }
+        if result.is_ok() {
+            let is_brief = standing.iter().any(|stop| !board.is_paused(&tables[stop.lane as usize]));
+            let wait_max = if is_brief { limits.wait_max.min(STANDING_WAIT_MAX) } else { limits.wait_max };
+            result = fill(reader.as_mut(), &mut batch, BatchLimits { wait_max, ..limits }, &filled).await;
+        }
+        for stop in &batch.stops {
+            board.note_named(stop.number);
+            standing.push(*stop);
         }
         let (item, is_over) = match result {
             Ok(()) => (Ok(batch), false),
@@ -72,6 +92,18 @@ pub(super) async fn read_log(
             break;
         }
     }
+}
+
+/// Lets lanes go on whose barriers are done. Never while a batch is being filled: what lies behind a barrier has another mapping.
+fn release(
+    reader: &mut dyn LogReader,
+    standing: &mut Vec<LaneStop>,
+    tables: &[TableName],
+    board: &Board,
+) -> Result<()> {
+    let open: Vec<LaneStop> =
+        standing.extract_if(.., |stop| board.is_open(&tables[stop.lane as usize], stop.number)).collect();
+    open.into_iter().try_for_each(|stop| reader.release(stop.lane, stop.number))
 }
 
 async fn fill(
@@ -112,6 +144,7 @@ pub(super) struct Worker<'a> {
     pub(super) shared: Shared,
     pub(super) planner: Planner,
     pub(super) quiet: Quiet,
+    pub(super) left_out: LeftOut,
 }
 
 /// What the workers of a session share.
@@ -122,6 +155,8 @@ pub(super) struct Shared {
     pub(super) tables: Arc<[TableName]>,
     /// Whether any worker has brought anything into the target.
     pub(super) has_applied: Arc<AtomicBool>,
+    /// The session's barriers.
+    pub(super) board: Arc<Board>,
 }
 
 /// Progress without rows that is not stored yet.
@@ -174,10 +209,18 @@ impl Worker<'_> {
     /// Applies a batch and gives it back, with what the log may hear of.
     async fn take(&mut self, mut batch: LogBatch) -> Result<()> {
         self.apply_batch(&mut batch).await?;
+        self.pass(&batch.stops);
         batch.progress.retain(|read| !self.lanes[read.lane as usize].is_stopped);
         // The reader may be gone; the next receive tells.
         let _ = self.empty.try_send(batch);
         Ok(())
+    }
+
+    /// What lies behind these barriers has the columns that they made.
+    fn pass(&mut self, stops: &[LaneStop]) {
+        for stop in stops {
+            self.lanes[stop.lane as usize].ahead.pass(stop.number);
+        }
     }
 
     /// The log can't be read: the table stops, unless it has stopped for another reason while the error was on its way.
@@ -192,7 +235,8 @@ impl Worker<'_> {
         self.note_behind(&batch.progress);
         if batch.records.is_empty() {
             self.quiet.merge(&batch.progress);
-            if self.quiet.stored_at.elapsed() >= QUIET_PROGRESS_INTERVAL {
+            let is_urgent = !batch.progress.is_empty() && self.shared.board.is_awaited();
+            if is_urgent || self.quiet.stored_at.elapsed() >= QUIET_PROGRESS_INTERVAL {
                 self.store_quiet().await?;
             }
             return Ok(());
@@ -205,9 +249,45 @@ impl Worker<'_> {
         metrics.in_flight_records.inc_by(in_flight);
         self.quiet.merge(&batch.progress);
         let read = std::mem::take(&mut self.quiet.read);
-        let result = self.write(&mut batch.records, &read).await;
-        metrics.in_flight_records.dec_by(in_flight);
+        let result = self.write_projected(&mut batch.records, &read).await;
+        self.apply.metrics.apply.in_flight_records.dec_by(in_flight);
         result
+    }
+
+    async fn write_projected(&mut self, records: &mut RecordBatch, read: &[ReadProgress]) -> Result<()> {
+        loop {
+            match self.project(records).await {
+                Ok(Some(mut projected)) => return self.write(&mut projected, read).await,
+                Ok(None) => return self.write(records, read).await,
+                Err(error) if error.kind() == ErrorKind::TableFailed && error.table().is_some() => {
+                    self.fail_table(error)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The rows with the columns that the target has, where that makes a difference.
+    async fn project(&mut self, records: &RecordBatch) -> Result<Option<RecordBatch>> {
+        let lanes = &self.lanes;
+        let mapping = |schema: &TableSchema| {
+            let lane = lanes.iter().find(|lane| lane.mapping.source == *schema.name());
+            lane.map(|lane| Arc::clone(&lane.mapping))
+        };
+        self.left_out.learn(self.apply.sink.as_ref(), records, mapping).await?;
+        let is_ahead = lanes.iter().any(|lane| !lane.ahead.is_empty());
+        if !is_ahead && !self.left_out.concerns(records) {
+            return Ok(None);
+        }
+        let names = |schema: &TableSchema, lane: u32| {
+            let lane = &lanes[lane as usize];
+            if lane.is_stopped {
+                return None;
+            }
+            lane.ahead.names(schema).or_else(|| self.left_out.names(schema).cloned())
+        };
+        self.apply.metrics.count_left_out(records, |schema| self.left_out.names(schema));
+        project(records, names).map(Some)
     }
 
     async fn store_quiet(&mut self) -> Result<()> {
@@ -265,6 +345,7 @@ impl Worker<'_> {
             let labels = partition_labels(&stored.partition.table, stored.partition.index);
             metrics.offset.get_or_create(&labels).set(step.next_offset);
             self.apply.metrics.facts.note_applied(&stored.partition, step.next_offset);
+            self.shared.board.note_stored(&stored.partition, step.next_offset);
         }
     }
 

@@ -10,7 +10,9 @@
 //!    also holds the last sequence that is in the log; the stream skips what is not after it.
 //! 4. Where there is no checkpoint, the start position is committed before the first change is read: "now" means the same
 //!    moment after a crash.
-//! 5. After any error the session ends: what was not committed is forgotten, a new writer, a new stream, the log's
+//! 5. A statement that changes tables is committed by itself, as a barrier with the checkpoint behind it, when all before it is
+//!    committed: so the ends that the barrier names part exactly what lies before it from what lies behind.
+//! 6. After any error the session ends: what was not committed is forgotten, a new writer, a new stream, the log's
 //!    checkpoint. Nothing in memory outlives a session, so there is no other path to think about.
 //!
 //! The tests that fail without it: `every_run_moves_every_change_exactly_once` of tests/sim; `kills` and `huge_transaction`

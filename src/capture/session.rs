@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tailrace_contract::{BatchEnd, ChangeStream, Checkpoint, LogWriter, OpenedWriter, Result, StartAt};
+use tailrace_contract::{
+    BatchEnd, ChangeStream, Checkpoint, Error, LogWriter, OpenedWriter, Result, SchemaChange, StartAt, fault,
+};
 use tailrace_row::{RecordBatch, TableName};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -197,6 +199,10 @@ impl WritingHalf<'_> {
 
     async fn append(&mut self, filled: Filled) -> Result<()> {
         let Filled { batch, end } = filled;
+        if let BatchEnd::SchemaChange { change, .. } = &end {
+            let change = SchemaChange::clone(change);
+            return self.commit_barrier(batch, end, &change).await;
+        }
         if !batch.is_empty() {
             self.writer.append(&batch).await?;
             let metrics = &self.capture.metrics.capture;
@@ -208,6 +214,28 @@ impl WritingHalf<'_> {
         // The reader may be gone; the next receive tells.
         let _ = self.empty.try_send(batch);
         if self.is_due(true) { self.commit().await } else { Ok(()) }
+    }
+
+    /// What lies before the statement is committed first: then the log's ends part it from what lies behind. A crash between the two
+    /// commits reads the statement again, one behind the second goes on behind it.
+    async fn commit_barrier(&mut self, batch: RecordBatch, end: BatchEnd, change: &SchemaChange) -> Result<()> {
+        if !batch.is_empty() {
+            return Err(Error::corrupt("the source sent records together with a statement"));
+        }
+        if self.uncommitted.records > 0 {
+            self.commit().await?;
+        }
+        fault::point("capture.barrier_before");
+        self.uncommitted.boundary.advance(end);
+        let checkpoint = self.uncommitted.boundary.checkpoint();
+        let number = self.writer.commit_barrier(change, &checkpoint).await?;
+        tracing::info!(barrier = number, place = %change.place, statement = %change.statement,
+            "a statement changes captured tables; the log has a barrier for it");
+        self.capture.metrics.capture.barriers.inc();
+        self.note_committed(checkpoint);
+        // The reader may be gone; the next receive tells.
+        let _ = self.empty.try_send(batch);
+        Ok(())
     }
 
     /// Whether to commit now. `has_more` tells that more may be waiting, so only the limits count.
@@ -227,20 +255,25 @@ impl WritingHalf<'_> {
         self.writer.commit(&checkpoint).await?;
         let state = &self.uncommitted;
         let metrics = &self.capture.metrics.capture;
-        metrics.commits.inc();
         metrics.commit_records.observe(state.records);
         metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
-        metrics.last_commit_seconds.set(seconds_now());
-        metrics.in_flight_records.set(0);
-        metrics.transactions.set(i64::try_from(checkpoint.mark.transactions).unwrap_or(i64::MAX));
         #[expect(clippy::cast_precision_loss, reason = "a lag in seconds needs no microsecond precision")]
         if state.records > 0 && state.newest_micros > 0 {
             metrics.source_lag_seconds.set((seconds_now() - state.newest_micros as f64 / 1e6).max(0.0));
         }
+        self.note_committed(checkpoint);
+        Ok(())
+    }
+
+    fn note_committed(&mut self, checkpoint: Checkpoint) {
+        let metrics = &self.capture.metrics.capture;
+        metrics.commits.inc();
+        metrics.last_commit_seconds.set(seconds_now());
+        metrics.in_flight_records.set(0);
+        metrics.transactions.set(i64::try_from(checkpoint.mark.transactions).unwrap_or(i64::MAX));
         self.capture.metrics.facts.note_committed(&checkpoint);
         self.uncommitted = Uncommitted::new(checkpoint);
         self.backoff.reset();
-        Ok(())
     }
 
     /// Commits what was read. A part of a transaction is committed as a part: the checkpoint says so.

@@ -11,6 +11,7 @@ mod init;
 mod logging;
 mod output;
 mod reset;
+mod resume;
 mod shown;
 mod signals;
 mod status;
@@ -134,6 +135,16 @@ enum Command {
     )]
     Status(StatusArguments),
 
+    /// Let a table that waits at a statement go on
+    ///
+    /// A table waits where a statement changed it in the source and the target was not changed in the same way, because on_ddl is
+    /// "pause" or because it can't be. `tailrace status` tells the statement and the reason. Change the target by hand as far as it
+    /// should follow, then resume: the table goes on with the target as it is. Needs [source] (without its password) and [target].
+    #[command(
+        after_help = "Examples:\n  tailrace resume --table shop.orders\n  tailrace resume --table shop.orders --format json | jq '.statements[].statement'"
+    )]
+    Resume(ResumeArguments),
+
     /// Show changes as they pass, decoded
     ///
     /// Reads the log as apply does, or without [log] the source; nothing is stored, and nobody is disturbed. Values are shown
@@ -194,6 +205,17 @@ enum ResetWhat {
     Apply,
     /// Both; without [log] the checkpoint in the target
     All,
+}
+
+#[derive(Debug, Args)]
+struct ResumeArguments {
+    /// The source's table, as in shop.orders
+    #[arg(long, value_name = "DATABASE.TABLE")]
+    table: String,
+
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "text")]
+    format: OutputFormat,
 }
 
 #[derive(Debug, Args)]
@@ -341,6 +363,7 @@ fn execute(arguments: &Arguments) -> ExitCode {
         Command::Apply(options) => daemon(arguments, Daemon::Apply { allow_existing: options.allow_existing }),
         Command::Run(options) => daemon(arguments, Daemon::Run { allow_existing: options.allow_existing }),
         Command::Status(options) => status(arguments, options),
+        Command::Resume(options) => resume(arguments, options),
         Command::Tail(options) => tail(arguments, options),
         Command::Reset(options) => reset(arguments, options),
         Command::Version => finish(print(&format!("tailrace {}\n", env!("CARGO_PKG_VERSION")))),
@@ -385,6 +408,13 @@ fn status(arguments: &Arguments, options: &StatusArguments) -> ExitCode {
     match block_on(status::run(&config, &arguments.config, options)) {
         Ok(code) => code,
         Err(error) => finish(Err(error)),
+    }
+}
+
+fn resume(arguments: &Arguments, options: &ResumeArguments) -> ExitCode {
+    match Config::load(&arguments.config, Stores { source: false, log: false, target: true }) {
+        Ok(config) => finish(block_on(resume::run(&config, options))),
+        Err(error) => refuse_config(arguments.log_format, &error),
     }
 }
 

@@ -63,6 +63,11 @@ fn options_stand_before_or_behind_the_command() {
         "tailrace reset all --confirm shop",
         Some("tailrace.toml Human None Reset(ResetArguments { what: All, confirm: Some(\"shop\") })"),
     );
+    check(
+        "tailrace resume --table shop.orders",
+        Some("tailrace.toml Human None Resume(ResumeArguments { table: \"shop.orders\", format: Text })"),
+    );
+    check("tailrace resume", None);
     check("tailrace reset", None);
     check("tailrace tail", None);
     check("tailrace version", Some("tailrace.toml Human None Version"));

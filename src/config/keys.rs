@@ -133,6 +133,7 @@ pub(super) const TABLE: Section = Section {
     keys: &[
         key("source", "text", "\"shop.orders\""),
         key("target", "text", "\"public.orders\""),
+        key("on_ddl", "text", "\"evolve\""),
         key("columns", "a table", "{ shipped = { on_unholdable = \"null\" } }"),
     ],
 };

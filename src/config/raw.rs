@@ -88,6 +88,7 @@ pub(super) struct RawTable {
     pub place: Place,
     pub source: Entry<String>,
     pub target: Entry<String>,
+    pub on_ddl: Entry<String>,
     pub columns: Entry<Vec<RawColumn>>,
 }
 
@@ -256,6 +257,7 @@ fn read_table(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawTable 
         place: table.place().clone(),
         source: table.text("source", problems),
         target: table.text("target", problems),
+        on_ddl: table.text("on_ddl", problems),
         columns: read_columns(table, problems),
     }
 }

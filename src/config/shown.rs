@@ -10,7 +10,7 @@ use tailrace_contract::{
     Retention, StartAt, TablePattern, TargetScope, TargetSettings, TlsMode,
 };
 
-use super::{Config, names::write_pair};
+use super::{Config, names::write_pair, tables::DDL_POLICIES};
 use crate::mapping::TableRule;
 
 /// What stands for a secret.
@@ -148,7 +148,8 @@ fn shown_table(rule: &TableRule) -> ShownSection {
         TargetScope::Table(target) => write_pair(&target.schema, Some(&target.table), '"'),
         TargetScope::Schema(schema) => write_pair(&schema, None, '"'),
     };
-    let mut keys = vec![("source", json!(source)), ("target", json!(target))];
+    let word = DDL_POLICIES.iter().find(|(_, policy)| *policy == rule.on_ddl).map(|(word, _)| *word);
+    let mut keys = vec![("source", json!(source)), ("target", json!(target)), ("on_ddl", json!(word))];
     if !rule.policies.is_empty() {
         let columns = rule.policies.iter().map(|(column, policy)| (column.to_string(), shown_policy(policy)));
         keys.push(("columns", Value::Object(columns.collect())));

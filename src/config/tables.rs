@@ -1,6 +1,6 @@
 //! The `[[table]]` entries: which tables are captured and where each goes.
 
-use tailrace_contract::{TablePattern, TargetTable};
+use tailrace_contract::{DdlPolicy, TablePattern, TargetTable};
 use tailrace_row::TableName;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     policies::check_columns,
     problem::{Place, Problems},
     raw::RawTable,
-    values::{quoted, required},
+    values::{choice_or_first, quoted, required},
 };
 use crate::mapping::{NameEquality, TableRule, TableRules, TargetRule};
 
@@ -29,6 +29,10 @@ pub(super) struct TargetNames<'a> {
     /// Whether the target is a file: all its tables lie in one schema.
     pub is_file: bool,
 }
+
+/// The words of the DDL policies; the first is the default.
+pub(super) const DDL_POLICIES: &[(&str, DdlPolicy)] =
+    &[("pause", DdlPolicy::Pause), ("evolve", DdlPolicy::Evolve), ("ignore", DdlPolicy::Ignore)];
 
 /// The schema of a file.
 const MAIN: &str = "main";
@@ -117,6 +121,7 @@ fn check_table(raw: &RawTable, is_file: bool, problems: &mut Problems) -> Option
         Entry::Absent => None,
         Entry::Wrong => return None,
     };
+    let on_ddl = choice_or_first(&raw.on_ddl, DDL_POLICIES, problems);
     let policies = check_columns(&raw.columns, pattern.as_ref().map(|(pattern, _)| pattern), problems);
     let (pattern, source_place) = pattern?;
     if let Some((NamePair::Table(schema, _) | NamePair::All(schema), place)) = &target
@@ -146,7 +151,8 @@ fn check_table(raw: &RawTable, is_file: bool, problems: &mut Problems) -> Option
             return None;
         }
     };
-    Some(Checked { rule: TableRule { pattern, target, policies: policies? }, source_place, target_place })
+    let rule = TableRule { pattern, target, policies: policies?, on_ddl: on_ddl? };
+    Some(Checked { rule, source_place, target_place })
 }
 
 fn check_source(text: &str, place: &Place, problems: &mut Problems) -> Option<TablePattern> {

@@ -20,6 +20,7 @@
 //! The tests that fail without it: `every_embedded_run_moves_every_change` of tests/sim; the `embedded` ones of the
 //! end-to-end tests.
 
+mod follow;
 mod session;
 mod tenure;
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tailrace_contract::{
-    Applied, ApplyBatch, ChangeStream, Error, ErrorKind, Result, SinkWriter, StartAt, StreamCheckpoint, StreamProgress,
-    StreamStep, TableMapping, TablePattern, TargetState,
+    Applied, ApplyBatch, BatchEnd, ChangeStream, Error, ErrorKind, Result, SchemaChange, SinkWriter, StartAt,
+    StreamCheckpoint, StreamProgress, StreamStep, TableMapping, TablePattern, TargetState,
 };
-use tailrace_row::{RecordBatch, TableName};
+use tailrace_row::{RecordBatch, TableName, TableSchema};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -20,6 +20,7 @@ use crate::{
         pump::{Filled, Pump, Pumped, graver},
         start::first_checkpoint,
     },
+    mapping::projection::{LeftOut, project},
     runtime::{Backoff, PartState},
     telemetry::seconds_now,
 };
@@ -48,6 +49,7 @@ impl Embedded {
             saved_at: Instant::now(),
             boundary,
             planner: Planner::default(),
+            left_out: LeftOut::default(),
             backoff,
         };
         let result = half.run().await;
@@ -204,20 +206,21 @@ enum Stopped {
 }
 
 /// The writing half: batches → target transactions.
-struct WritingHalf<'a> {
-    embedded: &'a Embedded,
+pub(super) struct WritingHalf<'a> {
+    pub(super) embedded: &'a Embedded,
     tables: Tables,
     writer: Box<dyn SinkWriter>,
     filled: mpsc::Receiver<Filled>,
     empty: mpsc::Sender<RecordBatch>,
     /// What the target counts.
-    saved: StreamProgress,
+    pub(super) saved: StreamProgress,
     /// What the target holds.
-    checkpoint: StreamCheckpoint,
+    pub(super) checkpoint: StreamCheckpoint,
     saved_at: Instant,
     /// Where the batches that were taken over end.
-    boundary: Boundary,
+    pub(super) boundary: Boundary,
     planner: Planner,
+    left_out: LeftOut,
     backoff: &'a mut Backoff,
 }
 
@@ -243,6 +246,13 @@ impl WritingHalf<'_> {
 
     async fn take(&mut self, filled: Filled) -> Result<()> {
         let Filled { mut batch, end } = filled;
+        if let BatchEnd::SchemaChange { change, .. } = &end {
+            let change = SchemaChange::clone(change);
+            self.follow(&batch, end, &change).await?;
+            // The reader may be gone; the next receive tells.
+            let _ = self.empty.try_send(batch);
+            return Ok(());
+        }
         self.boundary.advance(end);
         if !batch.is_empty() {
             self.write(&mut batch).await?;
@@ -269,7 +279,20 @@ impl WritingHalf<'_> {
         StreamCheckpoint { at: self.boundary.checkpoint(), ..self.checkpoint.clone() }
     }
 
+    /// Writes a batch, without the columns that the target need not have.
     async fn write(&mut self, batch: &mut RecordBatch) -> Result<()> {
+        let embedded = self.embedded;
+        let mapping = |schema: &TableSchema| embedded.rules.mapping(schema.name()).map(Arc::new);
+        self.left_out.learn(embedded.sink.as_ref(), batch, mapping).await?;
+        if !self.left_out.concerns(batch) {
+            return self.write_rows(batch).await;
+        }
+        embedded.metrics.count_left_out(batch, |schema| self.left_out.names(schema));
+        let mut projected = project(batch, |schema, _| self.left_out.names(schema).cloned())?;
+        self.write_rows(&mut projected).await
+    }
+
+    async fn write_rows(&mut self, batch: &mut RecordBatch) -> Result<()> {
         let mut tables = Vec::with_capacity(batch.schemas().len());
         for schema in batch.schemas() {
             tables.push(self.tables.number(self.embedded, schema.name()).await?);
@@ -302,7 +325,7 @@ impl WritingHalf<'_> {
         Ok(())
     }
 
-    fn note_saved(&mut self, checkpoint: StreamCheckpoint) {
+    pub(super) fn note_saved(&mut self, checkpoint: StreamCheckpoint) {
         let capture = &self.embedded.metrics.capture;
         capture.last_commit_seconds.set(seconds_now());
         capture.transactions.set(i64::try_from(checkpoint.at.mark.transactions).unwrap_or(i64::MAX));

@@ -1,13 +1,17 @@
-//! Which table of the source goes to which table of the target, and what becomes of values that can't be held there (`policy`).
-//! Used by schema and apply; later by backfill and verify.
+//! Which table of the source goes to which table of the target, what becomes of values that can't be held there (`policy`), and
+//! of the target's table when DDL changes the source's (`evolve`). Used by schema and apply; later by backfill and verify.
 //!
 //! Columns go by name. An exact rule wins over one for a whole database; a table that no rule names is not moved.
 
+pub mod evolve;
 pub mod policy;
+pub(crate) mod projection;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tailrace_contract::{Error, Policy, Result, TableFilter, TableMapping, TablePattern, TargetScope, TargetTable};
+use tailrace_contract::{
+    DdlPolicy, Error, Policy, Result, TableFilter, TableMapping, TablePattern, TargetScope, TargetTable,
+};
 use tailrace_row::TableName;
 
 /// Where the tables of a pattern go.
@@ -30,13 +34,15 @@ pub struct TableRule {
     pub target: TargetRule,
     /// What becomes of values that the target can't hold, by column; only for a pattern that names one table.
     pub policies: BTreeMap<Box<str>, Policy>,
+    /// What becomes of the target's table when DDL changes the source's.
+    pub on_ddl: DdlPolicy,
 }
 
 impl TableRule {
     /// A rule without policies.
     #[must_use]
     pub fn new(pattern: TablePattern, target: TargetRule) -> Self {
-        Self { pattern, target, policies: BTreeMap::new() }
+        Self { pattern, target, policies: BTreeMap::new(), on_ddl: DdlPolicy::default() }
     }
 
     /// What of the target it writes.
@@ -133,7 +139,9 @@ impl TableRules {
             TargetRule::Schema(schema) => same_name(schema),
             TargetRule::Table(table) => table.clone(),
         };
-        Some(TableMapping { source: source.clone(), target, policies: rule.policies.clone() })
+        let on_ddl = rule.on_ddl;
+        let policies = rule.policies.clone();
+        Some(TableMapping { policies, on_ddl, ..TableMapping::new(source.clone(), target) })
     }
 
     /// Where the tables go. Two tables that meet in one target table would overwrite each other: refused.

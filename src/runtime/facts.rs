@@ -29,6 +29,8 @@ pub struct Known {
     pub applied: BTreeMap<LogPartition, Option<i64>>,
     /// Tables that have stopped, and why.
     pub failed: BTreeMap<TableName, String>,
+    /// Tables that wait for an operator at a barrier, and what is said of it.
+    pub paused: BTreeMap<TableName, String>,
     /// How often a policy let a value through, by table, column and policy.
     pub policy_uses: BTreeMap<(TableName, Box<str>, &'static str), u64>,
     /// The last error by stage.
@@ -69,6 +71,13 @@ impl Facts {
     /// The table has stopped.
     pub fn note_failed(&self, table: &TableName, error: &Error) {
         self.lock().failed.insert(table.clone(), error.to_string());
+    }
+
+    /// These tables, and no others, wait for an operator; returns those that did before.
+    pub fn note_paused(&self, paused: &[(TableName, String)]) -> Vec<TableName> {
+        let mut known = self.lock();
+        let before = std::mem::replace(&mut known.paused, paused.iter().cloned().collect());
+        before.into_keys().collect()
     }
 
     /// Policies let values through.

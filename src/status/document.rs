@@ -242,7 +242,7 @@ pub struct TableStatus {
     pub target: String,
     /// What became of it.
     pub state: TableState,
-    /// Why it stopped.
+    /// Why it stopped or waits; of one that waits also where, at which statement, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Values that policies let through since the process that applies was started; absent where none was.
@@ -275,6 +275,8 @@ pub enum TableState {
     Missing,
     /// Apply stopped it; the others go on.
     Stopped,
+    /// It waits for an operator at a statement that changed it in the source.
+    Paused,
     /// The target was not asked, or did not answer.
     Unknown,
 }
@@ -289,6 +291,7 @@ impl TableState {
             Self::Foreign => "foreign rows",
             Self::Missing => "target missing",
             Self::Stopped => "STOPPED",
+            Self::Paused => "PAUSED",
             Self::Unknown => "unknown",
         }
     }

@@ -113,12 +113,20 @@ impl About {
     /// Those that are applied here, and those that stopped here.
     fn tables(&self, known: &Known) -> Vec<TableStatus> {
         let mut names: Vec<_> = known.applied.keys().map(|partition| &partition.table).collect();
-        names.extend(known.failed.keys().chain(known.policy_uses.keys().map(|(table, ..)| table)));
+        names.extend(
+            known.failed.keys().chain(known.paused.keys()).chain(known.policy_uses.keys().map(|(table, ..)| table)),
+        );
         names.sort();
         names.dedup();
         let describe = |mapping: tailrace_contract::TableMapping| {
-            let reason = known.failed.get(&mapping.source).cloned();
-            let state = if reason.is_some() { TableState::Stopped } else { TableState::Unknown };
+            let failed = known.failed.get(&mapping.source);
+            let paused = known.paused.get(&mapping.source);
+            let state = match (failed, paused) {
+                (Some(_), _) => TableState::Stopped,
+                (None, Some(_)) => TableState::Paused,
+                (None, None) => TableState::Unknown,
+            };
+            let reason = failed.or(paused).cloned();
             let uses = known.policy_uses.iter().filter(|((table, ..), _)| *table == mapping.source);
             let policies = uses.map(|((_, column, policy), uses)| PolicyStatus {
                 column: column.to_string(),

@@ -10,7 +10,7 @@ use std::{
 
 use tailrace_contract::{
     Checkpoint, Error, ErrorKind, Log, LogPartition, PartitionEnds, PartitionProgress, Position, Result, Sink, Source,
-    SourceState, TableMapping, TargetState,
+    SourceState, StoredMeeting, TableMapping, TargetState,
 };
 use tailrace_row::TableName;
 
@@ -19,7 +19,7 @@ use super::{
     TableState, TableStatus, ask,
     own::{offsets_behind, overall, partition_status},
 };
-use crate::{config::Config, registry, runtime::tasks, telemetry::seconds_now};
+use crate::{config::Config, mapping::evolve, registry, runtime::tasks, telemetry::seconds_now};
 
 /// A system that has not answered by then is away.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -102,9 +102,11 @@ impl Survey {
         let view = async move {
             let server = sink.identity().await?;
             let progress = sink.progress(&stream).await?;
+            let meetings = sink.meetings(&stream).await?;
             let stream = if has_log { None } else { sink.stream_progress(&stream).await? };
             let checkpoint = stream.and_then(|stream| Some(stream.checkpoint?.at));
-            Ok(TargetView { server, progress, checkpoint })
+            let paused = meetings.into_iter().filter(|meeting| meeting.paused.is_some()).collect();
+            Ok(TargetView { server, progress, paused, checkpoint })
         };
         within("status.target", view).await
     }
@@ -177,6 +179,8 @@ struct LogView {
 struct TargetView {
     server: String,
     progress: Vec<PartitionProgress>,
+    /// Tables that wait for an operator.
+    paused: Vec<StoredMeeting>,
     /// Of the stream, where there is no log.
     checkpoint: Option<Checkpoint>,
 }
@@ -337,18 +341,24 @@ impl Found {
             let counting = told.iter().find(|told| told.source == source && !told.policies.is_empty());
             let policies = counting.map(|told| told.policies.clone()).unwrap_or_default();
             let stopped = told.iter().find(|told| told.source == source && told.state == TableState::Stopped);
-            TableStatus {
-                target: mapping.target.to_string(),
-                state: stopped.map_or(*state, |stopped| stopped.state),
-                reason: stopped.and_then(|stopped| stopped.reason.clone()),
-                policies,
-                source,
-            }
+            let paused = self.target.as_ref().ok().into_iter().flat_map(|target| &target.paused);
+            let paused = paused.into_iter().find(|paused| paused.table == mapping.source);
+            let (state, reason) = match (stopped, paused) {
+                (Some(stopped), _) => (stopped.state, stopped.reason.clone()),
+                (None, Some(paused)) => (TableState::Paused, Some(waits(paused))),
+                (None, None) => (*state, None),
+            };
+            TableStatus { target: mapping.target.to_string(), state, reason, policies, source }
         };
         let found: Vec<TableStatus> = self.mappings.iter().zip(&self.states).map(describe).collect();
         // With log and target away, apply still knows its tables.
         if found.is_empty() { told.into_iter().cloned().collect() } else { found }
     }
+}
+
+fn waits(meeting: &StoredMeeting) -> String {
+    let why = meeting.paused.as_deref().unwrap_or_default();
+    evolve::waits_at(&meeting.table, (&meeting.place, &meeting.statement), why)
 }
 
 fn table_state(state: TargetState) -> TableState {
@@ -449,6 +459,10 @@ fn table_hint(table: &TableStatus, file: &str) -> Option<String> {
         TableState::Foreign => Some(format!(
             "the target table {} of {} has rows that Tailrace did not write: empty it, or start apply with --allow-existing",
             table.target, table.source
+        )),
+        TableState::Paused => Some(format!(
+            "{} (with --config {file})",
+            table.reason.as_deref().unwrap_or("a table waits at a statement: tailrace resume --table")
         )),
         TableState::Stopped => Some(format!(
             "the table {} has stopped: {}; mend it, then start apply again",

@@ -27,14 +27,17 @@ mod sink;
 mod source;
 
 pub use ddl::{
-    Barrier, BarrierAct, ColumnStep, DdlPolicy, Fill, Meeting, PartitionEnd, STATEMENT_BYTES_MAX, SchemaChange,
-    TableAct, TargetAct,
+    Barrier, BarrierAct, BarrierPlace, ColumnStep, DdlPolicy, Encounter, Fill, Meeting, MeetingState, PartitionEnd,
+    STATEMENT_BYTES_MAX, SchemaChange, Standing, StoredMeeting, TableAct, TargetAct, standing,
 };
 pub use endpoint::{Endpoint, Secret, Tls, TlsMode};
 pub use error::{Error, ErrorKind, Result};
 pub use filter::{TableFilter, TablePattern};
 pub use grant::Grant;
-pub use log::{Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionEnds, ReadProgress};
+pub use log::{
+    BarrierReader, LaneStop, Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionEnds,
+    ReadProgress,
+};
 pub use policy::{Literal, POLICY_KEY, Policy, PolicyUse, Unheld, advise_policy};
 pub use position::{Checkpoint, Mark, Position, SplitTransaction};
 pub use problem::{Problem, Severity};

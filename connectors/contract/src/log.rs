@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
-use crate::{BatchLimits, BoxFuture, Checkpoint, Grant, Problem, Result, TableFilter};
+use crate::{Barrier, BatchLimits, BoxFuture, Checkpoint, Grant, Problem, Result, SchemaChange, TableFilter};
 
 /// One ordered lane of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,6 +92,9 @@ pub trait Log: Send + Sync {
     /// log without a checkpoint stays as it is.
     fn forget_checkpoint(&self) -> BoxFuture<'_, Result<()>>;
 
+    /// Reads the log's barriers, from the first on.
+    fn open_barriers(&self) -> BoxFuture<'_, Result<Box<dyn BarrierReader>>>;
+
     /// Reads committed records of the partitions. Lane n of a batch is `from[n]`.
     fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>>;
 }
@@ -113,6 +116,24 @@ pub trait LogWriter: Send {
 
     /// Makes everything appended and the checkpoint durable together, or neither. Transient errors inside are retried.
     fn commit<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<()>>;
+
+    /// Makes a barrier and the checkpoint behind it durable together, or neither; returns its number, which is above those of all
+    /// before it. Everything that was appended must be committed: so the ends of the partitions are exact, because nobody else
+    /// writes.
+    ///
+    /// From then on the next record of each partition of its tables names the barrier, and after the next opening of a writer
+    /// the first record of each partition names the last one of its table (E29).
+    fn commit_barrier<'a>(
+        &'a mut self,
+        change: &'a SchemaChange,
+        checkpoint: &'a Checkpoint,
+    ) -> BoxFuture<'a, Result<u64>>;
+}
+
+/// Reads barriers, in the order of their numbers.
+pub trait BarrierReader: Send {
+    /// What was committed since the last call, at the first all there is. Waits for none to come.
+    fn read(&mut self) -> BoxFuture<'_, Result<Vec<Barrier>>>;
 }
 
 /// How far a lane was read by a batch.
@@ -126,6 +147,15 @@ pub struct ReadProgress {
     pub behind: u64,
 }
 
+/// A lane that came to a record which names a barrier, and stands before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneStop {
+    /// The lane.
+    pub lane: u32,
+    /// The barrier's number.
+    pub number: u64,
+}
+
 /// Records of several partitions, in log order within each.
 #[derive(Debug, Default)]
 pub struct LogBatch {
@@ -133,6 +163,8 @@ pub struct LogBatch {
     pub records: RecordBatch,
     /// One entry per lane that moved.
     pub progress: Vec<ReadProgress>,
+    /// Lanes that stand at a barrier since. All that they hold before it is in this batch, or was in earlier ones.
+    pub stops: Vec<LaneStop>,
 }
 
 impl LogBatch {
@@ -140,6 +172,7 @@ impl LogBatch {
     pub fn clear(&mut self) {
         self.records.clear();
         self.progress.clear();
+        self.stops.clear();
     }
 }
 
@@ -148,10 +181,21 @@ pub trait LogReader: Send {
     /// Appends to `out` what is there, up to the limits. Waits, up to `limits.wait_max`, only for a first record in an empty
     /// `out`: a caller that was busy calls again with the same batch and takes along what came meanwhile. A lane has one
     /// entry in `out.progress`, which is updated.
+    ///
+    /// A lane stops before a record that names a barrier which was not released for it, and says so once in `out.stops`, without
+    /// waiting any longer; the others go on. Where it stands counts as progress.
+    ///
     /// A record that can't be read is [`ErrorKind::TableFailed`] and names its partition and offset.
     ///
     /// [`ErrorKind::TableFailed`]: crate::ErrorKind::TableFailed
     fn read_batch<'a>(&'a mut self, out: &'a mut LogBatch, limits: BatchLimits) -> BoxFuture<'a, Result<()>>;
+
+    /// Lets a lane go on behind all barriers up to this number.
+    fn release(&mut self, lane: u32, number: u64) -> Result<()>;
+
+    /// Takes the lane's next record for one that names this barrier. Before the first read, for a lane that begins behind the
+    /// record that does.
+    fn hold(&mut self, lane: u32, number: u64);
 
     /// Reads no more of the lanes of a table that has failed.
     fn stop_table(&mut self, table: &TableName) -> Result<()>;

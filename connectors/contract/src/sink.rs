@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use tailrace_row::{RecordBatch, RecordId, RowImage, Sequence, TableName, TableSchema};
 
 use crate::{
-    BoxFuture, Checkpoint, Error, Grant, LogPartition, Policy, PolicyUse, Problem, ProofReader, Result, TableReader,
-    Unheld,
+    BoxFuture, Checkpoint, DdlPolicy, Encounter, Error, Grant, LogPartition, Meeting, Policy, PolicyUse, Problem,
+    ProofReader, Result, StoredMeeting, TableReader, Unheld,
 };
 
 /// What a target guarantees. At least one of the two must hold, else start-up refuses it.
@@ -52,13 +52,15 @@ pub struct TableMapping {
     pub target: TargetTable,
     /// What becomes of values that the target can't hold, by column; one that is not named has [`Policy::Reject`].
     pub policies: BTreeMap<Box<str>, Policy>,
+    /// What becomes of the target's table when DDL changes the source's.
+    pub on_ddl: DdlPolicy,
 }
 
 impl TableMapping {
     /// Without any policy.
     #[must_use]
     pub fn new(source: TableName, target: TargetTable) -> Self {
-        Self { source, target, policies: BTreeMap::new() }
+        Self { source, target, policies: BTreeMap::new(), on_ddl: DdlPolicy::default() }
     }
 
     /// What becomes of values of the column that the target can't hold.
@@ -281,6 +283,9 @@ pub trait Sink: Send + Sync {
     /// Makes Tailrace's own tables where they are missing. Refuses a newer format by name.
     fn prepare(&self) -> BoxFuture<'_, Result<()>>;
 
+    /// The names of the table's columns; none if there is no such table.
+    fn columns<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<Option<Vec<Box<str>>>>>;
+
     /// What the table holds.
     fn table_state<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<TargetState>>;
 
@@ -304,8 +309,28 @@ pub trait Sink: Send + Sync {
     /// empty where Tailrace's own tables don't exist.
     fn progress<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<PartitionProgress>>>;
 
-    /// Forgets how far the partitions of the log of that name are applied, and the checkpoint of the stream of that name: the
-    /// next claim finds nothing, and whoever applies meanwhile ends as fenced. Rows stay, and so does what is known of
+    /// Carries out what is to be done to a table at a barrier, once, in one transaction with the mark that it is done: if all its
+    /// partitions stand there, whichever process brought them, and nobody has done it before. Whoever asks is told how far it is.
+    ///
+    /// What the table refuses ([`ErrorKind::TableFailed`]) is no error here: the table then waits, with the refusal as its reason.
+    /// So does one that is to be emptied while some partition has applied rows from behind the barrier. A table that waits is
+    /// done with as soon as somebody asks for an act that can be carried out.
+    ///
+    /// [`ErrorKind::TableFailed`]: crate::ErrorKind::TableFailed
+    fn meet<'a>(&'a self, encounter: Encounter<'a>) -> BoxFuture<'a, Result<Meeting>>;
+
+    /// All meetings that are done or wait in the log (or the stream) of that name, ordered by table and sequence. Makes nothing;
+    /// empty where Tailrace's own tables don't exist.
+    fn meetings<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<StoredMeeting>>>;
+
+    /// Lets a table that waits at a barrier go on, without any act. Returns what it waited for; empty if it did not wait.
+    fn resume<'a>(&'a self, log: &'a str, table: &'a TableName) -> BoxFuture<'a, Result<Vec<StoredMeeting>>>;
+
+    /// Forgets that a meeting is done: it is to be held again.
+    fn reopen<'a>(&'a self, log: &'a str, table: &'a TableName, change: Sequence) -> BoxFuture<'a, Result<()>>;
+
+    /// Forgets how far the partitions of the log of that name are applied, its meetings, and the checkpoint of the stream of that
+    /// name: the next claim finds nothing, and whoever applies meanwhile ends as fenced. Rows stay, and so does what is known of
     /// adopted tables.
     fn forget<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<()>>;
 

@@ -248,7 +248,7 @@ fn check_topic(settings: &LogSettings, wanted: &WantedTopic, facts: &TopicFacts)
     }
     let compared = new_topic_settings(settings, wanted.kind).into_iter().filter(|(key, _)| match wanted.kind {
         TopicKind::Table => true,
-        TopicKind::Small => *key == "min.insync.replicas",
+        TopicKind::Small | TopicKind::Control => *key == "min.insync.replicas",
     });
     let differing = compared.filter_map(|(key, needed)| {
         let found = facts.settings.get(key)?;

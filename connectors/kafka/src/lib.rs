@@ -6,13 +6,14 @@
 //! | `reader` | what a reader sees, and what it does with a record that it can't read |
 //! | `transaction` | the transactional producer |
 //! | `topics` | names and settings of the topics |
-//! | `checkpoint`, `schemas`, `small_topic` | the two compacted topics beside the tables' |
+//! | `checkpoint`, `schemas`, `barriers`, `small_topic` | the small topics beside the tables' |
 //! | `debezium` | the JSON of records |
 //! | `config`, `errors`, `watch`, `check`, `blocking` | the client library: settings, errors, what it says, preflight, threads |
 //! | `certificate` | why a broker's certificate was refused |
 //!
 //! The tokio runtime must be a multi-threaded one: the client's calls block (see `blocking`).
 
+mod barriers;
 mod blocking;
 mod certificate;
 mod check;
@@ -37,12 +38,13 @@ use std::{
 };
 
 use tailrace_contract::{
-    BoxFuture, Checkpoint, Error, ErrorKind, Grant, Log, LogPartition, LogReader, LogSettings, LogStart, OpenedWriter,
-    PartitionEnds, Problem, Result, TableFilter,
+    BarrierReader, BoxFuture, Checkpoint, Error, ErrorKind, Grant, Log, LogPartition, LogReader, LogSettings, LogStart,
+    OpenedWriter, PartitionEnds, Problem, Result, TableFilter,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
 use crate::{
+    barriers::KafkaBarrierReader,
     blocking::block,
     config::ClientSettings,
     debezium::{Encoded, Encoder, RecordForm, RecordSink, RecordStyle, TableForm},
@@ -186,6 +188,10 @@ impl Log for KafkaLog {
             self.shared.refuse_debeziums()?;
             writer::forget_checkpoint(&self.shared).await
         })
+    }
+
+    fn open_barriers(&self) -> BoxFuture<'_, Result<Box<dyn BarrierReader>>> {
+        Box::pin(async { Ok(Box::new(KafkaBarrierReader::new(&self.shared)) as Box<dyn BarrierReader>) })
     }
 
     fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>> {

@@ -9,13 +9,15 @@
 //! 4. Tombstones are passed over: the delete before them said it.
 //! 5. A record that can't be read stops its lane. What was read before it is handed over first; then every call fails with
 //!    the same error until the table is stopped, so that nobody goes on without it by mistake.
-//! 6. The client reconnects by itself for ever. Leaders that are away for [`ANSWER_TIMEOUT`] become a transient error.
+//! 6. A lane that comes to a record which names a barrier stands before it. That record, and what the client may still give of the
+//!    lane, is kept and read first when the lane is released: nothing is asked for twice, and no place is set back.
+//! 7. The client reconnects by itself for ever. Leaders that are away for [`ANSWER_TIMEOUT`] become a transient error.
 //!
 //! Waiting is done in short blocking steps between which the task can be dropped; no record is taken out of the client's
 //! queue before it is read into the batch.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,11 +27,11 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
-    message::BorrowedMessage,
+    message::{BorrowedMessage, OwnedMessage},
 };
 use tailrace_contract::{
-    BatchLimits, BoxFuture, Error, ErrorKind, LogBatch, LogPartition, LogReader, LogStart, PartitionEnds, ReadProgress,
-    Result,
+    BatchLimits, BoxFuture, Error, ErrorKind, LaneStop, LogBatch, LogPartition, LogReader, LogStart, PartitionEnds,
+    ReadProgress, Result,
 };
 use tailrace_row::{Sequence, TableName};
 
@@ -104,6 +106,12 @@ struct Lane {
     state: LaneState,
     /// Whether `next_offset` moved since progress was last told.
     moved: bool,
+    /// It may pass barriers up to this one.
+    released: u64,
+    /// The barrier that the next record names, whatever it says.
+    held: Option<u64>,
+    /// What the client gave while the lane stood.
+    kept: VecDeque<OwnedMessage>,
 }
 
 enum LaneState {
@@ -114,6 +122,11 @@ enum LaneState {
         /// The record.
         offset: i64,
         what: String,
+    },
+    /// Set by a record that names a barrier; ended by the barrier's release.
+    Standing {
+        /// The barrier.
+        number: u64,
     },
     /// Set by `stop_table`.
     Stopped,
@@ -182,9 +195,25 @@ impl LogReader for KafkaReader {
         let mut list = TopicPartitionList::new();
         for lane in self.lanes.iter_mut().filter(|lane| lane.partition.table == *table) {
             lane.state = LaneState::Stopped;
+            lane.kept.clear();
             list.add_partition(&lane.topic, kafka_partition(&lane.partition));
         }
         self.consumer.pause(&list).map_err(|error| errors::from_kafka(&error, "stopping to read a table"))
+    }
+
+    fn release(&mut self, lane: u32, number: u64) -> Result<()> {
+        let lane = &mut self.lanes[lane as usize];
+        lane.released = lane.released.max(number);
+        if !matches!(lane.state, LaneState::Standing { number } if number <= lane.released) {
+            return Ok(());
+        }
+        lane.state = LaneState::Reading;
+        let list = lane.as_list();
+        self.consumer.resume(&list).map_err(|error| errors::from_kafka(&error, "reading on behind a barrier"))
+    }
+
+    fn hold(&mut self, lane: u32, number: u64) {
+        self.lanes[lane as usize].held = Some(number);
     }
 
     fn report_applied(&mut self, applied: &[ReadProgress]) {
@@ -210,13 +239,15 @@ impl KafkaReader {
             return Err(Error::transient("the log's reader failed before; open a new one"));
         }
         self.check_lanes()?;
-        let waits = if out.records.is_empty() { limits.wait_max } else { Duration::ZERO };
+        self.take_what_was_kept(out).inspect_err(|_| self.is_broken = true)?;
+        let waits = if out.records.is_empty() && out.stops.is_empty() { limits.wait_max } else { Duration::ZERO };
         let deadline = Instant::now() + waits;
         loop {
             let step = deadline.saturating_duration_since(Instant::now()).min(WAIT_STEP);
             let taken = block(|| self.take_what_is_there(out, limits, step));
             taken.inspect_err(|_| self.is_broken = true)?;
-            if !out.records.is_empty() || Instant::now() >= deadline || self.has_failed_lane() {
+            let has_something = !out.records.is_empty() || !out.stops.is_empty();
+            if has_something || Instant::now() >= deadline || self.has_failed_lane() {
                 break;
             }
             // Here the caller may drop us.
@@ -247,7 +278,8 @@ impl KafkaReader {
                     };
                     let lane = &mut lanes[*index];
                     let mut intake = Intake { shared, book, theirs: theirs.as_ref(), scratch, lane };
-                    intake.take(&message, u32::try_from(*index).unwrap_or(u32::MAX), out)
+                    let taken = intake.take(&message, u32::try_from(*index).unwrap_or(u32::MAX), out);
+                    taken.and_then(|()| lane.pause_where_it_stands(consumer))
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     *met_end = true;
@@ -259,6 +291,31 @@ impl KafkaReader {
             wait = Duration::ZERO;
         }
         Ok(())
+    }
+
+    /// What the client gave of lanes that stood, before anything newer of them.
+    fn take_what_was_kept(&mut self, out: &mut LogBatch) -> Result<()> {
+        for index in 0..self.lanes.len() {
+            if self.lanes[index].kept.is_empty() || !matches!(self.lanes[index].state, LaneState::Reading) {
+                continue;
+            }
+            let mut kept = std::mem::take(&mut self.lanes[index].kept);
+            while let Some(message) = kept.pop_front() {
+                let Self { lanes, book, theirs, scratch, shared, .. } = self;
+                let lane = &mut lanes[index];
+                let mut intake = Intake { shared, book, theirs: theirs.as_ref(), scratch, lane };
+                intake.take(&message, u32::try_from(index).unwrap_or(u32::MAX), out)?;
+            }
+            if matches!(self.lanes[index].state, LaneState::Standing { .. }) {
+                self.pause(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pause(&self, index: usize) -> Result<()> {
+        let list = self.lanes[index].as_list();
+        self.consumer.pause(&list).map_err(|error| errors::from_kafka(&error, "standing at a barrier"))
     }
 
     /// An error that the client reports instead of a record.
@@ -346,8 +403,16 @@ impl KafkaReader {
 
     fn add_lane(&mut self, partition: &LogPartition, start: LogStart) -> Result<()> {
         let topic = self.shared.names.table(&partition.table);
-        let mut lane =
-            Lane { partition: partition.clone(), topic, next_offset: 0, state: LaneState::Reading, moved: false };
+        let mut lane = Lane {
+            partition: partition.clone(),
+            topic,
+            next_offset: 0,
+            state: LaneState::Reading,
+            moved: false,
+            released: 0,
+            held: None,
+            kept: VecDeque::new(),
+        };
         let (low, high) = watermarks(&self.consumer, &lane.topic, partition)?;
         lane.next_offset = match start {
             LogStart::Earliest => low,
@@ -379,6 +444,32 @@ impl KafkaReader {
 }
 
 impl Lane {
+    fn as_list(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, kafka_partition(&self.partition));
+        list
+    }
+
+    /// The client need not bring what would only be kept.
+    fn pause_where_it_stands(&self, consumer: &BaseConsumer<BrokerWatch>) -> Result<()> {
+        match self.state {
+            LaneState::Standing { .. } if self.kept.len() == 1 => {
+                let paused = consumer.pause(&self.as_list());
+                paused.map_err(|error| errors::from_kafka(&error, "standing at a barrier"))
+            }
+            LaneState::Standing { .. } | LaneState::Reading | LaneState::Failed { .. } | LaneState::Stopped => Ok(()),
+        }
+    }
+
+    /// Whether it stands before a record that names this barrier.
+    fn stands_before(&mut self, named: Option<u64>) -> Option<u64> {
+        let number = named.max(self.held).filter(|number| *number > self.released);
+        if number.is_none() {
+            self.held = None;
+        }
+        number
+    }
+
     fn move_to(&mut self, next_offset: i64) {
         if matches!(self.state, LaneState::Reading) && next_offset > self.next_offset {
             self.next_offset = next_offset;
@@ -398,10 +489,15 @@ struct Intake<'a> {
 
 impl Intake<'_> {
     /// Reads the message into the batch. A record that can't be read fails its lane; other errors are the reader's.
-    fn take(&mut self, message: &BorrowedMessage<'_>, lane_number: u32, out: &mut LogBatch) -> Result<()> {
-        // What the client had fetched before the lane was stopped.
-        if !matches!(self.lane.state, LaneState::Reading) {
-            return Ok(());
+    fn take(&mut self, message: &impl Kept, lane_number: u32, out: &mut LogBatch) -> Result<()> {
+        match self.lane.state {
+            LaneState::Reading => {}
+            LaneState::Standing { .. } => {
+                self.lane.kept.push_back(message.keep());
+                return Ok(());
+            }
+            // What the client had fetched before the lane was stopped.
+            LaneState::Failed { .. } | LaneState::Stopped => return Ok(()),
         }
         let offset = message.offset();
         if let Some(value) = message.payload() {
@@ -415,6 +511,14 @@ impl Intake<'_> {
                     self.lane.state = LaneState::Failed { offset, what };
                     return Ok(());
                 }
+                Err(Trouble::Barrier(number)) => {
+                    // All before it is read, whatever offsets lay between.
+                    self.lane.move_to(offset);
+                    self.lane.state = LaneState::Standing { number };
+                    self.lane.kept.push_back(message.keep());
+                    out.stops.push(LaneStop { lane: lane_number, number });
+                    return Ok(());
+                }
                 Err(Trouble::Other(error)) => return Err(error),
             }
         }
@@ -424,13 +528,16 @@ impl Intake<'_> {
 
     fn read(
         &mut self,
-        message: &BorrowedMessage<'_>,
+        message: &impl Message,
         value: &[u8],
         lane: u32,
         out: &mut LogBatch,
     ) -> std::result::Result<(), Trouble> {
         let headers = read_headers(message).map_err(|what| Trouble::Unreadable(what.to_owned()))?;
-        let RecordHeaders { sequence, schema, truths } = headers;
+        let RecordHeaders { sequence, schema, truths, barrier } = headers;
+        if let Some(number) = self.lane.stands_before(barrier) {
+            return Err(Trouble::Barrier(number));
+        }
         let table = match self.book.get(schema) {
             Some(known) => known.map_err(|what| Trouble::Unreadable(what.to_owned()))?,
             None => {
@@ -451,7 +558,7 @@ impl Intake<'_> {
     fn read_theirs(
         &mut self,
         tables: &HashMap<TableName, TheirTable>,
-        message: &BorrowedMessage<'_>,
+        message: &impl Message,
         value: &[u8],
         lane: u32,
         out: &mut LogBatch,
@@ -481,8 +588,27 @@ impl Intake<'_> {
 enum Trouble {
     /// The record's own fault: its table can't go on.
     Unreadable(String),
+    /// It names a barrier that is not released.
+    Barrier(u64),
     /// Something else: the same record may be read later.
     Other(Error),
+}
+
+/// A message that can be kept for later.
+trait Kept: Message {
+    fn keep(&self) -> OwnedMessage;
+}
+
+impl Kept for BorrowedMessage<'_> {
+    fn keep(&self) -> OwnedMessage {
+        self.detach()
+    }
+}
+
+impl Kept for OwnedMessage {
+    fn keep(&self) -> OwnedMessage {
+        self.clone()
+    }
 }
 
 fn unknown_schema(shared: &Shared, schema: tailrace_row::SchemaId) -> String {

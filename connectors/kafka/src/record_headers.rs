@@ -5,13 +5,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rdkafka::{
-    Message,
-    message::{BorrowedMessage, Headers},
-};
+use rdkafka::{Message, message::Headers};
 use tailrace_row::{SchemaId, Sequence};
 
-use crate::debezium::header;
+use crate::{barriers::number_of, debezium::header};
 
 /// What our headers say.
 pub(crate) struct RecordHeaders<'a> {
@@ -19,13 +16,15 @@ pub(crate) struct RecordHeaders<'a> {
     pub(crate) schema: SchemaId,
     /// The value of `tailrace.exact`.
     pub(crate) truths: Option<&'a [u8]>,
+    /// The barrier before the record, if it is the first of its partition behind it.
+    pub(crate) barrier: Option<u64>,
 }
 
 const FOREIGN: &str = "the record has no headers of Tailrace: something else wrote it (if that is Debezium, say so with \
                        [log.debezium])";
 
 /// Whether a record is one of ours.
-pub(crate) fn has_our_headers(message: &BorrowedMessage<'_>) -> Result<bool, &'static str> {
+pub(crate) fn has_our_headers(message: &impl Message) -> Result<bool, &'static str> {
     match message.headers() {
         None => Ok(false),
         Some(_) => match read_headers(message) {
@@ -37,9 +36,9 @@ pub(crate) fn has_our_headers(message: &BorrowedMessage<'_>) -> Result<bool, &'s
 }
 
 /// Reads the headers of a record with a value; an error says what is wrong, without any content.
-pub(crate) fn read_headers<'a>(message: &'a BorrowedMessage<'_>) -> Result<RecordHeaders<'a>, &'static str> {
+pub(crate) fn read_headers(message: &impl Message) -> Result<RecordHeaders<'_>, &'static str> {
     let headers = message.headers().ok_or(FOREIGN)?;
-    let (mut sequence, mut schema, mut truths) = (None, None, None);
+    let (mut sequence, mut schema, mut truths, mut barrier) = (None, None, None, None);
     for index in 0..headers.count() {
         let found = catch_unwind(AssertUnwindSafe(|| headers.try_get(index)));
         let found = found.map_err(|_| "the record has a header whose name is not UTF-8")?;
@@ -50,12 +49,15 @@ pub(crate) fn read_headers<'a>(message: &'a BorrowedMessage<'_>) -> Result<Recor
             }
             header::SCHEMA => schema = Some(parse(found.value).ok_or("the header tailrace.schema can't be read")?),
             header::EXACT => truths = Some(found.value.unwrap_or_default()),
+            header::BARRIER => {
+                barrier = Some(number_of(found.value).ok_or("the header tailrace.barrier can't be read")?);
+            }
             // Debezium's own headers, and what others may add.
             _ => {}
         }
     }
     match (sequence, schema) {
-        (Some(sequence), Some(schema)) => Ok(RecordHeaders { sequence, schema, truths }),
+        (Some(sequence), Some(schema)) => Ok(RecordHeaders { sequence, schema, truths, barrier }),
         (None, None) => Err(FOREIGN),
         (Some(_), None) => Err("the record lacks the header tailrace.schema"),
         (None, Some(_)) => Err("the record lacks the header tailrace.sequence"),

@@ -5,13 +5,14 @@
 //! | `<prefix>.<db>.<table>` | `[log] partitions` | delete, or compact if asked | the records of one table |
 //! | `<prefix>.checkpoint` | 1 | compact | where capture stands, and who owns the log |
 //! | `<prefix>.schemas` | 1 | compact | every schema that a record names |
+//! | `<prefix>.control` | 1 | delete, for ever | statements that changed tables, and where they lie in each partition |
 //!
 //! All are made with `[log] replication` replicas and `min.insync.replicas` = replicas - 1 (at least 1), so that one broker
 //! may be away; table topics with `[log] retention` (for ever: -1). `max.message.bytes` is left to the cluster. The small
 //! topics roll their segments at 16 MB, because compaction spares the segment in use and a start reads its end.
 //!
 //! An existing topic is never altered. The number of partitions must fit, because it decides where a key lies; the small
-//! topics must be compacted, because otherwise retention would take what is needed.
+//! topics must be compacted, or kept for ever, because otherwise retention would take what is needed.
 //!
 //! Brokers may be set to make topics by themselves, with settings of their own; every topic is made here before it is
 //! named to a producer.
@@ -68,6 +69,10 @@ impl TopicNames {
 
     pub(crate) fn schemas(&self) -> String {
         format!("{}.schemas", self.prefix)
+    }
+
+    pub(crate) fn control(&self) -> String {
+        format!("{}.control", self.prefix)
     }
 
     /// The topic of a table.
@@ -148,6 +153,8 @@ pub(crate) enum TopicKind {
     Table,
     /// The checkpoint or the schemas: the last record of each key must stay.
     Small,
+    /// The barriers: every record must stay.
+    Control,
 }
 
 /// What is known of a topic that is there.
@@ -169,6 +176,14 @@ impl TopicFacts {
         self.settings.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
     }
 
+    /// The setting by which the topic forgets records, its value, and the one by which it would not.
+    fn forgets(&self) -> Option<(&'static str, &str, &'static str)> {
+        let wanted = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+        let found =
+            wanted.into_iter().filter_map(|(key, needed)| Some((key, self.settings.get(key)?.as_str(), needed)));
+        found.into_iter().find(|(_, value, needed)| value != needed)
+    }
+
     /// The largest batch of records that the topic takes.
     pub(crate) fn record_bytes_max(&self) -> usize {
         self.settings.get("max.message.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH_BYTES)
@@ -184,6 +199,12 @@ pub(crate) fn new_topic_settings(settings: &LogSettings, kind: TopicKind) -> Vec
             ("cleanup.policy", "compact".to_owned()),
             ("segment.bytes", (16 << 20).to_string()),
             ("min.cleanable.dirty.ratio", "0.1".to_owned()),
+        ]),
+        TopicKind::Control => wanted.extend([
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", "-1".to_owned()),
+            ("retention.bytes", "-1".to_owned()),
+            ("segment.bytes", (16 << 20).to_string()),
         ]),
         TopicKind::Table => {
             let (policy, retention_ms) = match (settings.is_compacted, settings.retention) {
@@ -225,7 +246,9 @@ pub(crate) fn refusal(wanted: &WantedTopic, facts: &TopicFacts) -> Option<(&'sta
                 "set [log] partitions = {}, or use another prefix: adding partitions would move keys",
                 facts.partitions
             ),
-            TopicKind::Small => "use another prefix: this topic was made by something else".to_owned(),
+            TopicKind::Small | TopicKind::Control => {
+                "use another prefix: this topic was made by something else".to_owned()
+            }
         };
         return Some((TOPIC_PARTITIONS, Error::refused(found).hint(hint)));
     }
@@ -234,6 +257,12 @@ pub(crate) fn refusal(wanted: &WantedTopic, facts: &TopicFacts) -> Option<(&'sta
         let found = format!("topic {name} has cleanup.policy={policy}, compact is needed");
         let hint = format!("{} cleanup.policy=compact", alter_command(name));
         return Some((TOPIC_CLEANUP, Error::refused(found).hint(hint)));
+    }
+    if wanted.kind == TopicKind::Control
+        && let Some((key, value, needed)) = facts.forgets()
+    {
+        let found = format!("topic {name} has {key}={value}, {needed} is needed: it must forget nothing");
+        return Some((TOPIC_CLEANUP, Error::refused(found).hint(format!("{} {key}={needed}", alter_command(name)))));
     }
     if facts.record_bytes_max() < BATCH_BYTES {
         let found = format!(
@@ -277,10 +306,15 @@ impl TopicKeeper {
         names: &TopicNames,
         table_topics: impl IntoIterator<Item = String>,
     ) -> Vec<WantedTopic> {
-        let small = |name| WantedTopic { name, partitions: 1, kind: TopicKind::Small };
+        let own = |name, kind| WantedTopic { name, partitions: 1, kind };
         let partitions = self.settings.partitions;
         let tables = table_topics.into_iter().map(|name| WantedTopic { name, partitions, kind: TopicKind::Table });
-        [small(names.checkpoint()), small(names.schemas())].into_iter().chain(tables).collect()
+        let own = [
+            own(names.checkpoint(), TopicKind::Small),
+            own(names.schemas(), TopicKind::Small),
+            own(names.control(), TopicKind::Control),
+        ];
+        own.into_iter().chain(tables).collect()
     }
 
     /// Makes the topics that are missing and returns what is known of each; refuses what exists with other settings.
@@ -504,6 +538,12 @@ mod tests {
         check(&small, &facts(1, "delete", "1048588"), Some("cleanup.policy=compact"));
         check(&small, &facts(1, "compact,delete", "1048588"), Some("cleanup.policy=compact"));
         check(&small, &facts(2, "compact", "1048588"), Some("another prefix"));
+        let control = WantedTopic { name: "p.control".into(), partitions: 1, kind: TopicKind::Control };
+        check(&control, &facts(1, "delete", "1048588"), None);
+        check(&control, &facts(1, "compact", "1048588"), Some("cleanup.policy=delete"));
+        let mut brief = facts(1, "delete", "1048588");
+        brief.settings.insert("retention.ms".into(), "604800000".into());
+        check(&control, &brief, Some("retention.ms=-1"));
     }
 
     #[test]

@@ -124,6 +124,11 @@ impl Transaction {
         Ok(())
     }
 
+    /// Whether records were sent that are not committed.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, TransactionState::Open { .. })
+    }
+
     /// Begins a transaction if none is open.
     pub(crate) fn begin(&mut self) -> Result<()> {
         match self.state {

@@ -20,11 +20,15 @@ use std::{
 };
 
 use rdkafka::message::{Header, OwnedHeaders};
-use tailrace_contract::{BoxFuture, Checkpoint, Error, ErrorKind, LogWriter, OpenedWriter, Result, fault};
+use tailrace_contract::{
+    Barrier, BoxFuture, Checkpoint, Error, ErrorKind, LogPartition, LogWriter, OpenedWriter, Result, SchemaChange,
+    fault,
+};
 use tailrace_row::{RecordBatch, SchemaId, TableSchema, murmur2_partition};
 
 use crate::{
     Shared,
+    barriers::{BarrierBook, KafkaBarrierReader, NextNames, barrier_value, over_open_records},
     blocking::block,
     checkpoint,
     config::RECORD_BYTES_MAX,
@@ -58,6 +62,7 @@ pub(crate) struct KafkaWriter {
     /// Schemas that are in the log; those of the open transaction are in `new_schemas` until it is committed.
     known_schemas: HashSet<SchemaId>,
     new_schemas: HashSet<SchemaId>,
+    barriers: BarrierBook,
 }
 
 /// Where records of one schema go.
@@ -115,6 +120,9 @@ fn open_blocking(shared: &Arc<Shared>, keeper: TopicKeeper) -> Result<OpenedWrit
     for table in book.tables()? {
         writer.topic_owners.claim(&shared.names, &table)?;
     }
+    for barrier in KafkaBarrierReader::new(shared).read_to(ReadTo::Everything)? {
+        writer.barriers.note(&barrier);
+    }
     tracing::info!(prefix = %shared.settings.prefix, owner = %writer.owner, "opened the log's writer");
     let checkpoint = stored.and_then(|stored| stored.checkpoint);
     Ok(OpenedWriter { writer: Box::new(writer), checkpoint })
@@ -133,6 +141,16 @@ impl LogWriter for KafkaWriter {
     fn commit<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { block(|| self.commit_blocking(checkpoint).map_err(|error| self.judge(error))) })
     }
+
+    fn commit_barrier<'a>(
+        &'a mut self,
+        change: &'a SchemaChange,
+        checkpoint: &'a Checkpoint,
+    ) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            block(|| self.commit_barrier_blocking(change, checkpoint).map_err(|error| self.judge(error)))
+        })
+    }
 }
 
 impl KafkaWriter {
@@ -147,6 +165,7 @@ impl KafkaWriter {
             topic_owners: TopicOwners::default(),
             known_schemas: HashSet::new(),
             new_schemas: HashSet::new(),
+            barriers: BarrierBook::default(),
         }
     }
 
@@ -161,7 +180,8 @@ impl KafkaWriter {
         }
         for record in batch.records() {
             let route = &routes[record.schema as usize];
-            let mut sink = RouteSink { transaction: &mut self.transaction, route };
+            let names = self.barriers.names_of(route.form.name(), route.partitions);
+            let mut sink = RouteSink { transaction: &mut self.transaction, route, names };
             self.encoder.encode(&route.form, batch, record, &mut sink)?;
         }
         Ok(())
@@ -176,6 +196,29 @@ impl KafkaWriter {
         fault::point("kafka.committed");
         self.known_schemas.extend(self.new_schemas.drain());
         Ok(())
+    }
+
+    /// Everything appended is committed, and nobody else writes: so what the partitions hold now is what lies before the change.
+    fn commit_barrier_blocking(&mut self, change: &SchemaChange, checkpoint: &Checkpoint) -> Result<u64> {
+        if self.transaction.is_open() {
+            return Err(over_open_records());
+        }
+        let mut partitions = Vec::new();
+        for table in change.tables() {
+            let topic = self.shared.names.table(table);
+            let count = self.keeper.partition_count(&topic)?.unwrap_or(0);
+            let of_table = |index| (topic.clone(), LogPartition { table: table.clone(), index });
+            partitions.extend((0..count).map(of_table));
+        }
+        let ends = self.barriers.ends(&self.shared.clients, &partitions)?;
+        let barrier = Barrier { number: self.barriers.next_number(), change: change.clone(), ends };
+        let number = barrier.number.to_string();
+        self.send_small(&self.shared.names.control(), &number, &barrier_value(&barrier))?;
+        fault::point("kafka.barrier_produced");
+        self.commit_blocking(checkpoint)?;
+        fault::point("kafka.barrier_committed");
+        self.barriers.note(&barrier);
+        Ok(barrier.number)
     }
 
     fn write_owner(&mut self) -> Result<()> {
@@ -278,6 +321,7 @@ impl KafkaWriter {
 struct RouteSink<'a> {
     transaction: &'a mut Transaction,
     route: &'a Route,
+    names: NextNames<'a>,
 }
 
 impl RecordSink for RouteSink<'_> {
@@ -287,7 +331,8 @@ impl RecordSink for RouteSink<'_> {
         if bytes + RECORD_OVERHEAD_BYTES > self.route.record_bytes_max {
             return Err(self.too_large(form, &record, partition, bytes));
         }
-        let headers = headers(form, &record);
+        let barrier = if record.sequence.is_some() { self.names.take(partition) } else { None };
+        let headers = headers(form, &record, barrier);
         self.transaction.send(Outgoing {
             topic: &self.route.topic,
             partition: i32::try_from(partition).expect("invariant: Kafka numbers partitions with 31 bits"),
@@ -318,7 +363,7 @@ impl RouteSink<'_> {
 }
 
 /// Our headers and Debezium's; tombstones have only the latter.
-fn headers(form: &RecordForm, record: &Encoded<'_>) -> Option<OwnedHeaders> {
+fn headers(form: &RecordForm, record: &Encoded<'_>, barrier: Option<u64>) -> Option<OwnedHeaders> {
     if record.sequence.is_none() && record.other_key.is_none() {
         return None;
     }
@@ -327,6 +372,9 @@ fn headers(form: &RecordForm, record: &Encoded<'_>) -> Option<OwnedHeaders> {
         headers = headers
             .insert(Header { key: header::SEQUENCE, value: Some(sequence) })
             .insert(Header { key: header::SCHEMA, value: Some(form.schema_text()) });
+    }
+    if let Some(number) = barrier {
+        headers = headers.insert(Header { key: header::BARRIER, value: Some(&number.to_string()) });
     }
     if let Some(truths) = record.truths {
         headers = headers.insert(Header { key: header::EXACT, value: Some(truths) });

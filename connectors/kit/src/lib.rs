@@ -11,12 +11,14 @@
 //! The kit knows only the traits; values of all types, and faults of one system, are tested in the connector.
 #![allow(clippy::unwrap_used, reason = "a kit of tests: whatever fails fails the test")]
 
+mod barrier;
 mod log;
 mod reader;
 mod sample;
 mod sink;
 mod source;
 
+pub use barrier::*;
 pub use log::*;
 pub use reader::*;
 pub use sample::{Change, Row, sample_schema};

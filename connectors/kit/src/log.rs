@@ -36,20 +36,23 @@ macro_rules! log_tests {
             log_stops_reading_a_table,
             log_tells_its_checkpoint_and_ends,
             log_forgets_its_checkpoint,
+            log_stops_at_a_barrier,
+            e29_log_names_a_barrier_again_after_a_restart,
+            log_holds_a_lane,
         );
     };
 }
 
-const LIMITS: BatchLimits =
+pub(crate) const LIMITS: BatchLimits =
     BatchLimits { bytes_max: 1 << 20, records_max: 1_000, wait_max: Duration::from_millis(100) };
 
 /// How long committed records may take to reach a reader.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Bench<'h> {
-    log: &'h dyn Log,
-    schema: Arc<TableSchema>,
-    transaction: u64,
+pub(crate) struct LogBench<'h> {
+    pub(crate) log: &'h dyn Log,
+    pub(crate) schema: Arc<TableSchema>,
+    pub(crate) transaction: u64,
 }
 
 /// A record as it was read.
@@ -62,41 +65,41 @@ struct Seen {
     change: Change,
 }
 
-impl<'h> Bench<'h> {
-    async fn new(harness: &'h dyn LogHarness) -> Self {
+impl<'h> LogBench<'h> {
+    pub(crate) async fn new(harness: &'h dyn LogHarness) -> Self {
         let schema = sample_schema(&TableName::new("shop", "orders"));
         let log = harness.log();
         log.prepare(std::slice::from_ref(&schema)).await.unwrap();
         Self { log, schema, transaction: 0 }
     }
 
-    async fn writer(&self) -> Box<dyn LogWriter> {
+    pub(crate) async fn writer(&self) -> Box<dyn LogWriter> {
         self.log.open_writer().await.unwrap().writer
     }
 
-    async fn append(&mut self, writer: &mut dyn LogWriter, changes: &[Change]) -> Result<()> {
+    pub(crate) async fn append(&mut self, writer: &mut dyn LogWriter, changes: &[Change]) -> Result<()> {
         let mut recorder = Recorder::new(&self.schema, self.transaction);
         recorder.add(changes);
         self.transaction += 1;
         writer.append(&recorder.batch).await
     }
 
-    async fn commit(&self, writer: &mut dyn LogWriter) -> Result<()> {
+    pub(crate) async fn commit(&self, writer: &mut dyn LogWriter) -> Result<()> {
         writer.commit(&self.checkpoint()).await
     }
 
-    fn checkpoint(&self) -> Checkpoint {
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
         let position = Position::new(&format!("kit:{}", self.transaction));
         Checkpoint { epoch: Epoch(0), mark: Mark { position, transactions: self.transaction }, split: None }
     }
 
-    async fn partitions(&self) -> Vec<LogPartition> {
+    pub(crate) async fn partitions(&self) -> Vec<LogPartition> {
         let partitions = self.log.partitions(std::slice::from_ref(self.schema.name())).await.unwrap();
         assert!(partitions.is_sorted() && !partitions.is_empty(), "partitions are ordered");
         partitions
     }
 
-    async fn reader(&self) -> Box<dyn LogReader> {
+    pub(crate) async fn reader(&self) -> Box<dyn LogReader> {
         let from: Vec<_> =
             self.partitions().await.into_iter().map(|partition| (partition, LogStart::Earliest)).collect();
         self.log.open_reader(&from).await.unwrap()
@@ -156,7 +159,7 @@ async fn read_batch(reader: &mut dyn LogReader, seen: &mut Vec<Seen>) {
 }
 
 /// Inserts of keys 1 to `count`, then an update of each, ten changes a transaction.
-async fn write_sample(bench: &mut Bench<'_>, count: i64) -> usize {
+async fn write_sample(bench: &mut LogBench<'_>, count: i64) -> usize {
     let name = |id: i64, round: u8| Row::new(id, &format!("{id}, round {round}"));
     let inserts = (1..=count).map(|id| Change::Insert(name(id, 0)));
     let updates = (1..=count).map(|id| Change::Update(name(id, 0), name(id, 1)));
@@ -171,7 +174,7 @@ async fn write_sample(bench: &mut Bench<'_>, count: i64) -> usize {
 
 /// Preparing again changes nothing; tables and partitions are listed.
 pub async fn log_prepares_twice(harness: &dyn LogHarness) {
-    let bench = Bench::new(harness).await;
+    let bench = LogBench::new(harness).await;
     bench.log.prepare(std::slice::from_ref(&bench.schema)).await.unwrap();
     assert_eq!(bench.log.tables().await.unwrap(), [bench.schema.name().clone()]);
     let unknown = TableName::new("shop", "none");
@@ -187,7 +190,7 @@ pub async fn log_prepares_twice(harness: &dyn LogHarness) {
 
 /// Nothing is seen before the commit; then all of it, and the checkpoint with it.
 pub async fn log_shows_records_with_their_checkpoint(harness: &dyn LogHarness) {
-    let mut bench = Bench::new(harness).await;
+    let mut bench = LogBench::new(harness).await;
     let mut writer = bench.writer().await;
     let mut reader = bench.reader().await;
     let changes = [Change::Insert(Row::new(1, "a")), Change::Insert(Row { id: 2, name: None })];
@@ -203,7 +206,7 @@ pub async fn log_shows_records_with_their_checkpoint(harness: &dyn LogHarness) {
 
 /// A key has one lane, and its changes keep their order and their content.
 pub async fn log_keeps_the_order_of_every_key(harness: &dyn LogHarness) {
-    let mut bench = Bench::new(harness).await;
+    let mut bench = LogBench::new(harness).await;
     let count = write_sample(&mut bench, 50).await;
     let mut keys: BTreeMap<i64, Vec<Seen>> = BTreeMap::new();
     for seen in bench.read_all(count).await {
@@ -226,7 +229,7 @@ pub async fn log_keeps_the_order_of_every_key(harness: &dyn LogHarness) {
 
 /// A key change reaches the lanes of both keys: the old one ends, the new one begins.
 pub async fn log_splits_a_key_change(harness: &dyn LogHarness) {
-    let mut bench = Bench::new(harness).await;
+    let mut bench = LogBench::new(harness).await;
     let mut writer = bench.writer().await;
     let inserts: Vec<Change> = (0..20).map(|id| Change::Insert(Row::new(id, "here"))).collect();
     let moves: Vec<Change> =
@@ -246,7 +249,7 @@ pub async fn log_splits_a_key_change(harness: &dyn LogHarness) {
 
 /// Reading from any offset on gives the rest, and nothing else.
 pub async fn log_reader_resumes_at_an_offset(harness: &dyn LogHarness) {
-    let mut bench = Bench::new(harness).await;
+    let mut bench = LogBench::new(harness).await;
     let count = write_sample(&mut bench, 30).await;
     let all = bench.read_all(count).await;
     for (lane, partition) in (0..).zip(bench.partitions().await) {
@@ -267,7 +270,7 @@ pub async fn log_reader_resumes_at_an_offset(harness: &dyn LogHarness) {
 
 /// The newcomer wins, and what the loser appended is never seen.
 pub async fn log_second_writer_fences_the_first(harness: &dyn LogHarness) {
-    let mut bench = Bench::new(harness).await;
+    let mut bench = LogBench::new(harness).await;
     let mut first = bench.writer().await;
     bench.append(&mut *first, &[Change::Insert(Row::new(1, "committed"))]).await.unwrap();
     bench.commit(&mut *first).await.unwrap();
@@ -287,7 +290,7 @@ pub async fn log_second_writer_fences_the_first(harness: &dyn LogHarness) {
 
 /// A writer that ends without a commit leaves nothing.
 pub async fn log_forgets_what_was_not_committed(harness: &dyn LogHarness) {
-    let mut bench = Bench::new(harness).await;
+    let mut bench = LogBench::new(harness).await;
     let mut writer = bench.writer().await;
     bench.append(&mut *writer, &[Change::Insert(Row::new(1, "lost"))]).await.unwrap();
     drop(writer);
@@ -301,7 +304,7 @@ pub async fn log_forgets_what_was_not_committed(harness: &dyn LogHarness) {
 
 /// An offset beyond the end is a lost position, not an empty read.
 pub async fn log_says_what_it_no_longer_has(harness: &dyn LogHarness) {
-    let mut bench = Bench::new(harness).await;
+    let mut bench = LogBench::new(harness).await;
     write_sample(&mut bench, 10).await;
     let partition = bench.partitions().await.remove(0);
     let from = [(partition.clone(), LogStart::Offset(1_000_000))];
@@ -318,7 +321,7 @@ pub async fn log_says_what_it_no_longer_has(harness: &dyn LogHarness) {
 
 /// A table that has failed is read no more, the others are.
 pub async fn log_stops_reading_a_table(harness: &dyn LogHarness) {
-    let mut bench = Bench::new(harness).await;
+    let mut bench = LogBench::new(harness).await;
     let items = sample_schema(&TableName::new("shop", "items"));
     bench.log.prepare(&[Arc::clone(&bench.schema), Arc::clone(&items)]).await.unwrap();
     let both = [items.name().clone(), bench.schema.name().clone()];
@@ -345,7 +348,7 @@ pub async fn log_tells_its_checkpoint_and_ends(harness: &dyn LogHarness) {
     let log = harness.log();
     assert_eq!(log.checkpoint().await.unwrap(), None, "nothing is there yet");
     assert!(log.tables().await.unwrap().is_empty(), "and nothing was made by asking");
-    let mut bench = Bench::new(harness).await;
+    let mut bench = LogBench::new(harness).await;
     assert_eq!(log.checkpoint().await.unwrap(), None);
     let partitions = bench.partitions().await;
     let empty = log.ends(&partitions).await.unwrap();
@@ -375,7 +378,7 @@ pub async fn log_tells_its_checkpoint_and_ends(harness: &dyn LogHarness) {
 /// The next writer finds no checkpoint, the one before is fenced, and the records stay.
 pub async fn log_forgets_its_checkpoint(harness: &dyn LogHarness) {
     harness.log().forget_checkpoint().await.unwrap();
-    let mut bench = Bench::new(harness).await;
+    let mut bench = LogBench::new(harness).await;
     let mut writer = bench.writer().await;
     bench.append(&mut *writer, &[Change::Insert(Row::new(1, "kept"))]).await.unwrap();
     bench.commit(&mut *writer).await.unwrap();

@@ -49,22 +49,26 @@ macro_rules! sink_tests {
             sink_tells_progress_and_forgets_it,
             sink_forgets_the_checkpoint_of_a_stream,
             sink_reads_no_table_back_that_has_policies,
+            sink_meets_once_all_partitions_are_there,
+            sink_pauses_a_table_until_it_is_resumed,
+            sink_keeps_rows_from_behind_a_barrier,
+            sink_meets_with_the_checkpoint_of_a_stream,
         );
     };
 }
 
-const LOG: &str = "kit";
+pub(crate) const LOG: &str = "kit";
 
 /// A prepared table and its one partition.
-struct Bench<'h> {
-    harness: &'h dyn SinkHarness,
-    mapping: Arc<TableMapping>,
+pub(crate) struct SinkBench<'h> {
+    pub(crate) harness: &'h dyn SinkHarness,
+    pub(crate) mapping: Arc<TableMapping>,
     schema: Arc<TableSchema>,
-    partition: LogPartition,
+    pub(crate) partition: LogPartition,
 }
 
-impl<'h> Bench<'h> {
-    async fn new(harness: &'h dyn SinkHarness, table: &str) -> Self {
+impl<'h> SinkBench<'h> {
+    pub(crate) async fn new(harness: &'h dyn SinkHarness, table: &str) -> Self {
         let source = TableName::new("shop", table);
         let schema = sample_schema(&source);
         let mapping = TableMapping::new(source.clone(), harness.target(table));
@@ -78,16 +82,16 @@ impl<'h> Bench<'h> {
         <[PartitionProgress; 1]>::try_from(claimed).expect("one partition was claimed")[0].clone()
     }
 
-    async fn writer(&self) -> Box<dyn SinkWriter> {
+    pub(crate) async fn writer(&self) -> Box<dyn SinkWriter> {
         self.harness.sink().open_writer(LOG).await.unwrap()
     }
 
-    async fn rows(&self) -> Vec<Row> {
+    pub(crate) async fn rows(&self) -> Vec<Row> {
         self.harness.rows(&self.mapping.target).await
     }
 
     /// One transaction of changes, each on another key.
-    fn batch(&self, transaction: u64, changes: &[Change]) -> Batch {
+    pub(crate) fn batch(&self, transaction: u64, changes: &[Change]) -> Batch {
         let mut recorder = Recorder::new(&self.schema, transaction - 1);
         recorder.add(changes);
         let mut tables = TableChanges {
@@ -111,9 +115,9 @@ impl<'h> Bench<'h> {
     }
 }
 
-struct Batch {
-    records: RecordBatch,
-    changes: Vec<TableChanges>,
+pub(crate) struct Batch {
+    pub(crate) records: RecordBatch,
+    pub(crate) changes: Vec<TableChanges>,
 }
 
 impl Batch {
@@ -124,20 +128,20 @@ impl Batch {
         self
     }
 
-    async fn apply(&self, writer: &mut dyn SinkWriter, progress: &[ProgressStep]) -> Result<Applied> {
+    pub(crate) async fn apply(&self, writer: &mut dyn SinkWriter, progress: &[ProgressStep]) -> Result<Applied> {
         writer.apply(ApplyBatch { records: &self.records, changes: &self.changes, progress, stream: None }).await
     }
 }
 
-const STREAM: &str = "kit's stream";
+pub(crate) const STREAM: &str = "kit's stream";
 
-impl Bench<'_> {
-    async fn claim_stream(&self) -> StreamProgress {
+impl SinkBench<'_> {
+    pub(crate) async fn claim_stream(&self) -> StreamProgress {
         self.harness.sink().claim_stream(STREAM).await.unwrap()
     }
 
     /// Applies a batch with a checkpoint that goes on from what was claimed.
-    async fn save(
+    pub(crate) async fn save(
         &self,
         writer: &mut dyn SinkWriter,
         batch: &Batch,
@@ -155,7 +159,7 @@ impl Bench<'_> {
 }
 
 /// A checkpoint with everything that one may hold.
-fn checkpoint(transactions: u64, split: bool) -> StreamCheckpoint {
+pub(crate) fn checkpoint(transactions: u64, split: bool) -> StreamCheckpoint {
     let position = Position::new(&format!("position '\"{transactions}\"' \u{fc}"));
     let last = Sequence { epoch: Epoch(u32::MAX), transaction: u64::MAX, event: u32::MAX, row: 7 };
     let split = split.then(|| SplitTransaction { name: "binlog.000001:4".into(), last });
@@ -163,21 +167,21 @@ fn checkpoint(transactions: u64, split: bool) -> StreamCheckpoint {
     StreamCheckpoint { format: 1, source: "a 'source'".to_owned(), tables: vec!["shop.*".to_owned()], at }
 }
 
-fn sequence(transaction: u64) -> Option<Sequence> {
+pub(crate) fn sequence(transaction: u64) -> Option<Sequence> {
     Some(Sequence { epoch: Epoch(0), transaction, event: 0, row: 0 })
 }
 
-fn step(from: &PartitionProgress, next_offset: i64, transaction: u64) -> ProgressStep {
+pub(crate) fn step(from: &PartitionProgress, next_offset: i64, transaction: u64) -> ProgressStep {
     ProgressStep { from: from.clone(), next_offset, sequence: sequence(transaction) }
 }
 
-fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
+pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
     result.unwrap_err().kind()
 }
 
 /// Preparing and creating again changes nothing, and says so.
 pub async fn sink_prepares_and_creates_once(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     harness.sink().prepare().await.unwrap();
     assert!(!harness.sink().create_table(&bench.schema, &bench.mapping).await.unwrap());
     assert!(!harness.sink().create_statements(&bench.schema, &bench.mapping).unwrap().is_empty());
@@ -189,7 +193,7 @@ pub async fn sink_prepares_and_creates_once(harness: &dyn SinkHarness) {
 
 /// A table is missing, empty, foreign, or known once adopted.
 pub async fn sink_tells_what_a_table_holds(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let sink = harness.sink();
     let missing = TableMapping::new(TableName::new("shop", "none"), harness.target("none"));
     assert_eq!(sink.table_state(&missing).await.unwrap(), TargetState::Missing);
@@ -204,7 +208,7 @@ pub async fn sink_tells_what_a_table_holds(harness: &dyn SinkHarness) {
 
 /// Inserts, updates, key changes and deletes, with their progress.
 pub async fn sink_applies_every_kind_of_change(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let mut writer = bench.writer().await;
     let new = bench.claim().await;
     assert_eq!((new.next_offset, new.sequence, new.highest), (None, None, None), "nothing was ever applied");
@@ -234,7 +238,7 @@ pub async fn sink_applies_every_kind_of_change(harness: &dyn SinkHarness) {
 
 /// A replay changes nothing, and heals what was spoiled.
 pub async fn sink_applies_again_without_a_difference(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let mut writer = bench.writer().await;
     let batches = [
         bench.batch(1, &[Change::Insert(Row::new(1, "a")), Change::Insert(Row::new(2, "b"))]),
@@ -261,7 +265,7 @@ pub async fn sink_applies_again_without_a_difference(harness: &dyn SinkHarness) 
 /// Batches so big that a target uses another form for them, also after a small one and of existing rows.
 pub async fn sink_applies_many_rows_at_once(harness: &dyn SinkHarness) {
     const MANY: i64 = 6_000;
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let mut writer = bench.writer().await;
     let row = |id: i64, round: usize| Row { id, name: (id % 7 != 0).then(|| format!("{id}, round {round}")) };
     for (round, ids) in [0..10, 0..MANY, MANY / 2..MANY * 2, 5..15].into_iter().enumerate() {
@@ -288,7 +292,7 @@ pub async fn sink_applies_many_rows_at_once(harness: &dyn SinkHarness) {
 
 /// A batch may bring nothing but progress.
 pub async fn sink_moves_progress_without_rows(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let mut writer = bench.writer().await;
     let nothing = Batch { records: RecordBatch::new(), changes: Vec::new() };
     let mut step = step(&bench.claim().await, 7, 0);
@@ -300,7 +304,7 @@ pub async fn sink_moves_progress_without_rows(harness: &dyn SinkHarness) {
 
 /// The highest sequence stays when the progress is set back.
 pub async fn sink_keeps_the_highest_sequence(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let mut writer = bench.writer().await;
     let nothing = Batch { records: RecordBatch::new(), changes: Vec::new() };
     for (next_offset, transaction, highest) in [(10, 9, 9), (5, 3, 9), (12, 10, 10), (20, 9, 10)] {
@@ -314,7 +318,7 @@ pub async fn sink_keeps_the_highest_sequence(harness: &dyn SinkHarness) {
 
 /// Each log has its own progress, each partition too; claims answer in the order asked.
 pub async fn sink_keeps_logs_and_partitions_apart(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let sink = harness.sink();
     let at = |table: &str, index| LogPartition { table: TableName::new("shop", table), index };
     let partitions = [at("orders", 2), at("items", 0), at("orders", 0), at("orders", 10)];
@@ -331,7 +335,7 @@ pub async fn sink_keeps_logs_and_partitions_apart(harness: &dyn SinkHarness) {
 
 /// Of two claims the later one writes; the older one's batch leaves nothing.
 pub async fn sink_fences_the_older_claim(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let (mut old_writer, mut new_writer) = (bench.writer().await, bench.writer().await);
     let old = bench.claim().await;
     let new = bench.claim().await;
@@ -349,7 +353,7 @@ pub async fn sink_fences_the_older_claim(harness: &dyn SinkHarness) {
 
 /// A column that was not sent is not NULL: the target keeps what it has. What it has not can't be made of a part.
 pub async fn sink_keeps_what_did_not_come_of_a_row(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let mut writer = bench.writer().await;
     let rows = ["a", "b", "c"].into_iter().zip(1..).map(|(name, id)| Change::Insert(Row::new(id, name)));
     let progress = bench.claim().await;
@@ -373,7 +377,7 @@ pub async fn sink_keeps_what_did_not_come_of_a_row(harness: &dyn SinkHarness) {
 
 /// Rows and all steps are one transaction.
 pub async fn sink_writes_nothing_when_one_step_of_many_fails(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let partitions = [0, 1, 2].map(|index| LogPartition { index, ..bench.partition.clone() });
     let claimed = harness.sink().claim(LOG, &partitions).await.unwrap();
     harness.sink().claim(LOG, &partitions[1..2]).await.unwrap();
@@ -389,7 +393,7 @@ pub async fn sink_writes_nothing_when_one_step_of_many_fails(harness: &dyn SinkH
 
 /// A step holds only from exactly what is stored.
 pub async fn sink_refuses_a_step_from_elsewhere(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let mut writer = bench.writer().await;
     let batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
     let stored = bench.claim().await;
@@ -409,7 +413,7 @@ pub async fn sink_refuses_a_step_from_elsewhere(harness: &dyn SinkHarness) {
 
 /// A table that is not there fails by name, and the batch's other table and the progress stay as they were.
 pub async fn sink_writes_nothing_of_a_refused_batch(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let mut writer = bench.writer().await;
     let mut batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
     let source = TableName::new("shop", "none");
@@ -431,7 +435,7 @@ pub async fn sink_writes_nothing_of_a_refused_batch(harness: &dyn SinkHarness) {
 
 /// A stream's checkpoint is saved with its rows, with nothing but itself, and read as it was written.
 pub async fn sink_saves_a_checkpoint_with_its_rows(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let sink = harness.sink();
     assert_eq!(sink.stream_progress(STREAM).await.unwrap(), None, "reading makes nothing");
     let new = bench.claim_stream().await;
@@ -453,7 +457,7 @@ pub async fn sink_saves_a_checkpoint_with_its_rows(harness: &dyn SinkHarness) {
 
 /// A checkpoint is saved only by its owner and only from what is stored; else the rows are not written either.
 pub async fn sink_fences_the_older_claim_of_a_stream(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let mut writer = bench.stream_writer().await;
     let batch = bench.batch(1, &[Change::Insert(Row::new(1, "a"))]);
     let old = bench.claim_stream().await;
@@ -476,7 +480,7 @@ pub async fn sink_tells_progress_and_forgets_it(harness: &dyn SinkHarness) {
     let sink = harness.sink();
     assert_eq!(sink.progress(LOG).await.unwrap(), [], "before anything was made");
     sink.forget(LOG).await.unwrap();
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     assert_eq!(sink.progress(LOG).await.unwrap(), []);
     let partitions = [3, 0].map(|index| LogPartition { index, ..bench.partition.clone() });
     let claimed = sink.claim(LOG, &partitions).await.unwrap();
@@ -504,7 +508,7 @@ pub async fn sink_tells_progress_and_forgets_it(harness: &dyn SinkHarness) {
 
 /// The next claim finds no checkpoint, and whoever owned it writes no more.
 pub async fn sink_forgets_the_checkpoint_of_a_stream(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let sink = harness.sink();
     sink.forget(STREAM).await.unwrap();
     let mut writer = bench.stream_writer().await;
@@ -524,7 +528,7 @@ pub async fn sink_forgets_the_checkpoint_of_a_stream(harness: &dyn SinkHarness) 
 
 /// What a policy wrote in place of a value is not taken for the source's: neither a reader nor proof reads such a table.
 pub async fn sink_reads_no_table_back_that_has_policies(harness: &dyn SinkHarness) {
-    let bench = Bench::new(harness, "orders").await;
+    let bench = SinkBench::new(harness, "orders").await;
     let (sink, schema) = (harness.sink(), &bench.schema);
     let plain = TableMapping { policies: [("name".into(), Policy::Reject)].into(), ..bench.mapping.as_ref().clone() };
     sink.open_reader(Arc::clone(schema), &plain).await.unwrap();

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tailrace_contract::RowRef;
+use tailrace_contract::{RowRef, TableAct};
 use tailrace_row::{Field, Operation, Origin, Record, RecordBatch, TableName, TableSchema};
 
 use crate::row::{Row, copy_image, no_origin, write_fields};
@@ -23,6 +23,8 @@ pub struct MemoryTransaction {
 pub struct BinlogTransaction {
     name: Arc<str>,
     records: Arc<RecordBatch>,
+    /// What it does as a statement; then it has no records.
+    acts: Vec<TableAct>,
 }
 
 /// One change as the source holds it.
@@ -45,6 +47,12 @@ impl BinlogTransaction {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What it does as a statement, if it is one.
+    #[must_use]
+    pub fn acts(&self) -> &[TableAct] {
+        &self.acts
     }
 
     /// Its changes in order, those of tables that nobody captures included.
@@ -144,14 +152,27 @@ pub(crate) struct Binlog {
 impl Binlog {
     /// Appends a transaction and changes the tables.
     pub(crate) fn commit(&mut self, server: &str, transaction: MemoryTransaction) {
-        let name: Arc<str> = format!("{server}:{}", self.transactions.len() + 1).into();
+        let name = self.next_name(server);
         let records = Arc::new(transaction.batch);
         for (id, record) in (0..).zip(records.records()) {
             let before = record.before.map(|_| Row::at(&records, RowRef::Before(id)));
             let after = record.after.map(|_| Row::at(&records, RowRef::After(id)));
             self.change_row(&name, before, after);
         }
-        self.transactions.push(Arc::new(BinlogTransaction { name, records }));
+        self.transactions.push(Arc::new(BinlogTransaction { name, records, acts: Vec::new() }));
+    }
+
+    /// Appends a statement that empties a table.
+    pub(crate) fn truncate(&mut self, server: &str, table: &TableName) {
+        let name = self.next_name(server);
+        let known = self.tables.get_mut(table);
+        known.unwrap_or_else(|| panic!("{name} empties the unknown table {table}")).rows.clear();
+        let acts = vec![TableAct::Truncate { table: table.clone() }];
+        self.transactions.push(Arc::new(BinlogTransaction { name, records: Arc::default(), acts }));
+    }
+
+    fn next_name(&self, server: &str) -> Arc<str> {
+        format!("{server}:{}", self.transactions.len() + 1).into()
     }
 
     fn change_row(&mut self, transaction: &str, before: Option<Row>, after: Option<Row>) {

@@ -37,7 +37,7 @@ pub enum Call {
     LogOpenWriter,
     /// `LogWriter::append`.
     LogAppend,
-    /// `LogWriter::commit`.
+    /// `LogWriter::commit` and `LogWriter::commit_barrier`.
     LogCommit,
     /// `Log::checkpoint`.
     LogCheckpoint,
@@ -45,6 +45,10 @@ pub enum Call {
     LogEnds,
     /// `Log::forget_checkpoint`.
     LogForgetCheckpoint,
+    /// `Log::open_barriers`.
+    LogOpenBarriers,
+    /// `BarrierReader::read`.
+    LogReadBarriers,
     /// `Log::open_reader`.
     LogOpenReader,
     /// `LogReader::read_batch`.
@@ -63,6 +67,14 @@ pub enum Call {
     SinkProgress,
     /// `Sink::forget`.
     SinkForget,
+    /// `Sink::meet`.
+    SinkMeet,
+    /// `Sink::meetings`.
+    SinkMeetings,
+    /// `Sink::resume`.
+    SinkResume,
+    /// `Sink::reopen`.
+    SinkReopen,
     /// `Sink::open_writer`.
     SinkOpenWriter,
     /// `SinkWriter::apply`.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use tailrace_contract::{
-    BoxFuture, Checkpoint, Error, Log, LogPartition, LogReader, LogStart, OpenedWriter, PartitionEnds, Problem, Result,
-    RowRef,
+    Barrier, BarrierReader, BoxFuture, Checkpoint, Error, Log, LogPartition, LogReader, LogStart, OpenedWriter,
+    PartitionEnd, PartitionEnds, Problem, Result, RowRef, SchemaChange,
 };
 use tailrace_row::{
     Operation, Record, RecordBatch, RecordId, Sequence, TableName, TableSchema, has_changed_key, murmur2_partition,
@@ -19,7 +19,7 @@ use tailrace_row::{
 
 use crate::{
     faults::{Call, Faults, lost},
-    log_reader::MemoryLogReader,
+    log_reader::{MemoryBarrierReader, MemoryLogReader},
     log_writer::MemoryLogWriter,
     news::News,
     row::{Row, copy_image, key_of},
@@ -78,6 +78,7 @@ pub(crate) struct LogState {
     pub(crate) tables: BTreeMap<TableName, Vec<Partition>>,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) commits: Vec<LogCommit>,
+    pub(crate) barriers: Vec<Barrier>,
     /// The writer that may write; an older one is fenced.
     pub(crate) writer: u64,
     /// What the writer has appended since its last commit.
@@ -91,6 +92,8 @@ pub(crate) struct LogState {
 pub(crate) struct LateCommit {
     pub(crate) writer: u64,
     pub(crate) checkpoint: Checkpoint,
+    /// The statement, where it is the commit of a barrier.
+    pub(crate) change: Option<SchemaChange>,
 }
 
 /// A lane: what lies at each offset from `first` on.
@@ -98,6 +101,10 @@ pub(crate) struct LateCommit {
 pub(crate) struct Partition {
     pub(crate) first: i64,
     pub(crate) slots: Vec<Slot>,
+    /// The barriers that records name, by their offsets.
+    pub(crate) named: BTreeMap<i64, u64>,
+    /// The last barrier that a record named since the writer was opened.
+    announced: u64,
 }
 
 /// What lies at an offset.
@@ -144,14 +151,58 @@ impl LogState {
                 Offsets::Dense => slots.retain(|slot| !matches!(slot, Slot::Hole)),
                 Offsets::WithHoles => slots.push(Slot::Hole),
             }
-            let lanes = server.lanes(self, table);
-            lanes[partition as usize].slots.extend(slots);
+            let last = self.last_barrier(&table);
+            let lane = &mut server.lanes(self, table)[partition as usize];
+            if last > lane.announced
+                && let Some(place) = slots.iter().position(|slot| matches!(slot, Slot::Record(..)))
+            {
+                let offset = lane.end() + i64::try_from(place).expect("invariant: a log in memory is short");
+                lane.named.insert(offset, last);
+                lane.announced = last;
+            }
+            lane.slots.extend(slots);
         }
         if checkpoint.is_some() || !sequences.is_empty() {
             self.commits.push(LogCommit { checkpoint: checkpoint.clone(), sequences });
         }
         self.checkpoint = checkpoint.or(self.checkpoint.take());
         server.committed.announce();
+    }
+
+    /// Appends a barrier with the checkpoint behind it; without one the transaction was torn.
+    pub(crate) fn publish_barrier(
+        &mut self,
+        server: &LogServer,
+        change: &SchemaChange,
+        checkpoint: Option<Checkpoint>,
+    ) -> u64 {
+        let number = self.barriers.last().map_or(0, |last| last.number) + 1;
+        let mut ends = Vec::new();
+        for table in change.tables() {
+            let lanes = self.tables.get(table).map_or(&[][..], Vec::as_slice);
+            ends.extend((0..).zip(lanes).map(|(index, lane)| {
+                let partition = LogPartition { table: table.clone(), index };
+                PartitionEnd { partition, end: lane.end() }
+            }));
+        }
+        self.barriers.push(Barrier { number, change: change.clone(), ends });
+        if checkpoint.is_some() {
+            self.commits.push(LogCommit { checkpoint: checkpoint.clone(), sequences: Vec::new() });
+        }
+        self.checkpoint = checkpoint.or(self.checkpoint.take());
+        server.committed.announce();
+        number
+    }
+
+    /// The number of the table's last barrier; 0 if it has none.
+    fn last_barrier(&self, table: &TableName) -> u64 {
+        let concerns = |barrier: &&Barrier| barrier.change.tables().contains(table);
+        self.barriers.iter().rev().find(concerns).map_or(0, |barrier| barrier.number)
+    }
+
+    /// A new writer: the first record of each partition names the last barrier of its table again (E29).
+    fn forget_announced(&mut self) {
+        self.tables.values_mut().flatten().for_each(|lane| lane.announced = 0);
     }
 }
 
@@ -172,8 +223,12 @@ impl LogServer {
                 continue;
             }
             let (_, commit) = state.late.remove(index);
-            if commit.writer == state.writer {
-                state.publish(self, usize::MAX, Some(commit.checkpoint));
+            match (commit.writer == state.writer, &commit.change) {
+                (true, None) => state.publish(self, usize::MAX, Some(commit.checkpoint)),
+                (true, Some(change)) => {
+                    state.publish_barrier(self, change, Some(commit.checkpoint));
+                }
+                (false, _) => {}
             }
         }
         state
@@ -255,6 +310,12 @@ impl MemoryLog {
         ends
     }
 
+    /// The barriers.
+    #[must_use]
+    pub fn barriers(&self) -> Vec<Barrier> {
+        self.server.lock().barriers.clone()
+    }
+
     /// The records of a partition from an offset on.
     #[must_use]
     pub fn entries(&self, partition: &LogPartition, from: i64) -> Vec<LogEntry> {
@@ -331,6 +392,7 @@ impl Log for MemoryLog {
             // An older writer is fenced, and its open transaction aborted, before the checkpoint is read (E17).
             state.writer += 1;
             state.publish(&self.server, 0, None);
+            state.forget_announced();
             let (number, checkpoint) = (state.writer, state.checkpoint.clone());
             drop(state);
             outcome.answer(Call::LogOpenWriter)?;
@@ -390,6 +452,13 @@ impl Log for MemoryLog {
             }
             drop(state);
             outcome.answer(Call::LogForgetCheckpoint)
+        })
+    }
+
+    fn open_barriers(&self) -> BoxFuture<'_, Result<Box<dyn BarrierReader>>> {
+        Box::pin(async {
+            self.server.faults.enter(Call::LogOpenBarriers).await?.answer(Call::LogOpenBarriers)?;
+            Ok(Box::new(MemoryBarrierReader::new(&self.server)) as Box<dyn BarrierReader>)
         })
     }
 

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use tailrace_contract::{
-    BatchLimits, BoxFuture, Error, LogBatch, LogPartition, LogReader, LogStart, ReadProgress, Result,
+    Barrier, BarrierReader, BatchLimits, BoxFuture, Error, LaneStop, LogBatch, LogPartition, LogReader, LogStart,
+    ReadProgress, Result,
 };
 use tailrace_row::{Origin, Record, RecordBatch, TableName};
 use tokio::time::Instant;
@@ -25,6 +26,12 @@ pub(crate) struct MemoryLogReader {
 struct Lane {
     partition: LogPartition,
     next_offset: i64,
+    /// It may pass barriers up to this one.
+    released: u64,
+    /// The barrier before which it stands.
+    stands_at: Option<u64>,
+    /// The barrier that the next record names, whatever it says.
+    held: Option<u64>,
 }
 
 impl MemoryLogReader {
@@ -38,7 +45,8 @@ impl MemoryLogReader {
                 LogStart::Offset(offset) if (known.first..=known.end()).contains(offset) => *offset,
                 LogStart::Offset(offset) => return Err(position_lost(partition, *offset, known)),
             };
-            lanes.push(Lane { partition: partition.clone(), next_offset });
+            let partition = partition.clone();
+            lanes.push(Lane { partition, next_offset, released: 0, stands_at: None, held: None });
         }
         drop(state);
         Ok(Self { server: Arc::clone(server), lanes, stopped: BTreeSet::new(), turn: 0 })
@@ -51,6 +59,7 @@ impl MemoryLogReader {
             let seen = self.server.committed.count();
             self.fill(out, limits)?;
             if !out.records.is_empty()
+                || !out.stops.is_empty()
                 || tokio::time::timeout_at(deadline, self.server.committed.beyond(seen)).await.is_err()
             {
                 return Ok(());
@@ -62,7 +71,8 @@ impl MemoryLogReader {
         self.turn = (self.turn + 1) % self.lanes.len().max(1);
         for place in 0..self.lanes.len() {
             let number = (self.turn + place) % self.lanes.len();
-            if !self.stopped.contains(&self.lanes[number].partition.table) {
+            let lane = &self.lanes[number];
+            if lane.stands_at.is_none() && !self.stopped.contains(&lane.partition.table) {
                 self.read_lane(number, out, limits)?;
             }
         }
@@ -90,6 +100,13 @@ impl MemoryLogReader {
                     break;
                 }
                 Some(Slot::Record(batch, id)) => {
+                    let named = known.named.get(&lane.next_offset).copied().max(lane.held);
+                    if let Some(number) = named.filter(|number| *number > lane.released) {
+                        lane.stands_at = Some(number);
+                        out.stops.push(LaneStop { lane: lane_number, number });
+                        break;
+                    }
+                    lane.held = None;
                     let record = &batch.records()[*id as usize];
                     copy_record(batch, record, (lane_number, lane.next_offset), &mut out.records);
                 }
@@ -145,6 +162,17 @@ impl LogReader for MemoryLogReader {
         Box::pin(self.read(out, limits))
     }
 
+    fn release(&mut self, lane: u32, number: u64) -> Result<()> {
+        let lane = &mut self.lanes[lane as usize];
+        lane.released = lane.released.max(number);
+        lane.stands_at = lane.stands_at.filter(|stands_at| *stands_at > lane.released);
+        Ok(())
+    }
+
+    fn hold(&mut self, lane: u32, number: u64) {
+        self.lanes[lane as usize].held = Some(number);
+    }
+
     fn stop_table(&mut self, table: &TableName) -> Result<()> {
         self.stopped.insert(table.clone());
         Ok(())
@@ -156,5 +184,28 @@ impl LogReader for MemoryLogReader {
             let partition = self.lanes[applied.lane as usize].partition.clone();
             state.reported.insert(partition, applied.next_offset);
         }
+    }
+}
+
+/// Reads the log's barriers.
+pub(crate) struct MemoryBarrierReader {
+    server: Arc<LogServer>,
+    read: usize,
+}
+
+impl MemoryBarrierReader {
+    pub(crate) fn new(server: &Arc<LogServer>) -> Self {
+        Self { server: Arc::clone(server), read: 0 }
+    }
+}
+
+impl BarrierReader for MemoryBarrierReader {
+    fn read(&mut self) -> BoxFuture<'_, Result<Vec<Barrier>>> {
+        Box::pin(async {
+            self.server.faults.enter(Call::LogReadBarriers).await?.answer(Call::LogReadBarriers)?;
+            let found = self.server.state().barriers[self.read..].to_vec();
+            self.read += found.len();
+            Ok(found)
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tailrace_contract::{BoxFuture, Checkpoint, Error, LogWriter, Result};
+use tailrace_contract::{BoxFuture, Checkpoint, Error, LogWriter, Result, SchemaChange};
 use tailrace_row::RecordBatch;
 
 use crate::{
@@ -61,11 +61,41 @@ impl MemoryLogWriter {
                 Err(commit_lost())
             }
             Outcome::Late(calls) => {
-                state.late.push((calls, LateCommit { writer: self.number, checkpoint }));
+                state.late.push((calls, LateCommit { writer: self.number, checkpoint, change: None }));
                 Err(commit_lost())
             }
             Outcome::Torn(records) => {
                 state.publish(&self.server, records, None);
+                Err(commit_lost())
+            }
+        }
+    }
+}
+
+impl MemoryLogWriter {
+    async fn commit_change(&self, change: &SchemaChange, checkpoint: &Checkpoint) -> Result<u64> {
+        let outcome = self.server.faults.enter(Call::LogCommit).await?;
+        let mut state = self.server.state();
+        self.check_owner(&state)?;
+        if !state.open.is_empty() {
+            return Err(Error::corrupt("a barrier was committed over records that were not"));
+        }
+        let checkpoint = checkpoint.clone();
+        match outcome {
+            Outcome::Answered => Ok(state.publish_barrier(&self.server, change, Some(checkpoint))),
+            Outcome::Lost => {
+                state.publish_barrier(&self.server, change, Some(checkpoint));
+                Err(commit_lost())
+            }
+            Outcome::Late(calls) => {
+                let change = Some(change.clone());
+                state.late.push((calls, LateCommit { writer: self.number, checkpoint, change }));
+                Err(commit_lost())
+            }
+            Outcome::Torn(records) => {
+                if records > 0 {
+                    state.publish_barrier(&self.server, change, None);
+                }
                 Err(commit_lost())
             }
         }
@@ -88,6 +118,19 @@ impl LogWriter for MemoryLogWriter {
             self.commit_open(checkpoint).await?;
             self.has_failed = false;
             Ok(())
+        })
+    }
+
+    fn commit_barrier<'a>(
+        &'a mut self,
+        change: &'a SchemaChange,
+        checkpoint: &'a Checkpoint,
+    ) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            self.begin()?;
+            let number = self.commit_change(change, checkpoint).await?;
+            self.has_failed = false;
+            Ok(number)
         })
     }
 }

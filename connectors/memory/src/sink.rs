@@ -9,13 +9,15 @@ use std::{
 };
 
 use tailrace_contract::{
-    BoxFuture, Capabilities, Error, LogPartition, Owner, PartitionProgress, Problem, Result, Severity, Sink,
-    SinkWriter, StreamCheckpoint, StreamProgress, TableMapping, TableReader, TargetState, TargetTable,
+    BoxFuture, Capabilities, Encounter, Error, LogPartition, Meeting, Owner, PartitionProgress, Problem, Result,
+    Severity, Sink, SinkWriter, StoredMeeting, StreamCheckpoint, StreamProgress, TableMapping, TableReader,
+    TargetState, TargetTable,
 };
-use tailrace_row::{Sequence, TableSchema};
+use tailrace_row::{Sequence, TableName, TableSchema};
 
 use crate::{
-    faults::{Call, Faults},
+    faults::{Call, Faults, Outcome, lost},
+    meeting::{self, KnownMeeting, MeetingKey, OwnedEncounter},
     row::Row,
     sink_writer::{MemorySinkWriter, OwnedBatch},
     table_reader::{Held, MemoryTableReader},
@@ -23,6 +25,17 @@ use crate::{
 
 /// Rows by the bytes of their keys.
 pub type Rows = BTreeMap<Vec<u8>, Row>;
+
+/// What a target holds, at one moment.
+#[derive(Clone, Debug)]
+pub struct SinkSnapshot {
+    /// Rows of all tables.
+    pub tables: BTreeMap<TargetTable, Rows>,
+    /// How far the log's partitions are applied.
+    pub progress: Vec<PartitionProgress>,
+    /// Tables and statements behind which they have gone on.
+    pub met: BTreeSet<(TableName, Sequence)>,
+}
 
 /// A target in memory. Clones are the same target.
 #[derive(Clone)]
@@ -41,10 +54,17 @@ pub(crate) struct SinkState {
     pub(crate) tables: BTreeMap<TargetTable, SinkTable>,
     pub(crate) progress: BTreeMap<(String, LogPartition), PartitionProgress>,
     pub(crate) streams: BTreeMap<String, StreamProgress>,
+    pub(crate) meetings: BTreeMap<MeetingKey, KnownMeeting>,
     owners: i64,
     pub(crate) commits: u64,
-    /// Batches that are done later, after so many calls.
-    pub(crate) late: Vec<(u32, OwnedBatch)>,
+    /// What is done later, after so many calls.
+    pub(crate) late: Vec<(u32, Late)>,
+}
+
+/// A call whose answer nobody waits for any more.
+pub(crate) enum Late {
+    Batch(OwnedBatch),
+    Meeting(Box<OwnedEncounter>),
 }
 
 /// One table of the target.
@@ -61,7 +81,7 @@ impl SinkServer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state for one call: batches that were delayed for so many calls are done first, or fail as they would have.
+    /// The state for one call: what was delayed for so many calls are done first, or fail as they would have.
     pub(crate) fn state(&self) -> MutexGuard<'_, SinkState> {
         let mut state = self.lock();
         let mut index = 0;
@@ -71,9 +91,11 @@ impl SinkServer {
                 index += 1;
                 continue;
             }
-            let (_, batch) = state.late.remove(index);
             // Nobody waits for the answer any more.
-            let _ = batch.execute(&mut state);
+            let _ = match state.late.remove(index).1 {
+                Late::Batch(batch) => batch.execute(&mut state).map(drop),
+                Late::Meeting(encounter) => encounter.execute(&mut state).map(drop),
+            };
         }
         state
     }
@@ -112,13 +134,17 @@ impl MemorySink {
         self.server.lock().tables.get(table).map(|table| table.rows.clone()).unwrap_or_default()
     }
 
-    /// Rows of all tables and the progress, at one moment.
+    /// What it holds of a log at this moment.
     #[must_use]
-    pub fn snapshot(&self, log: &str) -> (BTreeMap<TargetTable, Rows>, Vec<PartitionProgress>) {
+    pub fn snapshot(&self, log: &str) -> SinkSnapshot {
         let state = self.server.lock();
-        let tables = state.tables.iter().map(|(name, table)| (name.clone(), table.rows.clone())).collect();
         let known = state.progress.iter().filter(|((name, _), _)| name == log);
-        (tables, known.map(|(_, progress)| progress.clone()).collect())
+        let meetings = meeting::of_log(&state, log).into_iter().filter(|known| known.paused.is_none());
+        SinkSnapshot {
+            tables: state.tables.iter().map(|(name, table)| (name.clone(), table.rows.clone())).collect(),
+            progress: known.map(|(_, progress)| progress.clone()).collect(),
+            met: meetings.map(|known| (known.table, known.sequence)).collect(),
+        }
     }
 
     /// How far the partitions of a log are applied.
@@ -241,6 +267,15 @@ impl Sink for MemorySink {
         Box::pin(async { self.server.faults.enter(Call::SinkPrepare).await?.answer(Call::SinkPrepare) })
     }
 
+    fn columns<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<Option<Vec<Box<str>>>>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SinkTableState).await?.answer(Call::SinkTableState)?;
+            let state = self.server.state();
+            let names = |table: &SinkTable| table.schema.columns().iter().map(|column| column.name.clone()).collect();
+            Ok(state.tables.get(&mapping.target).map(names))
+        })
+    }
+
     fn table_state<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<TargetState>> {
         Box::pin(async move {
             self.server.faults.enter(Call::SinkTableState).await?.answer(Call::SinkTableState)?;
@@ -320,11 +355,53 @@ impl Sink for MemorySink {
         })
     }
 
+    fn meet<'a>(&'a self, encounter: Encounter<'a>) -> BoxFuture<'a, Result<Meeting>> {
+        Box::pin(async move {
+            let owned = OwnedEncounter::copy(encounter);
+            let outcome = self.server.faults.enter(Call::SinkMeet).await?;
+            let mut state = self.server.state();
+            match outcome {
+                Outcome::Answered => owned.execute(&mut state),
+                Outcome::Lost => owned.execute(&mut state).and_then(|_| Err(lost(Call::SinkMeet))),
+                Outcome::Late(calls) => {
+                    state.late.push((calls, Late::Meeting(Box::new(owned))));
+                    Err(lost(Call::SinkMeet))
+                }
+                Outcome::Torn(_) => Err(lost(Call::SinkMeet)),
+            }
+        })
+    }
+
+    fn meetings<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<StoredMeeting>>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SinkMeetings).await?.answer(Call::SinkMeetings)?;
+            Ok(meeting::of_log(&self.server.state(), log))
+        })
+    }
+
+    fn resume<'a>(&'a self, log: &'a str, table: &'a TableName) -> BoxFuture<'a, Result<Vec<StoredMeeting>>> {
+        Box::pin(async move {
+            let outcome = self.server.faults.enter(Call::SinkResume).await?;
+            let resumed = meeting::resume(&mut self.server.state(), log, table);
+            outcome.answer(Call::SinkResume)?;
+            Ok(resumed)
+        })
+    }
+
+    fn reopen<'a>(&'a self, log: &'a str, table: &'a TableName, change: Sequence) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let outcome = self.server.faults.enter(Call::SinkReopen).await?;
+            self.server.state().meetings.remove(&(log.to_owned(), table.clone(), change));
+            outcome.answer(Call::SinkReopen)
+        })
+    }
+
     fn forget<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let outcome = self.server.faults.enter(Call::SinkForget).await?;
             let mut state = self.server.state();
             state.progress.retain(|(name, _), _| name != log);
+            state.meetings.retain(|(name, ..), _| name != log);
             state.owners += 1;
             let owner = Owner(state.owners);
             if let Some(stream) = state.streams.get_mut(log) {

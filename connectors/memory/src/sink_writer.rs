@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tailrace_contract::{
     Applied, ApplyBatch, BoxFuture, Error, ErrorKind, Owner, PartitionProgress, ProgressStep, Result, RowRef,
-    SinkWriter, StreamCheckpoint, StreamProgress, TableMapping,
+    SinkWriter, StreamCheckpoint, StreamProgress, StreamStep, TableMapping,
 };
 use tailrace_row::{Field, Operation, Record, RecordBatch};
 
 use crate::{
     faults::{Call, Outcome, lost},
     row::{Row, copy_image, key_of, no_origin},
-    sink::{SinkServer, SinkState, SinkTable},
+    sink::{Late, SinkServer, SinkState, SinkTable},
 };
 
 pub(crate) struct MemorySinkWriter {
@@ -29,11 +29,29 @@ pub(crate) struct OwnedBatch {
 }
 
 /// A stream's step of its own.
-struct OwnedStep {
-    stream: String,
+pub(crate) struct OwnedStep {
+    pub(crate) stream: String,
     saves: i64,
     owner: Owner,
     checkpoint: StreamCheckpoint,
+}
+
+impl OwnedStep {
+    pub(crate) fn copy(step: StreamStep<'_>) -> Self {
+        Self {
+            stream: step.stream.to_owned(),
+            saves: step.saves,
+            owner: step.owner,
+            checkpoint: step.checkpoint.clone(),
+        }
+    }
+
+    /// Saves the checkpoint; it was compared before.
+    pub(crate) fn save(self, state: &mut SinkState) {
+        let known = state.streams.get_mut(&self.stream).expect("invariant: compared before");
+        known.checkpoint = Some(self.checkpoint);
+        known.saves += 1;
+    }
 }
 
 struct OwnedChanges {
@@ -56,7 +74,7 @@ impl MemorySinkWriter {
             Outcome::Answered => batch.execute(&mut state),
             Outcome::Lost => batch.execute(&mut state).and_then(|_| Err(lost(Call::SinkApply))),
             Outcome::Late(calls) => {
-                state.late.push((calls, batch));
+                state.late.push((calls, Late::Batch(batch)));
                 Err(lost(Call::SinkApply))
             }
             Outcome::Torn(_) => Err(lost(Call::SinkApply)),
@@ -114,12 +132,7 @@ impl OwnedBatch {
                 upserts: upserts.map(|(id, row)| (Row::at(&rows, RowRef::After(id)), place(row))).collect(),
             }
         });
-        let stream = batch.stream.map(|step| OwnedStep {
-            stream: step.stream.to_owned(),
-            saves: step.saves,
-            owner: step.owner,
-            checkpoint: step.checkpoint.clone(),
-        });
+        let stream = batch.stream.map(OwnedStep::copy);
         Self { log: log.to_owned(), changes: changes.collect(), progress: batch.progress.to_vec(), stream }
     }
 
@@ -166,9 +179,7 @@ impl OwnedBatch {
             known.highest = known.highest.max(step.sequence);
         }
         if let Some(step) = self.stream {
-            let known = state.streams.get_mut(&step.stream).expect("invariant: compared before");
-            known.checkpoint = Some(step.checkpoint);
-            known.saves += 1;
+            step.save(state);
         }
         state.commits += 1;
         Ok(applied)
@@ -186,7 +197,7 @@ fn check_step(known: Option<&PartitionProgress>, step: &ProgressStep) -> Result<
     Ok(())
 }
 
-fn check_stream_step(known: Option<&StreamProgress>, step: &OwnedStep) -> Result<()> {
+pub(crate) fn check_stream_step(known: Option<&StreamProgress>, step: &OwnedStep) -> Result<()> {
     if known.is_none_or(|known| known.owner != step.owner) {
         return Err(Error::fenced(format!("another process applies the stream {}", step.stream)));
     }

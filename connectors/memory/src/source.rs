@@ -112,6 +112,12 @@ impl MemorySource {
         self.server.committed.announce();
     }
 
+    /// Empties a table by a statement of its own.
+    pub fn truncate(&self, table: &TableName) {
+        self.server.binlog().truncate(&self.server.name, table);
+        self.server.committed.announce();
+    }
+
     /// The rows of a table by key.
     #[must_use]
     pub fn rows(&self, table: &TableName) -> Rows {

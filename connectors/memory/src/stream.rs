@@ -3,7 +3,8 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use tailrace_contract::{
-    BatchEnd, BatchLimits, BoxFuture, ChangeStream, Checkpoint, Error, Mark, Result, SplitTransaction, TableFilter,
+    BatchEnd, BatchLimits, BoxFuture, ChangeStream, Checkpoint, Error, Mark, Result, SchemaChange, SplitTransaction,
+    TableAct, TableFilter,
 };
 use tailrace_row::{Epoch, Origin, Record, RecordBatch, RecordId, Sequence};
 use tokio::time::Instant;
@@ -24,6 +25,8 @@ pub(crate) struct MemoryStream {
     last: Option<Sequence>,
     /// Whether this stream has delivered something of the transaction in progress.
     has_begun: bool,
+    /// The statement that was passed just now.
+    passed: Option<Box<SchemaChange>>,
     /// Silent waits since the last transaction.
     heartbeats: u64,
     has_failed: bool,
@@ -49,6 +52,7 @@ impl MemoryStream {
             record: 0,
             last: from.split.as_ref().map(|split| split.last),
             has_begun: false,
+            passed: None,
             heartbeats: 0,
             has_failed: false,
         })
@@ -90,15 +94,40 @@ impl MemoryStream {
         loop {
             let transaction = self.server.binlog().transactions.get(self.next).map(Arc::clone);
             let Some(transaction) = transaction else { return ControlFlow::Continue(()) };
+            let change = self.change(&transaction);
+            if change.is_some() && !out.is_empty() {
+                // It comes alone: what lies before it goes first.
+                return ControlFlow::Break(());
+            }
             self.fill_from(&transaction, out, limits)?;
             self.next += 1;
             self.complete += 1;
             self.heartbeats = 0;
             (self.record, self.last, self.has_begun) = (0, None, false);
-            if is_full(out, limits) {
+            self.passed = change;
+            if self.passed.is_some() || is_full(out, limits) {
                 return ControlFlow::Break(());
             }
         }
+    }
+
+    /// What the transaction does to captured tables, if it is a statement.
+    fn change(&self, transaction: &BinlogTransaction) -> Option<Box<SchemaChange>> {
+        let is_captured = |act: &&TableAct| {
+            let name = act.table();
+            self.filter.matches(&name.database, &name.table)
+        };
+        let acts: Vec<TableAct> = transaction.acts().iter().filter(is_captured).cloned().collect();
+        let sequence = Sequence { epoch: self.epoch, transaction: self.complete + 1, event: 0, row: 0 };
+        (!acts.is_empty()).then(|| {
+            Box::new(SchemaChange {
+                sequence,
+                place: Arc::clone(transaction.name()),
+                committed_at_micros: committed_at_micros(self.next),
+                statement: "TRUNCATE".into(),
+                acts,
+            })
+        })
     }
 
     /// Appends the rest of one transaction.
@@ -143,7 +172,7 @@ impl MemoryStream {
             _ => out.add_origin(Origin {
                 epoch: self.epoch,
                 transaction: number,
-                committed_at_micros: 1_700_000_000_000_000 + i64::try_from(self.next).unwrap_or(0),
+                committed_at_micros: committed_at_micros(self.next),
                 transaction_name: Some(Arc::clone(transaction.name())),
                 file: "memory.000001".into(),
                 server_id: 1,
@@ -157,7 +186,10 @@ impl MemoryStream {
     }
 
     /// How a batch that ends here ended.
-    fn end(&self, out: &RecordBatch) -> BatchEnd {
+    fn end(&mut self, out: &RecordBatch) -> BatchEnd {
+        if let Some(change) = self.passed.take() {
+            return BatchEnd::SchemaChange { mark: self.mark(), change };
+        }
         let binlog = self.server.binlog();
         match (self.last, binlog.transactions.get(self.next)) {
             (Some(last), Some(transaction)) if self.has_begun => BatchEnd::MidTransaction {
@@ -168,6 +200,10 @@ impl MemoryStream {
             _ => BatchEnd::TransactionEnd(self.mark()),
         }
     }
+}
+
+fn committed_at_micros(transaction: usize) -> i64 {
+    1_700_000_000_000_000 + i64::try_from(transaction).unwrap_or(0)
 }
 
 fn is_full(out: &RecordBatch, limits: BatchLimits) -> bool {

@@ -14,10 +14,10 @@ mod config;
 mod ddl;
 mod encode;
 mod errors;
-#[expect(dead_code, reason = "the meeting at a barrier, which carries acts out, follows")]
 mod evolve;
 mod grants;
 mod identifier;
+mod meeting;
 mod plan;
 mod progress;
 mod proof;

@@ -1,4 +1,4 @@
-//! Tailrace's own tables in the target: format, offsets, adopted tables.
+//! Tailrace's own tables in the target: format, offsets, adopted tables; streams are in `stream`, barriers in `meeting`.
 //!
 //! Why a partition's progress can't be moved by two owners, nor apart from its rows:
 //!
@@ -25,12 +25,13 @@ use crate::{
     catalog::{add, get},
     errors::Failure,
     identifier::quote,
+    meeting::{self, MeetingStatements},
     session::Session,
     stream::StreamStatements,
 };
 
-/// The format of the tables below. 1 had no `streams`.
-const FORMAT: i32 = 2;
+/// The format of the tables below. 1 had no `streams`, 2 no `barriers`.
+const FORMAT: i32 = 3;
 
 /// The statements on our own tables, whose schema is configured.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub(crate) struct OwnTables {
     adopt: Arc<str>,
     is_adopted: Arc<str>,
     pub(crate) streams: StreamStatements,
+    pub(crate) meetings: MeetingStatements,
 }
 
 impl OwnTables {
@@ -56,7 +58,7 @@ impl OwnTables {
         Ok(Self {
             schema: schema.to_owned(),
             read_format: build("SELECT version FROM $schema.format"),
-            create: build(CREATE),
+            create: build(&format!("{CREATE}{}{FORMAT_ROW}", meeting::CREATE)),
             claim: build(CLAIM),
             step: build(STEP),
             read_offsets: build(READ_OFFSETS),
@@ -64,6 +66,7 @@ impl OwnTables {
             adopt: build(ADOPT),
             is_adopted: build(IS_ADOPTED),
             streams: StreamStatements::new(&quoted),
+            meetings: MeetingStatements::new(&quoted),
         })
     }
 
@@ -238,7 +241,7 @@ fn fenced(partition: &LogPartition, what: &str) -> Error {
 }
 
 /// Four numbers in the order in which sequences compare, as arrays do.
-fn written(sequence: Sequence) -> String {
+pub(crate) fn written(sequence: Sequence) -> String {
     format!("{{{},{},{},{}}}", sequence.epoch.0, sequence.transaction, sequence.event, sequence.row)
 }
 
@@ -288,7 +291,7 @@ fn read_progress(row: &PgRow) -> Result<PartitionProgress> {
     })
 }
 
-fn read_sequence(parts: &[i64]) -> Option<Sequence> {
+pub(crate) fn read_sequence(parts: &[i64]) -> Option<Sequence> {
     let &[epoch, transaction, event, row] = parts else { return None };
     Some(Sequence {
         epoch: Epoch(u32::try_from(epoch).ok()?),
@@ -341,8 +344,10 @@ CREATE TABLE IF NOT EXISTS $schema.streams (
   updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE $schema.streams IS
-  'Where the source is read on, for each stream that comes without a log. To apply again from an earlier point: stop tailrace, put an earlier checkpoint back.';
-INSERT INTO $schema.format (version) VALUES (2) ON CONFLICT (is_only_row) DO UPDATE SET version = 2 WHERE format.version < 2"#;
+  'Where the source is read on, for each stream that comes without a log. To apply again from an earlier point: stop tailrace, put an earlier checkpoint back.';"#;
+
+const FORMAT_ROW: &str = "
+INSERT INTO $schema.format (version) VALUES (3) ON CONFLICT (is_only_row) DO UPDATE SET version = 3 WHERE format.version < 3";
 
 /// A row that was deleted begins with an owner that nobody ever was.
 const CLAIM: &str = r#"

@@ -11,11 +11,11 @@ use sqlx::{
     postgres::{PgArguments, PgConnectOptions},
 };
 use tailrace_contract::{
-    BoxFuture, Capabilities, Error, ErrorKind, Grant, LogPartition, PartitionProgress, Problem, ProofReader, Result,
-    Severity, Sink, SinkWriter, StreamProgress, TableMapping, TableReader, TargetScope, TargetSettings, TargetState,
-    TargetTable, Unheld,
+    BoxFuture, Capabilities, Encounter, Error, ErrorKind, Grant, LogPartition, Meeting, PartitionProgress, Problem,
+    ProofReader, Result, Severity, Sink, SinkWriter, StoredMeeting, StreamProgress, TableMapping, TableReader,
+    TargetScope, TargetSettings, TargetState, TargetTable, Unheld,
 };
-use tailrace_row::{Column, TableSchema};
+use tailrace_row::{Column, Sequence, TableName, TableSchema};
 
 use crate::{
     catalog::{self, add, get},
@@ -190,6 +190,14 @@ impl Sink for PostgresSink {
         })
     }
 
+    fn columns<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<Option<Vec<Box<str>>>>> {
+        Box::pin(async move {
+            let mut session = self.target.connect().await?;
+            let shape = read_table(&mut session, &mapping.target).await?;
+            Ok(shape.map(|shape| shape.columns.iter().map(|column| column.name.as_str().into()).collect()))
+        })
+    }
+
     fn table_state<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<TargetState>> {
         Box::pin(self.find_state(mapping))
     }
@@ -233,10 +241,36 @@ impl Sink for PostgresSink {
         })
     }
 
+    fn meet<'a>(&'a self, encounter: Encounter<'a>) -> BoxFuture<'a, Result<Meeting>> {
+        Box::pin(self.target.meet(encounter))
+    }
+
+    fn meetings<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<StoredMeeting>>> {
+        Box::pin(async move {
+            let mut session = self.target.connect().await?;
+            self.target.own_tables.read_meetings(&mut session, log).await
+        })
+    }
+
+    fn resume<'a>(&'a self, log: &'a str, table: &'a TableName) -> BoxFuture<'a, Result<Vec<StoredMeeting>>> {
+        Box::pin(async move {
+            let mut session = self.target.connect().await?;
+            self.target.own_tables.resume(&mut session, log, table).await
+        })
+    }
+
+    fn reopen<'a>(&'a self, log: &'a str, table: &'a TableName, change: Sequence) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let mut session = self.target.connect().await?;
+            self.target.own_tables.reopen(&mut session, log, table, change).await
+        })
+    }
+
     fn forget<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let mut session = self.target.connect().await?;
             self.target.own_tables.forget(&mut session, log).await?;
+            self.target.own_tables.forget_meetings(&mut session, log).await?;
             self.target.own_tables.forget_stream(&mut session, log).await
         })
     }
@@ -276,6 +310,11 @@ impl Target {
     /// A new connection.
     pub(crate) async fn connect(&self) -> Result<Session> {
         Ok(Session::open(&self.options, self.settings.statement_timeout).await?)
+    }
+
+    /// A new connection whose statements may take so long, if the configured time is not longer.
+    pub(crate) async fn connect_for(&self, time: Duration) -> Result<Session> {
+        Ok(Session::open(&self.options, self.settings.statement_timeout.max(time)).await?)
     }
 
     /// Whether big batches can go through a stage.
@@ -387,12 +426,13 @@ SELECT ARRAY(
   SELECT format('GRANT %s ON SCHEMA %I TO %I', string_agg(w.privilege, ', '), n.nspname, current_user)
   FROM unnest(ARRAY['USAGE', 'CREATE']) AS w (privilege)
   WHERE NOT has_schema_privilege(n.oid, w.privilege)
-    AND (w.privilege = 'USAGE' OR NOT EXISTS (SELECT FROM pg_class f WHERE f.relnamespace = n.oid AND f.relname = 'streams'))
+    AND (w.privilege = 'USAGE' OR NOT EXISTS (SELECT FROM pg_class f WHERE f.relnamespace = n.oid AND f.relname = 'barriers'))
   HAVING count(*) > 0
   UNION ALL
   SELECT format('GRANT %s ON %I.%I TO %I', string_agg(w.privilege, ', '), n.nspname, c.relname, current_user)
   FROM (VALUES ('offsets', 'SELECT'), ('offsets', 'INSERT'), ('offsets', 'UPDATE'), ('tables', 'SELECT'), ('tables', 'INSERT'),
-               ('format', 'SELECT')) AS w (name, privilege)
+               ('format', 'SELECT'), ('barriers', 'SELECT'), ('barriers', 'INSERT'), ('barriers', 'UPDATE'),
+               ('barriers', 'DELETE')) AS w (name, privilege)
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
   WHERE NOT has_table_privilege(c.oid, w.privilege) GROUP BY c.relname
 ) AS mends

@@ -5,12 +5,9 @@
 //!
 //! [`ErrorKind::TableFailed`]: tailrace_contract::ErrorKind::TableFailed
 
-use std::sync::Arc;
-
-use sqlx::sqlite::SqliteArguments;
 use tailrace_contract::{Error, Result, TableMapping, TargetAct};
 
-use crate::{errors::Failure, identifier::quote_table, session::Session};
+use crate::{identifier::quote_table, session::Session};
 
 /// Carries the act out in the open transaction.
 pub(crate) async fn carry_out(session: &mut Session, mapping: &TableMapping, act: &TargetAct) -> Result<()> {
@@ -22,18 +19,9 @@ pub(crate) async fn carry_out(session: &mut Session, mapping: &TableMapping, act
     }
 }
 
-/// Empties the table. SQLite drops all pages of a table without triggers at once.
+/// Empties the table. SQLite drops all pages of a table without triggers at once. What its triggers or constraints refuse makes the
+/// table wait.
 async fn truncate(session: &mut Session, mapping: &TableMapping) -> Result<()> {
-    let sql: Arc<str> = format!("DELETE FROM {}", quote_table(&mapping.target)?).into();
-    let doing = format!("emptying {}", mapping.target);
-    let written = session.write_rows(sql, SqliteArguments::default(), &doing).await;
-    written.map(drop).map_err(|failure| refused(mapping, failure))
-}
-
-/// What SQLite says to an act is about this table.
-fn refused(mapping: &TableMapping, failure: Failure) -> Error {
-    match failure {
-        Failure::Table(refusal) => Error::table_failed(mapping.source.clone(), refusal.to_string()),
-        Failure::Other(error) => error,
-    }
+    let sql = format!("DELETE FROM {}", quote_table(&mapping.target)?);
+    session.run(sql, &format!("emptying {}", mapping.target)).await
 }

@@ -15,9 +15,9 @@ mod config;
 mod ddl;
 mod encode;
 mod errors;
-#[expect(dead_code, reason = "the meeting at a barrier, which carries acts out, follows")]
 mod evolve;
 mod identifier;
+mod meeting;
 mod parameters;
 mod plan;
 mod progress;

@@ -1,4 +1,4 @@
-//! Tailrace's own tables in the target: format, offsets, adopted tables; streams are in `stream`.
+//! Tailrace's own tables in the target: format, offsets, adopted tables; streams are in `stream`, barriers in `meeting`.
 //!
 //! Why a partition's progress can't be moved by two owners, nor apart from its rows:
 //!
@@ -20,15 +20,16 @@ use tailrace_row::{Sequence, TableName};
 
 use crate::{
     identifier::{is_same, quote},
+    meeting::{self, MeetingStatements},
     session::{Answer, Session, text},
     stream::StreamStatements,
 };
 
-/// The format of the tables below.
-const FORMAT: i64 = 1;
+/// The format of the tables below. 1 had no `barriers`.
+const FORMAT: i64 = 2;
 
 /// Our own tables, behind the prefix.
-const NAMES: [&str; 4] = ["format", "offsets", "streams", "tables"];
+const NAMES: [&str; 5] = ["barriers", "format", "offsets", "streams", "tables"];
 
 /// The statements on our own tables, whose prefix is configured.
 #[derive(Debug)]
@@ -40,10 +41,11 @@ pub(crate) struct OwnTables {
     read_offset: Arc<str>,
     step: Arc<str>,
     read_offsets: Arc<str>,
-    forget: [Arc<str>; 2],
+    forget: [Arc<str>; 3],
     adopt: Arc<str>,
     is_adopted: Arc<str>,
     pub(crate) streams: StreamStatements,
+    pub(crate) meetings: MeetingStatements,
 }
 
 impl OwnTables {
@@ -60,16 +62,18 @@ impl OwnTables {
         };
         Ok(Self {
             prefix: prefix.to_owned(),
-            create: build(CREATE),
+            create: build(&format!("{CREATE}{}{FORMAT_ROW}", meeting::CREATE)),
             read_format: build("SELECT version FROM $format"),
             claim: build(CLAIM),
             read_offset: build(READ_OFFSET),
             step: build(STEP),
             read_offsets: build(READ_OFFSETS),
-            forget: ["DELETE FROM $offsets WHERE log = ?1", FORGET_STREAM].map(&build),
+            forget: ["DELETE FROM $offsets WHERE log = ?1", FORGET_STREAM, "DELETE FROM $barriers WHERE log = ?1"]
+                .map(&build),
             adopt: build(ADOPT),
             is_adopted: build(IS_ADOPTED),
-            streams: StreamStatements::new(build),
+            streams: StreamStatements::new(&build),
+            meetings: MeetingStatements::new(&build),
         })
     }
 
@@ -80,7 +84,7 @@ impl OwnTables {
 
     /// Makes what is missing. Two processes may do it at once: they take turns.
     pub(crate) async fn prepare(&self, session: &mut Session) -> Result<()> {
-        if self.read_format(session).await?.is_some() {
+        if self.read_format(session).await? == Some(FORMAT) {
             return Ok(());
         }
         session.begin().await?;
@@ -92,13 +96,13 @@ impl OwnTables {
         session.roll_back().await;
         committed?;
         match self.read_format(session).await? {
-            Some(()) => Ok(()),
+            Some(_) => Ok(()),
             None => Err(Error::refused(format!("the table {}_format has no row", self.prefix))),
         }
     }
 
-    /// Whether the tables are there. A newer format is refused.
-    pub(crate) async fn read_format(&self, session: &mut Session) -> Result<Option<()>> {
+    /// The format of the tables, if they are there. A newer one is refused.
+    pub(crate) async fn read_format(&self, session: &mut Session) -> Result<Option<i64>> {
         const DOING: &str = "reading the format of Tailrace's own tables";
         let name = format!("{}_format", self.prefix);
         if session.read(HAS_TABLE, vec![name.into()], DOING).await?.is_empty() {
@@ -114,7 +118,7 @@ impl OwnTables {
             );
             return Err(Error::refused(found).hint("a newer Tailrace made them: use that one"));
         }
-        Ok(Some(()))
+        Ok(Some(version))
     }
 
     /// Becomes the owner of the partitions, in the order asked.
@@ -174,11 +178,10 @@ impl OwnTables {
 
     /// Forgets the progress of the log and the checkpoint of the stream of that name.
     pub(crate) async fn forget(&self, session: &mut Session, log: &str) -> Result<()> {
-        if self.read_format(session).await?.is_none() {
-            return Ok(());
-        }
+        let Some(format) = self.read_format(session).await? else { return Ok(()) };
+        let count = if format < meeting::FIRST_FORMAT { 2 } else { 3 };
         session.begin().await?;
-        for sql in &self.forget {
+        for sql in self.forget.iter().take(count) {
             session.write(sql, vec![text(log)], "forgetting the progress").await?;
         }
         session.commit(|| ()).await
@@ -281,8 +284,11 @@ CREATE TABLE IF NOT EXISTS $format (
   -- Format of these tables.
   is_only_row INTEGER NOT NULL PRIMARY KEY CHECK (is_only_row = 1),
   version INTEGER NOT NULL
-) STRICT;
-INSERT INTO $format (is_only_row, version) VALUES (1, 1) ON CONFLICT DO NOTHING"#;
+) STRICT;"#;
+
+const FORMAT_ROW: &str = "
+INSERT INTO $format (is_only_row, version) VALUES (1, 2)
+ON CONFLICT (is_only_row) DO UPDATE SET version = excluded.version WHERE version < excluded.version";
 
 /// A row that was deleted begins with an owner that nobody ever was.
 const CLAIM: &str = r#"

@@ -4,10 +4,11 @@
 use std::{path::PathBuf, sync::Arc};
 
 use tailrace_contract::{
-    BoxFuture, Capabilities, Error, LogPartition, PartitionProgress, Problem, ProofReader, Result, Severity, Sink,
-    SinkWriter, StreamProgress, TableMapping, TableReader, TargetSettings, TargetState, TargetTable, Unheld,
+    BoxFuture, Capabilities, Encounter, Error, LogPartition, Meeting, PartitionProgress, Problem, ProofReader, Result,
+    Severity, Sink, SinkWriter, StoredMeeting, StreamProgress, TableMapping, TableReader, TargetSettings, TargetState,
+    TargetTable, Unheld,
 };
-use tailrace_row::{Column, TableSchema};
+use tailrace_row::{Column, Sequence, TableName, TableSchema};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -188,6 +189,14 @@ impl Sink for SqliteSink {
         })
     }
 
+    fn columns<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<Option<Vec<Box<str>>>>> {
+        Box::pin(async move {
+            let Some(mut session) = self.look().await? else { return Ok(None) };
+            let shape = catalog::read_table(&mut session, &mapping.target).await?;
+            Ok(shape.map(|shape| shape.columns.iter().map(|column| column.name.as_str().into()).collect()))
+        })
+    }
+
     fn table_state<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<TargetState>> {
         Box::pin(self.find_state(mapping))
     }
@@ -238,6 +247,37 @@ impl Sink for SqliteSink {
                 Some(mut session) => self.target.own_tables.read(&mut session, log).await,
                 None => Ok(Vec::new()),
             }
+        })
+    }
+
+    fn meet<'a>(&'a self, encounter: Encounter<'a>) -> BoxFuture<'a, Result<Meeting>> {
+        Box::pin(self.target.meet(encounter))
+    }
+
+    fn meetings<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<StoredMeeting>>> {
+        Box::pin(async move {
+            match self.look().await? {
+                Some(mut session) => self.target.own_tables.read_meetings(&mut session, log).await,
+                None => Ok(Vec::new()),
+            }
+        })
+    }
+
+    fn resume<'a>(&'a self, log: &'a str, table: &'a TableName) -> BoxFuture<'a, Result<Vec<StoredMeeting>>> {
+        Box::pin(async move {
+            let mut session = self.target.open(Access::Write).await?;
+            let resumed = self.target.own_tables.resume(&mut session, log, table).await?;
+            session.close().await;
+            Ok(resumed)
+        })
+    }
+
+    fn reopen<'a>(&'a self, log: &'a str, table: &'a TableName, change: Sequence) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let mut session = self.target.open(Access::Write).await?;
+            self.target.own_tables.reopen(&mut session, log, table, change).await?;
+            session.close().await;
+            Ok(())
         })
     }
 

@@ -10,6 +10,7 @@ mod bad_input;
 mod begin;
 mod check;
 mod consumers;
+mod ddl;
 mod debezium_topics;
 mod dist;
 mod embedded;

@@ -42,4 +42,6 @@ pub(crate) mod header {
     pub(crate) const SCHEMA: &str = "tailrace.schema";
     /// True values beside Debezium's substitutes.
     pub(crate) const EXACT: &str = "tailrace.exact";
+    /// The number of the last barrier before the record, where it is the first of its partition behind it.
+    pub(crate) const BARRIER: &str = "tailrace.barrier";
 }

@@ -206,11 +206,13 @@ async fn own_tables_are_made_by_two_at_once_and_a_newer_format_is_refused() {
     for result in [all.0, all.1, all.2, all.3] {
         result.unwrap();
     }
-    assert_eq!(bench.ask("SELECT version FROM tailrace.format").await, ["2"]);
-    bench.run("DROP TABLE tailrace.streams; UPDATE tailrace.format SET version = 1").await;
+    assert_eq!(bench.ask("SELECT version FROM tailrace.format").await, ["3"]);
+    bench.run("DROP TABLE tailrace.streams, tailrace.barriers; UPDATE tailrace.format SET version = 1").await;
     assert_eq!(bench.sink.stream_progress("kit").await.unwrap(), None, "the first format has no streams");
+    assert_eq!(bench.sink.meetings("kit").await.unwrap(), [], "nor any barriers");
     bench.sink.prepare().await.unwrap();
-    assert_eq!(bench.ask("SELECT version FROM tailrace.format").await, ["2"]);
+    assert_eq!(bench.ask("SELECT version FROM tailrace.format").await, ["3"]);
+    assert_eq!(bench.sink.meetings("kit").await.unwrap(), []);
     assert_eq!(bench.sink.claim_stream("kit").await.unwrap().saves, 0);
     bench.run("UPDATE tailrace.format SET version = 7").await;
     let error = bench.sink.prepare().await.unwrap_err();

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use tailrace_contract::{
-    Applied, ApplyBatch, BoxFuture, Capabilities, ChangeStream, Checkpoint, Error, Log, LogPartition, LogReader,
-    LogStart, LogWriter, OpenedWriter, PartitionEnds, PartitionProgress, Position, Problem, ProgressStep, Result, Sink,
-    SinkWriter, Source, SourceState, StartAt, StreamProgress, StreamStep, TableChanges, TableFilter, TableMapping,
-    TableReader, TargetState,
+    Applied, ApplyBatch, BarrierPlace, BarrierReader, BatchLimits, BoxFuture, Capabilities, ChangeStream, Checkpoint,
+    Encounter, Error, Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, Meeting, OpenedWriter,
+    PartitionEnds, PartitionProgress, Position, Problem, ProgressStep, ReadProgress, Result, SchemaChange, Sink,
+    SinkWriter, Source, SourceState, StartAt, StoredMeeting, StreamProgress, StreamStep, TableChanges, TableFilter,
+    TableMapping, TableReader, TargetState,
 };
-use tailrace_row::{RecordBatch, TableName, TableSchema};
+use tailrace_row::{RecordBatch, Sequence, TableName, TableSchema};
 
 use crate::world::World;
 
@@ -31,12 +32,17 @@ pub(crate) enum Defect {
     CheckpointWithoutRecords,
     /// The source does not skip what is in the log of a split transaction.
     SplitIsForgotten,
+    /// The reader does not stop at barriers.
+    NoStopAtBarriers,
 }
 
 pub(crate) fn log(world: &Arc<World>, inner: Arc<dyn Log>) -> Arc<dyn Log> {
     match world.defect {
         Some(
-            defect @ (Defect::CheckpointIsOld | Defect::RecordsWithoutCheckpoint | Defect::CheckpointWithoutRecords),
+            defect @ (Defect::CheckpointIsOld
+            | Defect::RecordsWithoutCheckpoint
+            | Defect::CheckpointWithoutRecords
+            | Defect::NoStopAtBarriers),
         ) => Arc::new(BrokenLog { inner, defect, world: Arc::clone(world) }),
         _ => inner,
     }
@@ -113,8 +119,49 @@ impl Log for BrokenLog {
         self.inner.forget_checkpoint()
     }
 
+    fn open_barriers(&self) -> BoxFuture<'_, Result<Box<dyn BarrierReader>>> {
+        self.inner.open_barriers()
+    }
+
     fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>> {
-        self.inner.open_reader(from)
+        Box::pin(async move {
+            let inner = self.inner.open_reader(from).await?;
+            match self.defect {
+                Defect::NoStopAtBarriers => Ok(Box::new(RestlessReader { inner }) as Box<dyn LogReader>),
+                _ => Ok(inner),
+            }
+        })
+    }
+}
+
+/// A reader that reads on behind barriers, whether they are done or not.
+struct RestlessReader {
+    inner: Box<dyn LogReader>,
+}
+
+impl LogReader for RestlessReader {
+    fn read_batch<'a>(&'a mut self, out: &'a mut LogBatch, limits: BatchLimits) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.inner.read_batch(out, limits).await?;
+            while let Some(stop) = out.stops.pop() {
+                self.inner.release(stop.lane, stop.number)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn release(&mut self, lane: u32, number: u64) -> Result<()> {
+        self.inner.release(lane, number)
+    }
+
+    fn hold(&mut self, _lane: u32, _number: u64) {}
+
+    fn stop_table(&mut self, table: &TableName) -> Result<()> {
+        self.inner.stop_table(table)
+    }
+
+    fn report_applied(&mut self, applied: &[ReadProgress]) {
+        self.inner.report_applied(applied);
     }
 }
 
@@ -144,6 +191,15 @@ impl LogWriter for BrokenLogWriter {
                 _ => self.inner.commit(checkpoint).await,
             }
         })
+    }
+
+    fn commit_barrier<'a>(
+        &'a mut self,
+        change: &'a SchemaChange,
+        checkpoint: &'a Checkpoint,
+    ) -> BoxFuture<'a, Result<u64>> {
+        self.last = Some(checkpoint.clone());
+        self.inner.commit_barrier(change, checkpoint)
     }
 }
 
@@ -231,6 +287,10 @@ impl Sink for BrokenSink {
         self.inner.prepare()
     }
 
+    fn columns<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<Option<Vec<Box<str>>>>> {
+        self.inner.columns(mapping)
+    }
+
     fn table_state<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<TargetState>> {
         self.inner.table_state(mapping)
     }
@@ -263,6 +323,33 @@ impl Sink for BrokenSink {
 
     fn progress<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
         self.inner.progress(log)
+    }
+
+    fn meet<'a>(&'a self, encounter: Encounter<'a>) -> BoxFuture<'a, Result<Meeting>> {
+        Box::pin(async move {
+            match (self.defect, encounter.place) {
+                // Its statements are compared as little as its batches.
+                (Defect::ProgressIsNotCompared, BarrierPlace::Stream(Some(step))) => {
+                    let stored = self.world.sink.stream(step.stream);
+                    let (saves, owner) = stored.map_or((step.saves, step.owner), |known| (known.saves, known.owner));
+                    let place = BarrierPlace::Stream(Some(StreamStep { saves, owner, ..step }));
+                    self.inner.meet(Encounter { place, ..encounter }).await
+                }
+                _ => self.inner.meet(encounter).await,
+            }
+        })
+    }
+
+    fn meetings<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<StoredMeeting>>> {
+        self.inner.meetings(log)
+    }
+
+    fn resume<'a>(&'a self, log: &'a str, table: &'a TableName) -> BoxFuture<'a, Result<Vec<StoredMeeting>>> {
+        self.inner.resume(log, table)
+    }
+
+    fn reopen<'a>(&'a self, log: &'a str, table: &'a TableName, change: Sequence) -> BoxFuture<'a, Result<()>> {
+        self.inner.reopen(log, table, change)
     }
 
     fn forget<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<()>> {
@@ -364,7 +451,8 @@ impl SinkWriter for BrokenSinkWriter {
                 Defect::CheckpointIsOld
                 | Defect::RecordsWithoutCheckpoint
                 | Defect::CheckpointWithoutRecords
-                | Defect::SplitIsForgotten => self.inner.apply(batch).await,
+                | Defect::SplitIsForgotten
+                | Defect::NoStopAtBarriers => self.inner.apply(batch).await,
             }
         })
     }

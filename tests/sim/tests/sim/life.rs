@@ -10,9 +10,9 @@ use tailrace::{
     capture::Capture,
     runtime::{Health, Shutdown, tasks},
 };
-use tailrace_contract::{ErrorKind, Log, Result, Sink, Source, StartAt};
+use tailrace_contract::{ErrorKind, Log, LogPartition, PartitionProgress, Result, Sink, Source, StartAt};
 use tailrace_memory::{LogEntry, Row};
-use tailrace_row::{Field, Value};
+use tailrace_row::{Field, Sequence, Value};
 use tokio::task::JoinError;
 
 use crate::{
@@ -181,7 +181,7 @@ pub(crate) fn start_of(world: &World) -> StartAt {
     }
 }
 
-/// Sets one partition back by hand and spoils rows that will be applied again; tells whether it did.
+/// Sets one partition back by hand (all of the table, if statements have emptied it) and spoils rows that will be applied again; tells whether it did.
 fn rewind(world: &World, random: &mut Random) -> bool {
     let progress = world.sink.progress(log_name(world));
     if world.is_calm() || progress.is_empty() {
@@ -200,12 +200,30 @@ fn rewind(world: &World, random: &mut Random) -> bool {
     world.trace(|| format!("{} is set back to {new_offset:?}", progress.partition));
     world.has_rewound.store(true, Ordering::Relaxed);
     world.sink.set_progress(log_name(world), &progress.partition, new_offset, sequence);
+    if world.log.barriers().iter().any(|barrier| barrier.change.tables().contains(&progress.partition.table)) {
+        rewind_neighbours(world, &progress.partition, applied[place].sequence);
+    }
     let again: Vec<&&LogEntry> = applied[place..].iter().filter(|entry| Some(entry.sequence) > sequence).collect();
     for _ in 0..random.index(4).min(again.len()) {
         let entry = again[random.index(again.len())];
         spoil(world, random, entry);
     }
     true
+}
+
+/// Sets the table's other partitions back to what the source wrote from then on.
+fn rewind_neighbours(world: &World, partition: &LogPartition, from: Sequence) {
+    let is_neighbour =
+        |known: &PartitionProgress| known.partition.table == partition.table && known.partition != *partition;
+    for known in world.sink.progress(log_name(world)).into_iter().filter(is_neighbour) {
+        let entries = world.log.entries(&known.partition, 0);
+        let next_offset = known.next_offset.unwrap_or(0);
+        let Some(place) = entries.iter().position(|entry| entry.sequence >= from) else { continue };
+        if entries[place].offset < next_offset {
+            let sequence = entries[..place].iter().map(|entry| entry.sequence).max();
+            world.sink.set_progress(log_name(world), &known.partition, Some(entries[place].offset), sequence);
+        }
+    }
 }
 
 /// Changes the row behind everybody's back, or takes it away.

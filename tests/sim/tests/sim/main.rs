@@ -101,7 +101,7 @@ fn every_embedded_run_moves_every_change() {
     };
     println!("{counts:#?}");
     if count >= 1_000 {
-        let met = [counts.faults, counts.sink_commits, counts.splits, counts.rewinds, counts.fences];
+        let met = [counts.faults, counts.sink_commits, counts.splits, counts.rewinds, counts.fences, counts.barriers];
         assert!(met.iter().all(|count| *count > 50), "the runs met too little: {counts:?}");
         check_deaths(&counts, &["stream.read", "sink.claim_stream", "sink.open_writer", "sink.apply"]);
     }
@@ -123,14 +123,25 @@ fn every_run_moves_every_change_exactly_once() {
 
 /// Runs that meet nothing prove nothing.
 fn check_met(counts: &Counts) {
-    let met = [counts.faults, counts.records, counts.splits, counts.torn, counts.duplicates, counts.reapplied];
+    let met = [
+        counts.faults,
+        counts.records,
+        counts.splits,
+        counts.torn,
+        counts.duplicates,
+        counts.reapplied,
+        counts.barriers,
+    ];
     assert!(met.iter().all(|count| *count > 100), "the runs met too little: {counts:?}");
     let calls = [
         "stream.read",
         "log.open_writer",
         "log.append",
         "log.commit",
+        "log.commit_barrier",
         "log.read",
+        "log.read_barriers",
+        "sink.meet",
         "sink.claim",
         "sink.open_writer",
         "sink.apply",
@@ -216,6 +227,12 @@ fn a_checkpoint_without_records_is_found() {
 #[test]
 fn a_forgotten_split_is_found() {
     check_found(Defect::SplitIsForgotten, 100, &[Property::CheckpointMatchesRecords]);
+}
+
+#[test]
+fn reading_on_behind_a_barrier_is_found() {
+    let properties = [Property::RowsMatchProgress, Property::TargetEqualsSource, Property::NoHang];
+    check_found(Defect::NoStopAtBarriers, 100, &properties);
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Holds the target against the log: at any moment its rows must be what the log says up to the stored progress.
 //!
 //! The log is folded here a second time, in the plainest way: record by record, a sequence at or below the last one of the
-//! partition dropped. After a rewind by hand the target runs ahead of its progress, so a table is looked at again only when
+//! partition dropped. What lies before a TRUNCATE is gone once the target has gone on behind it. After a rewind by hand the target runs ahead of its progress, so a table is looked at again only when
 //! its partitions have caught up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tailrace_contract::{LogPartition, PartitionProgress, TargetTable};
-use tailrace_memory::Rows;
-use tailrace_row::Sequence;
+use tailrace_memory::{Row, Rows, SinkSnapshot};
+use tailrace_row::{Sequence, TableName};
 
 use crate::world::{Property, Violation, World, log_name, target_of};
 
@@ -16,19 +16,24 @@ use crate::world::{Property, Violation, World, log_name, target_of};
 #[derive(Default)]
 pub(crate) struct Oracle {
     partitions: BTreeMap<LogPartition, Folded>,
+    /// Tables and statements behind which they had gone on, ever.
+    met: BTreeSet<(TableName, Sequence)>,
 }
 
 #[derive(Default)]
 struct Folded {
     next_offset: i64,
     last: Option<Sequence>,
-    rows: Rows,
+    /// Each row with the sequence that wrote it.
+    rows: BTreeMap<Vec<u8>, (Row, Sequence)>,
 }
 
 impl Oracle {
     pub(crate) fn look(&mut self, world: &World) -> Result<(), Violation> {
-        let (tables, progress) = world.sink.snapshot(log_name(world));
-        let mut behind: BTreeSet<TargetTable> = BTreeSet::new();
+        let SinkSnapshot { tables, progress, met } = world.sink.snapshot(log_name(world));
+        // Set back behind a statement that is to be met again.
+        let mut behind: BTreeSet<TargetTable> = self.met.difference(&met).map(|(table, _)| target_of(table)).collect();
+        self.met.extend(met);
         for progress in &progress {
             if !self.follow(world, progress)? {
                 behind.insert(target_of(&progress.partition.table));
@@ -65,7 +70,7 @@ impl Oracle {
                 folded.rows.remove(&before.key());
             }
             if let Some(after) = entry.after {
-                folded.rows.insert(after.key(), after);
+                folded.rows.insert(after.key(), (after, entry.sequence));
             }
         }
         folded.next_offset = folded.next_offset.max(next_offset);
@@ -79,11 +84,14 @@ impl Oracle {
 
     fn compare(&self, target: &TargetTable, rows: &Rows) -> Result<(), Violation> {
         let of_table = self.partitions.iter().filter(|(partition, _)| target_of(&partition.table) == *target);
+        let emptied =
+            self.met.iter().filter(|(table, _)| target_of(table) == *target).map(|(_, sequence)| *sequence).max();
         let mut count = 0;
         for (partition, folded) in of_table {
-            count += folded.rows.len();
-            let wrong = folded.rows.iter().find(|(key, row)| rows.get(*key) != Some(*row));
-            if let Some((key, row)) = wrong {
+            let is_left = |(_, (_, sequence)): &(&Vec<u8>, &(Row, Sequence))| Some(*sequence) > emptied;
+            count += folded.rows.iter().filter(is_left).count();
+            let wrong = folded.rows.iter().filter(is_left).find(|(key, (row, _))| rows.get(*key) != Some(row));
+            if let Some((key, (row, _))) = wrong {
                 let (place, is_there) = (format!("{partition}@{}", folded.next_offset), rows.contains_key(key));
                 return Err(violation(format!("{target}: {row:?} of {place} is wrong; a row there: {is_there}")));
             }

@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) huge_per_mille: u64,
     /// How many transactions in a thousand change other tables only.
     pub(crate) foreign_per_mille: u64,
+    /// How many statements in a thousand empty a table.
+    pub(crate) truncate_per_mille: u64,
     pub(crate) pause_max_ms: u64,
     /// Whether reads of the stream end anywhere.
     pub(crate) has_pieces: bool,
@@ -100,6 +102,7 @@ impl Plan {
             ids: random.pick(&[3, 8, 8, 30]),
             huge_per_mille: random.pick(&[0, 30, 100]),
             foreign_per_mille: random.pick(&[0, 100, 500]),
+            truncate_per_mille: random.pick(&[0, 50, 150]),
             pause_max_ms: random.pick(&[1, 20, 20, 200]),
             has_pieces: random.per_mille(600),
             start: random.pick(&[Start::Earliest, Start::Earliest, Start::Now]),

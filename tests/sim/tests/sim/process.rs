@@ -10,12 +10,13 @@ use std::sync::{
 };
 
 use tailrace_contract::{
-    Applied, ApplyBatch, BatchEnd, BatchLimits, BoxFuture, Capabilities, ChangeStream, Checkpoint, ErrorKind, Log,
-    LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionEnds, PartitionProgress, Position,
-    Problem, ProgressStep, ReadProgress, Result, Sink, SinkWriter, Source, SourceState, StartAt, StreamProgress,
-    TableFilter, TableMapping, TableReader, TargetState,
+    Applied, ApplyBatch, Barrier, BarrierReader, BatchEnd, BatchLimits, BoxFuture, Capabilities, ChangeStream,
+    Checkpoint, Encounter, ErrorKind, Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, Meeting,
+    OpenedWriter, PartitionEnds, PartitionProgress, Position, Problem, ProgressStep, ReadProgress, Result,
+    SchemaChange, Sink, SinkWriter, Source, SourceState, StartAt, StoredMeeting, StreamProgress, TableFilter,
+    TableMapping, TableReader, TargetState,
 };
-use tailrace_row::{RecordBatch, TableName, TableSchema};
+use tailrace_row::{RecordBatch, Sequence, TableName, TableSchema};
 use tokio::sync::watch;
 
 use crate::{
@@ -217,6 +218,13 @@ impl Log for Mortal<dyn Log> {
         Box::pin(self.process.call("log.forget_checkpoint", self.inner.forget_checkpoint()))
     }
 
+    fn open_barriers(&self) -> BoxFuture<'_, Result<Box<dyn BarrierReader>>> {
+        Box::pin(async {
+            let reader = self.process.call("log.open_barriers", self.inner.open_barriers()).await?;
+            Ok(Box::new(Mortal::new(&self.process, reader)) as Box<dyn BarrierReader>)
+        })
+    }
+
     fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>> {
         Box::pin(async move {
             let reader = self.process.call("log.open_reader", self.inner.open_reader(from)).await?;
@@ -241,11 +249,38 @@ impl LogWriter for Mortal<dyn LogWriter> {
             committed
         })
     }
+
+    fn commit_barrier<'a>(
+        &'a mut self,
+        change: &'a SchemaChange,
+        checkpoint: &'a Checkpoint,
+    ) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            let committing = self.inner.commit_barrier(change, checkpoint);
+            let committed = self.process.call("log.commit_barrier", committing).await;
+            self.process.note_fence(&committed);
+            committed
+        })
+    }
+}
+
+impl BarrierReader for Mortal<dyn BarrierReader> {
+    fn read(&mut self) -> BoxFuture<'_, Result<Vec<Barrier>>> {
+        Box::pin(self.process.call("log.read_barriers", self.inner.read()))
+    }
 }
 
 impl LogReader for Mortal<dyn LogReader> {
     fn read_batch<'a>(&'a mut self, out: &'a mut LogBatch, limits: BatchLimits) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.process.call("log.read", self.inner.read_batch(out, limits)))
+    }
+
+    fn release(&mut self, lane: u32, number: u64) -> Result<()> {
+        self.inner.release(lane, number)
+    }
+
+    fn hold(&mut self, lane: u32, number: u64) {
+        self.inner.hold(lane, number);
     }
 
     fn stop_table(&mut self, table: &TableName) -> Result<()> {
@@ -290,6 +325,10 @@ impl Sink for Mortal<dyn Sink> {
         Box::pin(self.process.call("sink.prepare", self.inner.prepare()))
     }
 
+    fn columns<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<Option<Vec<Box<str>>>>> {
+        Box::pin(self.process.call("sink.columns", self.inner.columns(mapping)))
+    }
+
     fn table_state<'a>(&'a self, mapping: &'a TableMapping) -> BoxFuture<'a, Result<TargetState>> {
         Box::pin(self.process.call("sink.table_state", self.inner.table_state(mapping)))
     }
@@ -322,6 +361,32 @@ impl Sink for Mortal<dyn Sink> {
 
     fn progress<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
         Box::pin(self.process.call("sink.progress", self.inner.progress(log)))
+    }
+
+    fn meet<'a>(&'a self, encounter: Encounter<'a>) -> BoxFuture<'a, Result<Meeting>> {
+        Box::pin(async move {
+            let world = Arc::clone(&self.process.inner.world);
+            let meet = async {
+                let met = self.inner.meet(encounter).await;
+                world.look_at_target();
+                met
+            };
+            let met = self.process.call("sink.meet", meet).await;
+            self.process.note_fence(&met);
+            met
+        })
+    }
+
+    fn meetings<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<StoredMeeting>>> {
+        Box::pin(self.process.call("sink.meetings", self.inner.meetings(log)))
+    }
+
+    fn resume<'a>(&'a self, log: &'a str, table: &'a TableName) -> BoxFuture<'a, Result<Vec<StoredMeeting>>> {
+        Box::pin(self.process.call("sink.resume", self.inner.resume(log, table)))
+    }
+
+    fn reopen<'a>(&'a self, log: &'a str, table: &'a TableName, change: Sequence) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.process.call("sink.reopen", self.inner.reopen(log, table, change)))
     }
 
     fn forget<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<()>> {

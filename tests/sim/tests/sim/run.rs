@@ -44,6 +44,7 @@ pub(crate) struct Counts {
     pub(crate) duplicates: u64,
     pub(crate) reapplied: u64,
     pub(crate) sink_commits: u64,
+    pub(crate) barriers: u64,
 }
 
 impl Counts {
@@ -61,6 +62,7 @@ impl Counts {
         self.duplicates += other.duplicates;
         self.reapplied += other.reapplied;
         self.sink_commits += other.sink_commits;
+        self.barriers += other.barriers;
     }
 }
 
@@ -155,7 +157,14 @@ fn is_at_rest(world: &World, is_sick: bool) -> bool {
         let known = progress.iter().find(|progress| progress.partition == partition);
         is_excused || end == 0 || known.is_some_and(|known| known.next_offset == Some(end))
     };
-    is_captured && world.log.ends().into_iter().all(is_applied)
+    let met = world.sink.snapshot(log_name(world)).met;
+    let is_met = |barrier: tailrace_contract::Barrier| {
+        barrier.change.tables().into_iter().all(|table| {
+            let is_excused = world.is_lost(table) || (is_sick && *table == table_name(0));
+            is_excused || met.contains(&(table.clone(), barrier.change.sequence))
+        })
+    };
+    is_captured && world.log.ends().into_iter().all(is_applied) && world.log.barriers().into_iter().all(is_met)
 }
 
 /// The label of errors that fenced a process which writes to the target.
@@ -186,5 +195,6 @@ fn count(world: &World) -> Counts {
         duplicates: world.metrics.apply.duplicates.get(),
         reapplied: world.metrics.apply.reapplied.get(),
         sink_commits: world.sink.commits(),
+        barriers: world.metrics.apply.barriers.get(),
     }
 }

@@ -46,6 +46,9 @@ pub(crate) async fn write(world: Arc<World>, random: Random) {
         if number == special {
             writer.do_something_special();
         }
+        if writer.random.per_mille(world.plan.truncate_per_mille) {
+            writer.truncate();
+        }
         let is_foreign = writer.random.per_mille(world.plan.foreign_per_mille);
         writer.write_transaction(is_foreign);
     }
@@ -74,6 +77,13 @@ impl Writer {
                 world.lost.lock().expect("invariant: nobody panics with it").insert(partition.table.clone());
             }
         }
+    }
+
+    fn truncate(&mut self) {
+        let is_foreign = self.random.per_mille(self.world.plan.foreign_per_mille / 4);
+        let table = if is_foreign { &self.foreign } else { &self.tables[self.random.index(self.tables.len())] };
+        self.world.trace(|| format!("the source empties {}", table.name()));
+        self.world.source.truncate(table.name());
     }
 
     fn write_transaction(&mut self, is_foreign: bool) {

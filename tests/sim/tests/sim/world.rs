@@ -15,7 +15,7 @@ use tailrace::{
     runtime::Shutdown,
     telemetry::Metrics,
 };
-use tailrace_contract::{ErrorKind, Log as _, Position, StreamCheckpoint, TablePattern, TargetTable};
+use tailrace_contract::{DdlPolicy, ErrorKind, Log as _, Position, StreamCheckpoint, TablePattern, TargetTable};
 use tailrace_memory::{Call, Fault, MemoryLog, MemorySink, MemorySource};
 use tailrace_row::{Charset, Column, ColumnType, TableName, TableSchema, TextForm};
 use tokio::{sync::watch, time::Instant};
@@ -262,7 +262,8 @@ pub(crate) fn executed(position: &Position) -> u64 {
 
 pub(crate) fn rules() -> TableRules {
     let pattern = TablePattern::Database(DATABASE.into());
-    TableRules::new(vec![TableRule::new(pattern, TargetRule::Schema("public".into()))])
+    let rule = TableRule::new(pattern, TargetRule::Schema("public".into()));
+    TableRules::new(vec![TableRule { on_ddl: DdlPolicy::Evolve, ..rule }])
 }
 
 pub(crate) fn table_name(number: usize) -> TableName {

@@ -1,0 +1,200 @@
+//! What becomes of a table of the target when a statement changes the source's: by the table's policy, from the statement alone.
+//!
+//! Pure. What the target itself refuses (a type that it would have to change values for, a privilege) it says at the barrier.
+
+use tailrace_contract::{BarrierAct, ColumnStep, DdlPolicy, Fill, SchemaChange, TableAct, TableMapping, TargetAct};
+use tailrace_row::TableName;
+
+/// Of a statement, in what is told of it.
+const STATEMENT_SHOWN_CHARS_MAX: usize = 200;
+
+/// What is done to the table of the mapping.
+#[must_use]
+pub fn act(change: &SchemaChange, mapping: &TableMapping) -> BarrierAct {
+    let table = &mapping.source;
+    let mut acts = change.acts.iter().filter(|act| act.names().contains(&table)).peekable();
+    // A table that begins has no rows, and what was there before has gone by a statement of its own.
+    let only_begins = acts.clone().all(|act| matches!(act, TableAct::Create { .. }));
+    match mapping.on_ddl {
+        DdlPolicy::Ignore => BarrierAct::CarryOut(Vec::new()),
+        _ if acts.peek().is_none() || only_begins => BarrierAct::CarryOut(Vec::new()),
+        DdlPolicy::Pause => BarrierAct::Pause(format!(
+            "on_ddl is \"pause\": do to {} what the statement does, as far as it should follow",
+            mapping.target
+        )),
+        DdlPolicy::Evolve => evolve(change, acts, mapping).map_or_else(BarrierAct::Pause, BarrierAct::CarryOut),
+    }
+}
+
+/// What an operator reads of a table that waits.
+#[must_use]
+pub fn waits(table: &TableName, change: &SchemaChange, why: &str) -> String {
+    waits_at(table, (&change.place, &change.statement), why)
+}
+
+/// The same of a place and a statement.
+#[must_use]
+pub fn waits_at(table: &TableName, (place, statement): (&str, &str), why: &str) -> String {
+    let mut shown: String = statement.chars().take(STATEMENT_SHOWN_CHARS_MAX).collect();
+    if shown.len() < statement.len() {
+        shown.push('…');
+    }
+    format!("{table} waits at {place}, behind `{shown}`: {why}; then: tailrace resume --table {table}")
+}
+
+/// The acts, or why the table has to wait.
+fn evolve<'a>(
+    change: &SchemaChange,
+    acts: impl Iterator<Item = &'a TableAct>,
+    mapping: &TableMapping,
+) -> Result<Vec<TargetAct>, String> {
+    let target = &mapping.target;
+    let mut all = Vec::new();
+    for act in acts {
+        match act {
+            TableAct::Truncate { .. } => all.push(TargetAct::Truncate),
+            TableAct::Alter { steps, .. } => {
+                for step in steps {
+                    all.push(evolve_column(step, mapping)?);
+                }
+            }
+            TableAct::Create { .. } => {}
+            TableAct::Rename { .. } if is_swap(change, &mapping.source) => {
+                return Err(format!(
+                    "another table takes the name, as gh-ost and pt-online-schema-change let it: its rows are the same, but the \
+                     statement does not tell its columns; give {target} those of the source's table"
+                ));
+            }
+            TableAct::Rename { table, to } if *table == mapping.source => {
+                return Err(format!("the table is called {to} from here on; {target} gets no more changes of it"));
+            }
+            TableAct::Rename { table, .. } => {
+                return Err(format!("the table {table} takes the name: give {target} its columns and rows"));
+            }
+            TableAct::Drop { .. } => {
+                return Err(format!("the table is dropped: empty or drop {target}, if its rows should go too"));
+            }
+            TableAct::Other { reason, .. } => return Err(format!("{reason}, which {target} can't follow by itself")),
+        }
+    }
+    Ok(all)
+}
+
+/// Whether the name goes from one table to another in one statement.
+fn is_swap(change: &SchemaChange, table: &TableName) -> bool {
+    let has = |is_it: fn(&TableName, &TableName, &TableName) -> bool| {
+        change.acts.iter().any(|act| matches!(act, TableAct::Rename { table: from, to } if is_it(table, from, to)))
+    };
+    has(|table, from, _| table == from) && has(|table, _, to| table == to)
+}
+
+fn evolve_column(step: &ColumnStep, mapping: &TableMapping) -> Result<TargetAct, String> {
+    let name = match step {
+        ColumnStep::Add { column, .. } | ColumnStep::Change { column } => &column.name,
+        ColumnStep::Drop { column } | ColumnStep::Rename { column, .. } => column,
+    };
+    let policy = mapping.policies.contains_key(name);
+    if policy {
+        return Err(format!("the column {name} has a policy in the configuration: change both by hand"));
+    }
+    match step {
+        ColumnStep::Add { fill: Fill::Unknown(why), .. } => {
+            Err(format!("what rows that were there have in the column {name} is not known: {why}"))
+        }
+        ColumnStep::Add { column, fill } => Ok(TargetAct::Add { column: column.clone(), fill: fill.clone() }),
+        ColumnStep::Drop { column } => Ok(TargetAct::Drop { column: column.clone() }),
+        ColumnStep::Rename { column, to } => Ok(TargetAct::Rename { column: column.clone(), to: to.clone() }),
+        ColumnStep::Change { column } => Ok(TargetAct::Widen { column: column.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tailrace_contract::{Policy, TargetTable};
+    use tailrace_row::{Column, ColumnType, Sequence};
+
+    use super::*;
+
+    fn table(name: &str) -> TableName {
+        TableName::new("shop", name)
+    }
+
+    fn column(name: &str) -> Column {
+        Column { name: name.into(), column_type: ColumnType::Double, nullable: true }
+    }
+
+    fn change(acts: Vec<TableAct>) -> SchemaChange {
+        let statement = "TRUNCATE `orders`".into();
+        SchemaChange { sequence: Sequence::default(), place: "u:7".into(), committed_at_micros: 0, statement, acts }
+    }
+
+    /// What is done to `orders`: acts, or words of the reason to wait.
+    fn check(on_ddl: DdlPolicy, acts: Vec<TableAct>, expect: Result<&[TargetAct], &str>) {
+        let target = TargetTable { schema: "public".into(), table: "purchases".into() };
+        let mut mapping = TableMapping { on_ddl, ..TableMapping::new(table("orders"), target) };
+        mapping.policies.insert("shipped".into(), Policy::Null);
+        match (act(&change(acts.clone()), &mapping), expect) {
+            (BarrierAct::CarryOut(found), Ok(expect)) => assert_eq!(found, expect, "{acts:?}"),
+            (BarrierAct::Pause(why), Err(words)) => assert!(why.contains(words), "{acts:?}: {why}"),
+            (found, expect) => panic!("{acts:?}: {found:?} instead of {expect:?}"),
+        }
+    }
+
+    #[test]
+    fn what_follows_from_the_statement_is_done() {
+        let truncate = || vec![TableAct::Truncate { table: table("orders") }];
+        check(DdlPolicy::Evolve, truncate(), Ok(&[TargetAct::Truncate]));
+        check(DdlPolicy::Pause, truncate(), Err("public.purchases"));
+        check(DdlPolicy::Ignore, truncate(), Ok(&[]));
+        check(DdlPolicy::Evolve, vec![TableAct::Truncate { table: table("items") }], Ok(&[]));
+        for policy in [DdlPolicy::Evolve, DdlPolicy::Pause, DdlPolicy::Ignore] {
+            check(policy, vec![TableAct::Create { table: table("orders") }], Ok(&[]));
+        }
+        let steps = vec![
+            ColumnStep::Add { column: column("a"), fill: Fill::Value("1".into()) },
+            ColumnStep::Drop { column: "b".into() },
+            ColumnStep::Rename { column: "c".into(), to: "d".into() },
+            ColumnStep::Change { column: column("e") },
+        ];
+        let expect = [
+            TargetAct::Add { column: column("a"), fill: Fill::Value("1".into()) },
+            TargetAct::Drop { column: "b".into() },
+            TargetAct::Rename { column: "c".into(), to: "d".into() },
+            TargetAct::Widen { column: column("e") },
+        ];
+        check(DdlPolicy::Evolve, vec![TableAct::Alter { table: table("orders"), steps: steps.clone() }], Ok(&expect));
+        check(DdlPolicy::Ignore, vec![TableAct::Alter { table: table("orders"), steps }], Ok(&[]));
+    }
+
+    #[test]
+    fn what_does_not_follow_waits_and_says_why() {
+        let alter = |step| vec![TableAct::Alter { table: table("orders"), steps: vec![step] }];
+        let rename = |from: &str, to: &str| TableAct::Rename { table: table(from), to: table(to) };
+        let fill = Fill::Unknown("the default is random".into());
+        for (acts, words) in [
+            (alter(ColumnStep::Add { column: column("a"), fill }), "the default is random"),
+            (alter(ColumnStep::Drop { column: "shipped".into() }), "has a policy"),
+            (vec![rename("orders", "old")], "called shop.old"),
+            (vec![rename("new", "orders")], "shop.new takes the name"),
+            (vec![rename("orders", "_orders_del"), rename("_orders_gho", "orders")], "gh-ost"),
+            (vec![TableAct::Drop { table: table("orders") }], "is dropped"),
+            (
+                vec![TableAct::Other { table: table("orders"), reason: "it changes the key".into() }],
+                "it changes the key",
+            ),
+        ] {
+            check(DdlPolicy::Evolve, acts.clone(), Err(words));
+            check(DdlPolicy::Ignore, acts, Ok(&[]));
+        }
+    }
+
+    #[test]
+    fn a_table_that_waits_says_where_why_and_what_to_do() {
+        let text = waits(&table("orders"), &change(Vec::new()), "the reason");
+        for words in ["u:7", "`TRUNCATE `orders``", "the reason", "tailrace resume --table shop.orders"] {
+            assert!(text.contains(words), "{text}");
+        }
+        let long = SchemaChange { statement: "é".repeat(1_000).as_str().into(), ..change(Vec::new()) };
+        assert!(waits(&table("orders"), &long, "").chars().count() < 400);
+    }
+}
