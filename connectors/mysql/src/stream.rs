@@ -39,7 +39,7 @@ pub(crate) struct MysqlChangeStream {
 
 /// Why taking stopped.
 enum Taken {
-    /// The batch is full, inside or behind a transaction.
+    /// The batch is full, inside or behind a transaction, or a change of tables comes next.
     Full,
     /// Nothing more was received.
     UsedUp,
@@ -71,7 +71,7 @@ impl MysqlChangeStream {
         let deadline = Instant::now() + limits.wait_max;
         loop {
             match self.take(out, &limits)? {
-                Taken::Full => return Ok(self.end(out)),
+                Taken::Full => return self.end(out),
                 Taken::Group(wanted) => {
                     self.open_group(wanted).await?;
                     continue;
@@ -82,10 +82,10 @@ impl MysqlChangeStream {
             if is_between && !out.is_empty() {
                 // Never waits, and at a steady flow of other tables' changes no longer than the caller allows.
                 if !self.receive_at_once().await? || Instant::now() >= deadline {
-                    return Ok(self.end(out));
+                    return self.end(out);
                 }
             } else if is_between && Instant::now() >= deadline || !self.receive(Some(deadline)).await? {
-                return Ok(self.end(out));
+                return self.end(out);
             }
         }
     }
@@ -94,14 +94,14 @@ impl MysqlChangeStream {
     fn take(&mut self, out: &mut RecordBatch, limits: &BatchLimits) -> Result<Taken> {
         loop {
             let is_full = out.byte_len() >= limits.bytes_max || out.len() >= limits.records_max;
-            if is_full && (self.reader.has_rows() || self.reader.is_between()) {
+            if self.reader.is_at_change() || is_full && (self.reader.has_rows() || self.reader.is_between()) {
                 return Ok(Taken::Full);
             }
             match self.take_packet(out, limits)? {
                 None if is_full => return Ok(Taken::Full),
                 None => return Ok(Taken::UsedUp),
                 Some(Step::Group) => return Ok(Taken::Group(self.reader.wanted_group())),
-                Some(Step::Continue | Step::TransactionEnd | Step::Rows | Step::Parts) => {}
+                Some(Step::Continue | Step::TransactionEnd | Step::Rows | Step::Parts | Step::SchemaChange) => {}
             }
         }
     }
@@ -158,18 +158,20 @@ impl MysqlChangeStream {
         match step {
             Step::Rows | Step::Parts => self.open = Some(packet),
             Step::TransactionEnd => self.group = None,
-            Step::Continue | Step::Group => {}
+            Step::Continue | Step::Group | Step::SchemaChange => {}
         }
     }
 
     /// Why the batch ends here. Complete transactions may stand in it before the one in progress.
-    fn end(&self, out: &RecordBatch) -> BatchEnd {
+    fn end(&mut self, out: &RecordBatch) -> Result<BatchEnd> {
+        let change = if out.is_empty() { self.reader.take_change()? } else { None };
         let mark = self.reader.mark();
-        match self.reader.split() {
-            Some(split) => BatchEnd::MidTransaction { mark, split },
-            None if out.is_empty() => BatchEnd::Idle(mark),
-            None => BatchEnd::TransactionEnd(mark),
-        }
+        Ok(match (change, self.reader.split()) {
+            (Some(change), _) => BatchEnd::SchemaChange { mark, change },
+            (None, Some(split)) => BatchEnd::MidTransaction { mark, split },
+            (None, None) if out.is_empty() => BatchEnd::Idle(mark),
+            (None, None) => BatchEnd::TransactionEnd(mark),
+        })
     }
 
     /// Receives something, up to the deadline: then `false`. A server that is silent for too long counts as dead.

@@ -10,6 +10,8 @@
 //!    enough, a statement that may have changed one, all end the stream by name and place.
 //! 5. Rows that the source took back are taken back, or end the stream if they were handed over; rows of an XA transaction come
 //!    with its second phase (`xa`).
+//! 6. A statement that changes captured tables is its own transaction, which ends only when the change is taken: until then the mark
+//!    lies before it.
 //!
 //! Events that concern no captured table cost a header, a checksum and a look at the table's id.
 
@@ -28,7 +30,7 @@ mod xa;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use tailrace_contract::{Checkpoint, Error, Mark, Result, SplitTransaction, TableFilter};
+use tailrace_contract::{Checkpoint, Error, Mark, Result, SchemaChange, SplitTransaction, TableFilter};
 use tailrace_row::{Epoch, RecordBatch};
 
 use crate::{
@@ -66,6 +68,8 @@ pub(crate) enum Step {
     Parts,
     /// The events of an XA transaction's first phase are to be read again: [`BinlogReader::wanted_group`] says which.
     Group,
+    /// A statement changes captured tables: [`BinlogReader::take_change`] gives it, before the next event.
+    SchemaChange,
 }
 
 /// What was passed over, for logs and tests.
@@ -107,6 +111,8 @@ pub(crate) struct BinlogReader {
     wanted: Option<WantedGroup>,
     /// What the event asks to be taken back of the batch.
     taken_back: Option<TakenBack>,
+    /// What the statement does that is the transaction in progress.
+    change: Option<Box<SchemaChange>>,
     counts: Counts,
     /// Events before this offset of the first file are passed: the server can't begin further than 4 GiB.
     lead_in: Option<u64>,
@@ -161,6 +167,7 @@ impl BinlogReader {
             held: None,
             wanted: None,
             taken_back: None,
+            change: None,
             counts: Counts::default(),
             lead_in,
             discarded: RecordBatch::new(),
@@ -176,6 +183,7 @@ impl BinlogReader {
             self.rows.is_none() && self.payload.is_none() && self.held.is_none(),
             "the event before is taken first"
         );
+        debug_assert!(self.change.is_none(), "the change of the event before is taken first");
         let header = Header::parse(event).map_err(|malformed| self.corrupt(malformed))?;
         if header.kind == kind::FORMAT_DESCRIPTION {
             return self.format_description(header, event);
@@ -214,6 +222,18 @@ impl BinlogReader {
     /// Behind the last complete transaction.
     pub(crate) fn mark(&self) -> Mark {
         Mark { position: self.prepared.position(self.place.boundary()), transactions: self.transactions }
+    }
+
+    /// Whether a statement that changes captured tables comes next.
+    pub(crate) fn is_at_change(&self) -> bool {
+        self.change.is_some()
+    }
+
+    /// Passes the statement that changes captured tables: the mark lies behind it.
+    pub(crate) fn take_change(&mut self) -> Result<Option<Box<SchemaChange>>> {
+        let Some(change) = self.change.take() else { return Ok(None) };
+        self.end_transaction()?;
+        Ok(Some(change))
     }
 
     /// The transaction in progress up to its last record, if it has any.
@@ -457,6 +477,7 @@ impl BinlogReader {
             tracing::warn!(at = %self.here(), "a transaction ends with its file: the server died while it wrote, and took it back");
             self.phase = Phase::Between;
             self.rows = None;
+            self.change = None;
         }
         Ok(())
     }

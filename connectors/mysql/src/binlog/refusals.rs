@@ -115,7 +115,7 @@ impl BinlogReader {
             Verdict::Database { verb, database } => Error::refused(format!(
                 "{verb} may concern captured tables of database {database} and can't be followed (statement digest {digest:016x})"
             )),
-            Verdict::Harmless => unreachable!("a harmless statement is not refused"),
+            Verdict::Harmless | Verdict::Changes(_) => unreachable!("only what can't be followed is refused"),
         };
         let error = error.at(self.here());
         if is_open {
@@ -124,6 +124,13 @@ impl BinlogReader {
             ));
         }
         error.hint(self.way_on(span, act))
+    }
+
+    /// No server logs such a statement inside a transaction, for it ends the one before it.
+    pub(super) fn refuse_inner_change(&self, table: &TableName, span: Option<Span>) -> Error {
+        Error::table_failed(table.clone(), "a statement inside of a transaction changes the table itself")
+            .at(self.here())
+            .hint(self.way_on(span, "carry it out at the target too"))
     }
 
     /// What to do, and where to start anew: behind the statement that makes up the transaction in progress.

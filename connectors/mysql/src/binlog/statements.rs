@@ -1,6 +1,7 @@
 //! Statements of the stream: they open and close transactions, or are judged by what they may change.
 
-use tailrace_contract::Result;
+use tailrace_contract::{Result, SchemaChange, TableAct};
+use tailrace_row::Sequence;
 
 use super::{BinlogReader, Phase, Span, Step, Transaction, transaction::Savepoint};
 use crate::{
@@ -31,10 +32,15 @@ impl BinlogReader {
             // An empty transaction of a replica that filters.
             Control::Commit | Control::Rollback => Ok(Step::TransactionEnd),
             Control::Savepoint | Control::RollbackTo | Control::Release | Control::XaEnd | Control::None => {
-                if !matches!(self.phase, Phase::Named(Transaction { is_unfinished_alter: true, .. })) {
-                    self.judge(query, span)?;
+                if matches!(self.phase, Phase::Named(Transaction { is_unfinished_alter: true, .. })) {
+                    return Ok(Step::TransactionEnd);
                 }
-                Ok(Step::TransactionEnd)
+                let acts = self.judge(query, span)?;
+                if acts.is_empty() {
+                    return Ok(Step::TransactionEnd);
+                }
+                self.change = Some(Box::new(self.schema_change(query, acts)));
+                Ok(Step::SchemaChange)
             }
         }
     }
@@ -70,8 +76,11 @@ impl BinlogReader {
                 Err(self.corrupt(Malformed::new("stream: a transaction begins inside another")))
             }
             Control::CreateWithRows | Control::None => {
-                self.judge(query, span)?;
-                Ok(Step::Continue)
+                let acts = self.judge(query, span)?;
+                match acts.first() {
+                    None => Ok(Step::Continue),
+                    Some(act) => Err(self.refuse_inner_change(act.table(), span)),
+                }
             }
         }
     }
@@ -86,17 +95,30 @@ impl BinlogReader {
         Ok(Step::Continue)
     }
 
-    fn judge(&mut self, query: &QueryEvent<'_>, span: Option<Span>) -> Result<()> {
+    /// What the statement does to captured tables.
+    fn judge(&mut self, query: &QueryEvent<'_>, span: Option<Span>) -> Result<Vec<TableAct>> {
         match self.tables.captured().judge(query) {
             Verdict::Harmless => {
                 if matches!(self.phase, Phase::Open(_)) {
                     self.counts.foreign_statements += 1;
                 }
-                Ok(())
+                Ok(Vec::new())
             }
+            Verdict::Changes(acts) => Ok(acts),
             verdict @ (Verdict::Table { .. } | Verdict::Database { .. }) => {
                 Err(self.refuse_statement(query, verdict, span))
             }
+        }
+    }
+
+    fn schema_change(&self, query: &QueryEvent<'_>, acts: Vec<TableAct>) -> SchemaChange {
+        let Phase::Named(transaction) = &self.phase else { unreachable!("called for the first statement only") };
+        SchemaChange {
+            sequence: Sequence { epoch: self.epoch, transaction: transaction.number, event: 0, row: 0 },
+            place: self.here().into(),
+            committed_at_micros: transaction.committed_at_micros,
+            statement: self.tables.captured().text(query).into(),
+            acts,
         }
     }
 }

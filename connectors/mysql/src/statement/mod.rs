@@ -15,7 +15,7 @@ mod tokens;
 
 use std::borrow::Cow;
 
-use tailrace_contract::{TableFilter, TablePattern};
+use tailrace_contract::{STATEMENT_BYTES_MAX, TableAct, TableFilter, TablePattern};
 use tailrace_row::{Charset, TableName};
 
 use crate::{
@@ -52,6 +52,8 @@ pub(crate) enum Control {
 pub(crate) enum Verdict {
     /// It concerns no captured table.
     Harmless,
+    /// It changes captured tables in ways that can be followed, or that a table can wait at.
+    Changes(Vec<TableAct>),
     /// It concerns this table.
     Table { verb: String, table: TableName },
     /// It may concern captured tables of this database (unknown if empty).
@@ -63,6 +65,7 @@ impl Verdict {
     pub(crate) fn may_alter(&self) -> bool {
         match self {
             Self::Harmless => false,
+            Self::Changes(_) => true,
             Self::Table { verb, .. } | Self::Database { verb, .. } => !DML_VERBS.contains(&&**verb),
         }
     }
@@ -163,7 +166,8 @@ impl Captured<'_> {
             }
         } else if is(&["TRUNCATE"]) {
             reader.skip_if("TABLE");
-            self.judge_list(&mut reader, "TRUNCATE")
+            let table = reader.name().and_then(|name| self.table(&name));
+            table.map_or(Verdict::Harmless, |table| Verdict::Changes(vec![TableAct::Truncate { table }]))
         } else if is(&["ANALYZE"]) && !ANALYZED.iter().any(|keyword| reader.next_is(keyword)) {
             // MariaDB carries a statement out to analyze it.
             self.judge_by_database(query, "ANALYZE")
@@ -173,6 +177,14 @@ impl Captured<'_> {
             let verb = DML_VERBS.iter().find(|known| verb.is(known)).copied().unwrap_or("unknown statement");
             self.judge_by_database(query, verb)
         }
+    }
+
+    /// The statement for people, cut where it is longer than is kept.
+    pub(crate) fn text(&self, query: &QueryEvent<'_>) -> String {
+        let text = self.client_charset(query).and_then(|charset| to_text(charset, query.text));
+        let mut text = text.unwrap_or_else(|| String::from_utf8_lossy(query.text).into_owned());
+        text.truncate(text.floor_char_boundary(STATEMENT_BYTES_MAX));
+        text
     }
 
     fn judge_create(&self, reader: &mut Reader<'_>) -> Verdict {

@@ -24,8 +24,16 @@ fn judge(query: &QueryEvent<'_>) -> String {
     let collations = Collations::of(&[(45, "utf8mb4"), (8, "latin1"), (28, "gbk")]);
     match (Captured { filter: &filter, collations: &collations, ignores_case: false }).judge(query) {
         Verdict::Harmless => String::new(),
+        Verdict::Changes(acts) => acts.iter().map(shown).collect::<Vec<_>>().join(", "),
         Verdict::Table { verb, table } => format!("{verb} {table}"),
         Verdict::Database { verb, database } => format!("{verb} {database}.*"),
+    }
+}
+
+fn shown(act: &TableAct) -> String {
+    match act {
+        TableAct::Truncate { table } => format!("truncate {table}"),
+        other => format!("{other:?}"),
     }
 }
 
@@ -49,7 +57,7 @@ fn ddl_of_mariadb_is_read() {
         "/*M!100401 CREATE OR REPLACE*/ TABLE IF NOT EXISTS `orders` (id INT)",
         "CREATE OR REPLACE TABLE shop.orders",
     );
-    check("shop", "TRUNCATE TABLE orders WAIT 5", "TRUNCATE shop.orders");
+    check("shop", "TRUNCATE TABLE orders WAIT 5", "truncate shop.orders");
     check("shop", "ANALYZE FORMAT=JSON UPDATE orders SET a = 1", "ANALYZE shop.orders");
     check("shop", "ANALYZE TABLE orders PERSISTENT FOR ALL", "");
     check("shop", "SET STATEMENT a = 1 FOR ANALYZE TABLE orders", "");
@@ -76,8 +84,8 @@ fn ddl_of_captured_tables_stops() {
     check("shop", "DROP TABLE IF EXISTS a, b, `shop`.`orders`", "DROP TABLE shop.orders");
     check("shop", "RENAME TABLE orders TO old, fresh TO orders", "RENAME TABLE shop.orders");
     check("shop", "RENAME TABLE a TO b, c TO orders", "RENAME TABLE shop.orders");
-    check("shop", "TRUNCATE orders", "TRUNCATE shop.orders");
-    check("shop", "TRUNCATE TABLE `orders`", "TRUNCATE shop.orders");
+    check("shop", "TRUNCATE orders", "truncate shop.orders");
+    check("shop", "TRUNCATE TABLE `orders`", "truncate shop.orders");
     check("x", "DROP DATABASE IF EXISTS `shop`", "DROP DATABASE shop.*");
     check("x", "drop schema crm", "DROP DATABASE crm.*");
     check("shop", "CREATE TABLE orders AS SELECT 1 AS a", "CREATE TABLE … SELECT in statement format shop.orders");

@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test's tasks end with the test")]
 
 mod charsets;
+mod ddl;
 mod edge_values;
 mod faults;
 mod flow;

@@ -37,7 +37,6 @@ const fn case(name: &'static str, bad: &'static str, code: i32, words: &'static 
 const CASES: &[Case] = &[
     case("alter_table", "ALTER TABLE $ ADD COLUMN x INT", 4, &["ALTER TABLE"]),
     case("create_index", "ALTER TABLE $ ADD INDEX (a)", 4, &["ALTER TABLE"]),
-    case("truncate_table", "TRUNCATE TABLE $", 4, &["TRUNCATE"]),
     case(
         "drop_table",
         "DROP TABLE $; CREATE TABLE $ (id INT PRIMARY KEY, a INT, j JSON, t LONGTEXT)",
