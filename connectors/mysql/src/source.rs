@@ -67,8 +67,9 @@ impl MysqlSource {
             BinlogPosition::Domains { list, .. } => {
                 let mut dictionary = Dictionary::load(&mut server, &filter).await?;
                 let tables = dictionary.tables();
-                let backlog = Backlog { settings: &self.settings, collations: &collations, list };
-                dictionary.set_altered(alterations::find(&mut server, backlog, tables).await?);
+                let end = dictionary.end();
+                let backlog = Backlog { settings: &self.settings, collations: &collations, list, end };
+                dictionary.go_back(alterations::find(&mut server, backlog, tables).await?);
                 Some(dictionary)
             }
             BinlogPosition::Gtids { .. } | BinlogPosition::File { .. } => None,

@@ -1,14 +1,15 @@
 //! What MariaDB's table maps keep to themselves: UUID, INET4 and INET6 look like BINARY(16) and BINARY(4) there. The dictionary
 //! knows which is which. Nor do they say which columns are generated: MariaDB 11 logs updates without those, changed or not.
 //!
-//! It is read when a stream is opened. A table that came later is missing from it, and then the stream is opened anew; one that
-//! is missing although the dictionary was read behind its rows is gone, and nobody knows any more what its bytes were. The same
-//! holds of rows that lie before a statement which altered their table: see [`crate::history::alterations`].
+//! It is read when a stream is opened, and follows the statements that alter tables from there on. A table that came later is missing
+//! from it, and then the stream is opened anew; one that is missing although the dictionary was read behind its rows is gone, and
+//! nobody knows any more what its bytes were. The same holds of rows that lie before a statement which altered their table before the
+//! dictionary was read: see [`crate::history::alterations`].
 
 use std::collections::{HashMap, HashSet};
 
-use tailrace_contract::{Error, Result, TableFilter};
-use tailrace_row::TableName;
+use tailrace_contract::{ColumnStep, Error, Fill, Result, TableAct, TableFilter};
+use tailrace_row::{Column, ColumnType, TableName, TextForm};
 
 use crate::{
     binlog::no_decoder,
@@ -23,15 +24,23 @@ use crate::{
 /// Lengths of the types in question.
 const SUSPECTS: [u16; 2] = [4, 16];
 
+/// What is known of a table's columns.
+#[derive(Clone, Default)]
+struct Columns {
+    /// Types in the dictionary's words by column, of those that look like others.
+    types: HashMap<String, String>,
+    /// Those that are not generated.
+    plain: HashSet<String>,
+}
+
 /// The true types of columns that can be taken for others.
 #[derive(Default)]
 pub(crate) struct Dictionary {
-    /// Types in the dictionary's words by table and column.
-    types: HashMap<TableName, HashMap<String, String>>,
-    /// The columns of all captured tables that are not generated.
-    plain: HashMap<TableName, HashSet<String>>,
-    /// Tables that were altered between the stream's begin and the reading.
-    altered: HashSet<TableName>,
+    /// As far as they are known where the stream stands.
+    tables: HashMap<TableName, Columns>,
+    /// Of tables that were altered between the stream's begin and the reading: what is known of each behind each of these statements,
+    /// the next one last.
+    behind: HashMap<TableName, Vec<Columns>>,
     /// The binlog before the dictionary was read: names and sizes of its files, oldest first.
     read_at: Vec<(String, u64)>,
 }
@@ -40,8 +49,7 @@ impl Dictionary {
     /// Reads the types of all captured tables.
     pub(crate) async fn load(server: &mut Server, filter: &TableFilter) -> Result<Self> {
         let read_at = history::binlogs(server).await?;
-        let mut types: HashMap<TableName, HashMap<String, String>> = HashMap::new();
-        let mut plain: HashMap<TableName, HashSet<String>> = HashMap::new();
+        let mut tables: HashMap<TableName, Columns> = HashMap::new();
         if !filter.patterns.is_empty() {
             let rows = server
                 .connection
@@ -54,7 +62,7 @@ impl Dictionary {
                 .await?;
             for row in rows {
                 let table = TableName::new(row.text(0), row.text(1));
-                types.entry(table).or_default().insert(row.text(2).to_owned(), row.text(3).to_owned());
+                tables.entry(table).or_default().types.insert(row.text(2).to_owned(), row.text(3).to_owned());
             }
             let rows = server
                 .connection
@@ -66,26 +74,71 @@ impl Dictionary {
                 .await?;
             for row in rows {
                 let table = TableName::new(row.text(0), row.text(1));
-                plain.entry(table).or_default().insert(row.text(2).to_owned());
+                tables.entry(table).or_default().plain.insert(row.text(2).to_owned());
             }
         }
-        Ok(Self { types, plain, altered: HashSet::new(), read_at })
+        Ok(Self { tables, behind: HashMap::new(), read_at })
     }
 
-    /// The tables whose rows can't be read without it.
+    /// The tables that it knows.
     pub(crate) fn tables(&self) -> Vec<TableName> {
-        self.types.keys().cloned().collect()
+        self.tables.keys().cloned().collect()
     }
 
-    /// Takes note of the tables whose rows, as far as they are logged already, are from before an alteration.
-    pub(crate) fn set_altered(&mut self, tables: HashSet<TableName>) {
-        self.altered = tables;
+    /// The end of the binlog before it was read.
+    pub(crate) fn end(&self) -> Option<(String, u64)> {
+        self.read_at.last().cloned()
+    }
+
+    /// Goes back to the stream's begin: before these statements, which come again.
+    pub(crate) fn go_back(&mut self, altered: HashMap<TableName, Vec<TableAct>>) {
+        for (table, acts) in altered {
+            let mut columns = self.tables.remove(&table).unwrap_or_default();
+            let mut behind = Vec::new();
+            for act in acts.iter().rev() {
+                behind.push(columns.clone());
+                columns.undo(act);
+            }
+            self.tables.insert(table.clone(), columns);
+            self.behind.insert(table, behind);
+        }
+    }
+
+    /// Takes note of what a statement does to tables.
+    pub(super) fn follow(&mut self, acts: &[TableAct]) {
+        for act in acts {
+            let mut moved = None;
+            match act {
+                TableAct::Truncate { .. } | TableAct::Create { .. } => {}
+                TableAct::Alter { table, steps } => {
+                    // What is missing is read anew if somebody needs it.
+                    let is_known = self.tables.get_mut(table).is_some_and(|columns| columns.follow(steps));
+                    if !is_known {
+                        self.tables.remove(table);
+                    }
+                }
+                TableAct::Rename { table, to } => {
+                    self.tables.remove(to);
+                    if let Some(columns) = self.tables.remove(table) {
+                        self.tables.insert(to.clone(), columns);
+                    }
+                    moved = Some(to);
+                }
+                TableAct::Drop { table } | TableAct::Other { table, .. } => drop(self.tables.remove(table)),
+            }
+            for table in [Some(act.table()), moved].into_iter().flatten() {
+                if let Some(known) = self.behind.get_mut(table).and_then(Vec::pop) {
+                    let columns = self.tables.entry(table.clone()).or_default();
+                    columns.types.extend(known.types);
+                    columns.plain.extend(known.plain);
+                }
+            }
+        }
     }
 
     /// Tells the shape which columns are not what they seem. A table of which this is not known is refused.
     pub(super) fn complete(&self, table: &TableName, shape: &mut TableShape<'_>, here: &FileOffset) -> Result<()> {
-        // The stream ends at the statement that altered it, so all of its rows in here lie before that.
-        let known = self.types.get(table).filter(|_| !self.altered.contains(table));
+        let known = self.tables.get(table).map(|columns| &columns.types);
         for column in &mut shape.columns {
             let told = known.and_then(|columns| columns.get(column.name)).map(String::as_str);
             // A VECTOR looks like VARBINARY.
@@ -110,7 +163,7 @@ impl Dictionary {
 
     /// Refuses what an update does not say of a column that may be generated.
     pub(super) fn check_plain(&self, table: &TableName, column: &str, here: &FileOffset) -> Result<()> {
-        match self.plain.get(table) {
+        match self.tables.get(table).map(|columns| &columns.plain) {
             Some(columns) if columns.contains(column) => Ok(()),
             None if !self.is_behind(here) => {
                 Err(Error::transient(format!("table {table} is newer than what was read of the dictionary")))
@@ -143,6 +196,76 @@ impl Dictionary {
     fn is_behind(&self, here: &FileOffset) -> bool {
         let Some(at) = self.read_at.iter().position(|(name, _)| **name == *here.file) else { return false };
         at + 1 < self.read_at.len() || here.offset < self.read_at[at].1
+    }
+}
+
+impl Columns {
+    /// Takes a column away: its type, and whether it is plain. Names of columns know no case.
+    fn take(&mut self, name: &str) -> (Option<String>, bool) {
+        let is_it = |key: &&String| key.to_lowercase() == name.to_lowercase();
+        let typed = self.types.keys().find(is_it).cloned();
+        let plain = self.plain.iter().find(is_it).cloned();
+        (typed.and_then(|key| self.types.remove(&key)), plain.is_some_and(|key| self.plain.remove(&key)))
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        let (told, is_plain) = self.take(from);
+        self.types.extend(told.map(|told| (to.to_owned(), told)));
+        self.plain.extend(is_plain.then(|| to.to_owned()));
+    }
+
+    /// What is known before the act, from what is known behind it.
+    fn undo(&mut self, act: &TableAct) {
+        let steps = match act {
+            TableAct::Truncate { .. } => return,
+            TableAct::Alter { steps, .. } => steps,
+            // Before it the name was nobody's, or another table's.
+            TableAct::Create { .. } | TableAct::Drop { .. } | TableAct::Rename { .. } | TableAct::Other { .. } => {
+                return *self = Self::default();
+            }
+        };
+        for step in steps.iter().rev() {
+            match step {
+                ColumnStep::Add { column, .. } | ColumnStep::Change { column } => drop(self.take(&column.name)),
+                ColumnStep::Drop { .. } => {}
+                ColumnStep::Rename { column, to } => self.rename(to, column),
+            }
+        }
+    }
+
+    /// Whether all is known behind the steps.
+    fn follow(&mut self, steps: &[ColumnStep]) -> bool {
+        for step in steps {
+            let column = match step {
+                ColumnStep::Drop { column } => {
+                    self.take(column);
+                    continue;
+                }
+                ColumnStep::Rename { column, to } => {
+                    self.rename(column, to);
+                    continue;
+                }
+                // The server may compute it.
+                ColumnStep::Add { fill: Fill::Unknown(_), .. } => return false,
+                // A change after which the server computes a column is none of these.
+                ColumnStep::Add { column, .. } | ColumnStep::Change { column } => column,
+            };
+            self.take(&column.name);
+            self.types.extend(told(column).map(|told| (column.name.to_string(), told.to_owned())));
+            self.plain.insert(column.name.to_string());
+        }
+        true
+    }
+}
+
+/// The dictionary's word for a type that can be taken for another one.
+fn told(column: &Column) -> Option<&'static str> {
+    match &column.column_type {
+        ColumnType::Uuid => Some("uuid"),
+        ColumnType::Inet4 => Some("inet4"),
+        ColumnType::Inet6 => Some("inet6"),
+        ColumnType::Bytes { form: TextForm::Fixed, .. } => Some("binary"),
+        _ => None,
     }
 }
 

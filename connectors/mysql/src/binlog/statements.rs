@@ -35,10 +35,11 @@ impl BinlogReader {
                 if matches!(self.phase, Phase::Named(Transaction { is_unfinished_alter: true, .. })) {
                     return Ok(Step::TransactionEnd);
                 }
-                let acts = self.judge(query, span)?;
+                let mut acts = self.judge(query, span)?;
                 if acts.is_empty() {
                     return Ok(Step::TransactionEnd);
                 }
+                self.tables.follow(&mut acts);
                 self.change = Some(Box::new(self.schema_change(query, acts)));
                 Ok(Step::SchemaChange)
             }
@@ -77,7 +78,8 @@ impl BinlogReader {
             }
             Control::CreateWithRows | Control::None => {
                 let acts = self.judge(query, span)?;
-                match acts.first() {
+                // MariaDB begins CREATE TABLE … SELECT so: rows follow that describe their table.
+                match acts.iter().find(|act| !matches!(act, TableAct::Create { .. })) {
                     None => Ok(Step::Continue),
                     Some(act) => Err(self.refuse_inner_change(act.table(), span)),
                 }

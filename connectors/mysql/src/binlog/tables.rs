@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tailrace_contract::{Error, Result, TableFilter};
+use tailrace_contract::{ColumnStep, Error, Result, TableAct, TableFilter};
 use tailrace_row::{TableName, TableSchema};
 
 use super::{Dictionary, place::Place};
@@ -58,7 +58,42 @@ impl Tables {
 
     /// The captured tables, as statements name them.
     pub(super) fn captured(&self) -> Captured<'_> {
-        Captured { filter: &self.names.filter, collations: &self.collations, ignores_case: self.names.ignores_case }
+        Captured {
+            filter: &self.names.filter,
+            collations: &self.collations,
+            ignores_case: self.names.ignores_case,
+            is_mariadb: self.dictionary.is_some(),
+        }
+    }
+
+    /// A statement changes tables: writes their columns as they are spelled, and takes note.
+    pub(super) fn follow(&mut self, acts: &mut [TableAct]) {
+        for act in acts.iter_mut() {
+            self.spell(act);
+        }
+        if let Some(dictionary) = &mut self.dictionary {
+            dictionary.follow(acts);
+        }
+        let is_changed = |name: &TableName| {
+            acts.iter().any(|act| act.table() == name || matches!(act, TableAct::Rename { to, .. } if to == name))
+        };
+        self.by_id.retain(|_, known| !known.decoder.as_ref().is_some_and(|known| is_changed(known.schema().name())));
+    }
+
+    /// The server does not mind the case of a column's name; targets do.
+    fn spell(&self, act: &mut TableAct) {
+        let TableAct::Alter { table, steps } = act else { return };
+        let decoders = self.by_id.values().filter_map(|known| known.decoder.as_ref());
+        let Some(known) = decoders.map(|decoder| decoder.schema()).find(|schema| schema.name() == table) else {
+            return;
+        };
+        for step in steps {
+            let (ColumnStep::Drop { column } | ColumnStep::Rename { column, .. }) = step else { continue };
+            let spelled = known.columns().iter().find(|known| known.name.to_lowercase() == column.to_lowercase());
+            if let Some(spelled) = spelled {
+                *column = spelled.name.clone();
+            }
+        }
     }
 
     /// A new file begins.

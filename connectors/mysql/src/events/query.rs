@@ -16,6 +16,10 @@ pub(crate) struct QueryEvent<'a> {
     pub(crate) client_collation: Option<u16>,
     /// The databases that the statement writes, if the server lists them.
     pub(crate) updated_databases: Option<Vec<&'a [u8]>>,
+    /// The session's time zone, if the server says it.
+    pub(crate) time_zone: Option<&'a [u8]>,
+    /// Whether a TIMESTAMP column may be NULL like any other (`explicit_defaults_for_timestamp`), if the server says it.
+    pub(crate) has_plain_timestamps: Option<bool>,
 }
 
 impl<'a> QueryEvent<'a> {
@@ -42,6 +46,8 @@ impl<'a> QueryEvent<'a> {
             sql_mode: 0,
             client_collation: None,
             updated_databases: None,
+            time_zone: None,
+            has_plain_timestamps: None,
         };
         // A variable that we don't know ends the list for us: what is behind it counts as not said.
         while let Ok(Some(())) = query.read_status(&mut status) {}
@@ -57,9 +63,13 @@ impl<'a> QueryEvent<'a> {
                 status.take(4)?;
             }
             variable::SQL_MODE => self.sql_mode = status.u64()?,
-            variable::CATALOG | variable::CATALOG_OLD | variable::TIME_ZONE => {
+            variable::CATALOG | variable::CATALOG_OLD => {
                 let length = usize::from(status.u8()?);
                 status.take(length)?;
+            }
+            variable::TIME_ZONE => {
+                let length = usize::from(status.u8()?);
+                self.time_zone = Some(status.take(length)?);
             }
             variable::CHARSET => {
                 self.client_collation = Some(status.u16()?);
@@ -82,7 +92,8 @@ impl<'a> QueryEvent<'a> {
             variable::MICROSECONDS | variable::MICROSECONDS_OF_MARIADB => {
                 status.take(3)?;
             }
-            variable::EXPLICIT_DEFAULTS | variable::REQUIRE_PRIMARY_KEY | variable::TABLE_ENCRYPTION => {
+            variable::EXPLICIT_DEFAULTS => self.has_plain_timestamps = Some(status.u8()? != 0),
+            variable::REQUIRE_PRIMARY_KEY | variable::TABLE_ENCRYPTION => {
                 {
                     status.take(1)?;
                 };

@@ -1,18 +1,21 @@
-//! Which tables a statement may have altered between a stream's begin and now.
+//! What statements did to tables between a stream's begin and now.
 //!
 //! What MariaDB's table maps keep to themselves is read from the dictionary, which says how a table looks today. Rows that lie
 //! before a statement which altered their table may have been of other types. So that part of the binlog is looked through for
-//! such statements before it is followed. As a rule one look at its first transaction is enough: the server says when each table
+//! such statements before it is followed, and from the dictionary on it is reckoned back what each of them found. As a rule one look at its first transaction is enough: the server says when each table
 //! was altered last, and what was logged later is behind that.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use tailrace_contract::{Error, Result, SourceSettings, TableFilter, TablePattern};
+use tailrace_contract::{Error, Result, SourceSettings, TableAct, TableFilter, TablePattern};
 use tailrace_row::TableName;
 
 use super::domains;
 use crate::{
-    events::{CHECKSUM_BYTES, Format, HEADER_BYTES, Header, QueryEvent, has_valid_checksum, kind, unpack_event},
+    events::{
+        CHECKSUM_BYTES, DomainGtidEvent, Format, HEADER_BYTES, Header, QueryEvent, Rotate, has_valid_checksum, kind,
+        unpack_event,
+    },
     gtid::GtidList,
     position::BinlogPosition,
     protocol::{Connection, Malformed},
@@ -20,7 +23,7 @@ use crate::{
     row_decoder::charset::Collations,
     schema,
     server::Server,
-    statement::{self, Captured, Control},
+    statement::{self, Captured, Control, Verdict},
 };
 
 /// Seconds by which events may be dated too late, against the server's files: a replica logs its source's times.
@@ -31,16 +34,18 @@ pub(crate) struct Backlog<'a> {
     pub(crate) settings: &'a SourceSettings,
     pub(crate) collations: &'a Collations,
     pub(crate) list: &'a GtidList,
+    /// The last file of the binlog and its size before the dictionary was read.
+    pub(crate) end: Option<(String, u64)>,
 }
 
-/// Those of the tables that were altered, or may have been. The dictionary was read before.
+/// What was done to each of the tables, in order. The dictionary was read before; one that was altered since is to be read again.
 pub(crate) async fn find(
     server: &mut Server,
     backlog: Backlog<'_>,
     tables: Vec<TableName>,
-) -> Result<HashSet<TableName>> {
+) -> Result<HashMap<TableName, Vec<TableAct>>> {
     if tables.is_empty() || domains::logged(server).await? == *backlog.list {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
     let mut look = Look {
         ignores_case: server.facts.ignores_case,
@@ -48,8 +53,17 @@ pub(crate) async fn find(
         altered_until: altered_last(&mut server.connection, &tables).await?,
         has_checksums: false,
         unpacked: Vec::new(),
-        filters: tables.into_iter().map(|name| TableFilter { patterns: vec![TablePattern::Table(name)] }).collect(),
-        altered: HashSet::new(),
+        filters: tables
+            .into_iter()
+            .map(|name| (TableFilter { patterns: vec![TablePattern::Table(name.clone())] }, name))
+            .collect(),
+        altered: HashMap::new(),
+        end: backlog.end,
+        is_beyond: false,
+        is_last: false,
+        was_last: false,
+        has_late_act: false,
+        is_unfinished: false,
     };
     let mut connection = Connection::open(&backlog.settings.endpoint).await?;
     let position = BinlogPosition::Domains { list: backlog.list.clone(), seen_at: None };
@@ -68,6 +82,9 @@ pub(crate) async fn find(
         };
         if is_done {
             return Ok(look.altered);
+        }
+        if look.has_late_act {
+            return Err(Error::transient("a table was altered while the dictionary was read"));
         }
     }
 }
@@ -92,9 +109,18 @@ struct Look<'a> {
     altered_until: u32,
     has_checksums: bool,
     unpacked: Vec<u8>,
-    /// Each table that was not found altered. A statement on several tables is judged for each.
-    filters: Vec<TableFilter>,
-    altered: HashSet<TableName>,
+    /// A statement on several tables is judged for each.
+    filters: Vec<(TableFilter, TableName)>,
+    altered: HashMap<TableName, Vec<TableAct>>,
+    /// What lies behind it may be missing in the dictionary.
+    end: Option<(String, u64)>,
+    is_beyond: bool,
+    /// The file is that one; it was.
+    is_last: bool,
+    was_last: bool,
+    has_late_act: bool,
+    /// The transaction is the first part of an alteration in two.
+    is_unfinished: bool,
 }
 
 impl Look<'_> {
@@ -108,15 +134,19 @@ impl Look<'_> {
         if header.timestamp > self.altered_until.saturating_add(CLOCKS_APART_MAX) {
             return Ok(true);
         }
-        if !matches!(header.kind, kind::QUERY | kind::QUERY_COMPRESSED) {
-            return Ok(false);
-        }
-        if self.has_checksums && !has_valid_checksum(event) {
+        // Before the format nobody has said whether there are checksums.
+        let is_checked = has_valid_checksum(event);
+        if self.has_checksums && !is_checked {
             return Err(Malformed::new("event: its checksum is wrong"));
         }
-        let checksum = if self.has_checksums { CHECKSUM_BYTES } else { 0 };
+        let checksum = if is_checked { CHECKSUM_BYTES } else { 0 };
         let body = event.get(HEADER_BYTES..event.len().saturating_sub(checksum));
-        let query = QueryEvent::parse(body.ok_or(Malformed::new("event: it is too short"))?)?;
+        let body = body.ok_or(Malformed::new("event: it is too short"))?;
+        self.pass(&header, body)?;
+        if !matches!(header.kind, kind::QUERY | kind::QUERY_COMPRESSED) || self.is_unfinished {
+            return Ok(false);
+        }
+        let query = QueryEvent::parse(body)?;
         if header.kind == kind::QUERY {
             self.statement(&query);
         } else {
@@ -125,7 +155,22 @@ impl Look<'_> {
             self.statement(&QueryEvent { text: &unpacked, ..query });
             self.unpacked = unpacked;
         }
-        Ok(self.filters.is_empty())
+        Ok(false)
+    }
+
+    /// Notes where it is, and in what transaction.
+    fn pass(&mut self, header: &Header, body: &[u8]) -> std::result::Result<(), Malformed> {
+        if header.kind == kind::ROTATE {
+            let rotate = Rotate::parse(body)?;
+            self.is_last = self.end.as_ref().is_some_and(|(file, _)| **file == *rotate.file);
+            self.is_beyond |= self.was_last && !self.is_last;
+            self.was_last |= self.is_last;
+        } else if header.kind == kind::DOMAIN_GTID {
+            self.is_unfinished = DomainGtidEvent::parse(header.server_id, body)?.is_unfinished_alter;
+        }
+        let end = self.end.as_ref().map_or(u64::MAX, |(_, size)| *size);
+        self.is_beyond |= self.is_last && u64::from(header.end) > end;
+        Ok(())
     }
 
     fn statement(&mut self, query: &QueryEvent<'_>) {
@@ -133,13 +178,16 @@ impl Look<'_> {
             return;
         }
         let (collations, ignores_case) = (self.collations, self.ignores_case);
-        let altered = self
-            .filters
-            .extract_if(.., |filter| Captured { filter, collations, ignores_case }.judge(query).may_alter());
-        let names = altered.flat_map(|filter| filter.patterns).filter_map(|pattern| match pattern {
-            TablePattern::Table(name) => Some(name),
-            TablePattern::Database(_) => None,
-        });
-        self.altered.extend(names);
+        for (filter, name) in &self.filters {
+            let acts = match (Captured { filter, collations, ignores_case, is_mariadb: true }).judge(query) {
+                Verdict::Changes(acts) => acts,
+                verdict if verdict.may_alter() => {
+                    vec![TableAct::Other { table: name.clone(), reason: "it is not understood".to_owned() }]
+                }
+                Verdict::Harmless | Verdict::Table { .. } | Verdict::Database { .. } => continue,
+            };
+            self.has_late_act |= self.is_beyond;
+            self.altered.entry(name.clone()).or_default().extend(acts);
+        }
     }
 }

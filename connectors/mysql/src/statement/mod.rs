@@ -4,14 +4,21 @@
 //! format. The rule: a statement that touches no captured table never stops anything, one that may have touched one always
 //! does, by verb and table. Its text is never shown: literals are row values.
 //!
-//! 1. With `binlog_row_metadata=FULL` each table map carries the table's shape, so CREATE TABLE, CREATE INDEX and the
-//!    like need no attention.
-//! 2. ALTER, DROP, RENAME and TRUNCATE of a captured table change rows or shape at the target, which can't be followed yet.
-//!    Names are read with the statement's own quotes and default database.
+//! 1. With `binlog_row_metadata=FULL` each table map carries the table's shape, so no row depends on what is read here; CREATE INDEX
+//!    and the like need no attention.
+//! 2. ALTER, CREATE, DROP, RENAME and TRUNCATE of a captured table are changes of the table, in words of ours ([`TableAct`]). One
+//!    that is not understood is such a change too: the table waits for an operator, and the stream goes on. Names are read with the
+//!    statement's own quotes and default database.
 //! 3. A change in statement format can reach any table through triggers and functions. The server lists the databases that
 //!    the statement writes; if a captured table lies in one of them, or the list is missing, it stops.
 
+mod alter;
+mod data_type;
+mod default;
+mod definition;
+mod dialect;
 mod tokens;
+mod words;
 
 use std::borrow::Cow;
 
@@ -20,9 +27,12 @@ use tailrace_row::{Charset, TableName};
 
 use crate::{
     events::QueryEvent,
-    row_decoder::charset::{Collations, Encoding, is_common, to_text},
+    row_decoder::charset::{Collations, Encoding, to_text},
 };
+use alter::Alteration;
+use dialect::Dialect;
 use tokens::{Quoting, Token, Tokens};
+use words::Words;
 
 /// The part that a statement plays in its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +75,9 @@ impl Verdict {
     pub(crate) fn may_alter(&self) -> bool {
         match self {
             Self::Harmless => false,
-            Self::Changes(_) => true,
+            Self::Changes(acts) => {
+                acts.iter().any(|act| !matches!(act, TableAct::Truncate { .. } | TableAct::Create { .. }))
+            }
             Self::Table { verb, .. } | Self::Database { verb, .. } => !DML_VERBS.contains(&&**verb),
         }
     }
@@ -79,7 +91,8 @@ pub(crate) fn control(query: &QueryEvent<'_>) -> Control {
         b"COMMIT" => return Control::Commit,
         _ => {}
     }
-    let mut tokens = Tokens::new(query.text, Quoting::of(query.sql_mode));
+    // None of these words is looked for in a comment of MariaDB's own.
+    let mut tokens = Tokens::new(query.text, Quoting::of(query.sql_mode, false));
     let (Some(first), second) = (tokens.next(), tokens.next()) else { return Control::None };
     let second_is = |keyword: &str| second.as_ref().is_some_and(|token| token.is(keyword));
     if first.is("BEGIN") || first.is("START") && second_is("TRANSACTION") {
@@ -136,13 +149,14 @@ pub(crate) struct Captured<'a> {
     pub(crate) collations: &'a Collations,
     /// `lower_case_table_names` is not 0.
     pub(crate) ignores_case: bool,
+    pub(crate) is_mariadb: bool,
 }
 
 impl Captured<'_> {
     /// Judges a statement that is no transaction control.
     pub(crate) fn judge(&self, query: &QueryEvent<'_>) -> Verdict {
-        let Some(charset) = self.client_charset(query) else { return self.judge_by_database(query, "statement") };
-        let mut reader = Reader { tokens: Tokens::new(query.text, Quoting::of(query.sql_mode)), query, charset };
+        let Some(text) = self.utf8(query) else { return self.judge_by_database(query, "statement") };
+        let mut reader = Reader { tokens: Tokens::new(&text, self.quoting(query)), query };
         let Some(mut verb) = reader.tokens.next() else { return Verdict::Harmless };
         // MariaDB's settings for one statement stand before it.
         if verb.is("SET") && reader.skip_if("STATEMENT") {
@@ -157,17 +171,11 @@ impl Captured<'_> {
         } else if is(&["CREATE"]) {
             self.judge_create(&mut reader)
         } else if is(&["RENAME"]) {
-            match reader.tokens.next() {
-                Some(object) if object.is("TABLE") || object.is("TABLES") => {
-                    reader.skip_if_exists();
-                    self.judge_list(&mut reader, "RENAME TABLE")
-                }
-                _ => Verdict::Harmless,
-            }
+            changes(self.renames(&mut reader))
         } else if is(&["TRUNCATE"]) {
             reader.skip_if("TABLE");
             let table = reader.name().and_then(|name| self.table(&name));
-            table.map_or(Verdict::Harmless, |table| Verdict::Changes(vec![TableAct::Truncate { table }]))
+            changes(table.map(|table| TableAct::Truncate { table }))
         } else if is(&["ANALYZE"]) && !ANALYZED.iter().any(|keyword| reader.next_is(keyword)) {
             // MariaDB carries a statement out to analyze it.
             self.judge_by_database(query, "ANALYZE")
@@ -179,10 +187,15 @@ impl Captured<'_> {
         }
     }
 
-    /// The statement for people, cut where it is longer than is kept.
+    /// The statement for people, cut where it is longer than is kept, or where a password may follow: tables of some engines have one.
     pub(crate) fn text(&self, query: &QueryEvent<'_>) -> String {
-        let text = self.client_charset(query).and_then(|charset| to_text(charset, query.text));
-        let mut text = text.unwrap_or_else(|| String::from_utf8_lossy(query.text).into_owned());
+        let text = self.utf8(query).unwrap_or(Cow::Borrowed(query.text));
+        let mut text = String::from_utf8_lossy(&text).into_owned();
+        let upper = text.to_ascii_uppercase();
+        if let Some(secret) = ["CONNECTION", "PASSWORD"].iter().filter_map(|word| upper.find(word)).min() {
+            text.truncate(secret);
+            text.push('…');
+        }
         text.truncate(text.floor_char_boundary(STATEMENT_BYTES_MAX));
         text
     }
@@ -192,77 +205,148 @@ impl Captured<'_> {
         if reader.find_object() != Some(Object::Table) {
             return Verdict::Harmless;
         }
-        reader.skip_if_exists();
+        let may_be_there = reader.skip_if_exists();
         let Some(table) = reader.name().and_then(|name| self.table(&name)) else { return Verdict::Harmless };
         if reader.has_query_expression() {
             return Verdict::Table { verb: "CREATE TABLE … SELECT in statement format".to_owned(), table };
         }
-        if replaces {
-            return Verdict::Table { verb: "CREATE OR REPLACE TABLE".to_owned(), table };
+        // Whether the table was there is not said. If it was not, it has no rows either way.
+        if may_be_there {
+            return Verdict::Harmless;
         }
-        Verdict::Harmless
+        let replaced = replaces.then(|| TableAct::Drop { table: table.clone() });
+        changes(replaced.into_iter().chain([TableAct::Create { table }]))
     }
 
     fn judge_alter(&self, reader: &mut Reader<'_>) -> Verdict {
+        let may_lose_rows =
+            reader.tokens.clone().take_while(|token| !token.is("TABLE")).any(|token| token.is("IGNORE"));
         if reader.find_object() != Some(Object::Table) {
             return Verdict::Harmless;
         }
-        let verb = || "ALTER TABLE".to_owned();
         reader.skip_if_exists();
-        if let Some(table) = reader.name().and_then(|name| self.table(&name)) {
-            return Verdict::Table { verb: verb(), table };
+        let Some(name) = reader.name() else { return Verdict::Harmless };
+        let table = self.table(&name);
+        let clauses: Vec<Token<'_>> = reader.tokens.by_ref().filter(|token| *token != Token::Symbol(b';')).collect();
+        let mut acts = self.exchanges(&clauses, reader.query);
+        let mut alteration = Alteration::read(&Words::new(&clauses), &Dialect::of(reader.query, self.is_mariadb));
+        let renamed = alteration.renamed.take().map(|(database, new)| {
+            let database = database.unwrap_or_else(|| String::from_utf8_lossy(reader.query.database).into());
+            (database.into(), new.into())
+        });
+        match &table {
+            Some(table) if may_lose_rows => {
+                let reason = "IGNORE may remove rows".to_owned();
+                acts.push(TableAct::Other { table: table.clone(), reason });
+            }
+            Some(table) => acts.extend(alteration.act(table)),
+            None => {}
         }
-        // Another table may become a captured one by its new name, or change rows with it.
-        while let Some(token) = reader.tokens.next() {
-            let has_name = if token.is("RENAME") {
-                !["COLUMN", "INDEX", "KEY"].iter().any(|keyword| reader.next_is(keyword))
-            } else {
-                // EXCHANGE PARTITION … WITH TABLE, and MariaDB's CONVERT TABLE … TO PARTITION, CONVERT PARTITION … TO TABLE.
-                ["WITH", "CONVERT", "TO"].iter().any(|keyword| token.is(keyword)) && reader.skip_if("TABLE")
+        acts.extend(renamed.and_then(|renamed| self.rename(&name, &renamed)));
+        changes(acts)
+    }
+
+    /// Captured tables whose rows move to or from a partition: EXCHANGE PARTITION … WITH TABLE, and MariaDB's CONVERT TABLE … TO
+    /// PARTITION, CONVERT PARTITION … TO TABLE.
+    fn exchanges(&self, clauses: &[Token<'_>], query: &QueryEvent<'_>) -> Vec<TableAct> {
+        let mut words = Words::new(clauses);
+        let mut acts = Vec::new();
+        while let Some(token) = words.next() {
+            let has_name = ["WITH", "CONVERT", "TO"].iter().any(|keyword| token.is(keyword)) && words.skip("TABLE");
+            let Some(first) = (if has_name { words.name() } else { None }) else { continue };
+            let name = match words.skip_symbol(b'.') {
+                true => words.name().map(|table| (first.into(), table.into())),
+                false => Some((String::from_utf8_lossy(query.database).into_owned(), first.into())),
             };
-            if !has_name {
-                continue;
-            }
-            reader.skip_if("TO");
-            reader.skip_if("AS");
-            if let Some(table) = reader.name().and_then(|name| self.table(&name)) {
-                return Verdict::Table { verb: verb(), table };
+            if let Some(table) = name.and_then(|name| self.table(&name)) {
+                acts.push(TableAct::Other { table, reason: "its rows move to or from another table".to_owned() });
             }
         }
-        Verdict::Harmless
+        acts
     }
 
     fn judge_drop(&self, reader: &mut Reader<'_>) -> Verdict {
+        if let Some(table) = self.loses_primary_key(reader) {
+            let reason = "it removes the primary key".to_owned();
+            return changes([TableAct::Other { table, reason }]);
+        }
         match reader.find_object() {
             Some(Object::Table) => {
                 reader.skip_if_exists();
-                self.judge_list(reader, "DROP TABLE")
+                let mut acts = Vec::new();
+                while let Some(name) = reader.name() {
+                    acts.extend(self.table(&name).map(|table| TableAct::Drop { table }));
+                    reader.skip_wait();
+                    if !reader.skip_symbol(b',') {
+                        break;
+                    }
+                }
+                changes(acts)
             }
             Some(Object::Database) => {
                 reader.skip_if_exists();
-                let Some(database) = reader.identifier() else { return Verdict::Harmless };
-                match self.has_tables_in(&database) {
-                    true => Verdict::Database { verb: "DROP DATABASE".to_owned(), database },
-                    false => Verdict::Harmless,
-                }
+                reader.identifier().map_or(Verdict::Harmless, |database| self.judge_drop_database(database))
             }
             None => Verdict::Harmless,
         }
     }
 
-    /// A list of tables, separated by whatever: the first captured one counts.
-    fn judge_list(&self, reader: &mut Reader<'_>, verb: &str) -> Verdict {
-        loop {
-            let Some(name) = reader.name() else { return Verdict::Harmless };
-            if let Some(table) = self.table(&name) {
-                return Verdict::Table { verb: verb.to_owned(), table };
-            }
-            reader.skip_wait();
-            let is_followed = reader.skip_symbol(b',') || reader.skip_if("TO");
-            if !is_followed {
-                return Verdict::Harmless;
+    /// DROP INDEX `PRIMARY` ON a table.
+    fn loses_primary_key(&self, reader: &Reader<'_>) -> Option<TableName> {
+        let mut ahead = Reader { tokens: reader.tokens.clone(), query: reader.query };
+        if !ahead.skip_if("INDEX") {
+            return None;
+        }
+        ahead.skip_if_exists();
+        let is_primary = ahead.identifier()?.eq_ignore_ascii_case("PRIMARY");
+        (is_primary && ahead.skip_if("ON")).then(|| ahead.name()).flatten().and_then(|name| self.table(&name))
+    }
+
+    fn judge_drop_database(&self, database: String) -> Verdict {
+        let mut acts = Vec::new();
+        for pattern in &self.filter.patterns {
+            match pattern {
+                TablePattern::Table(table) if self.is_same(&table.database, &database) => {
+                    acts.push(TableAct::Drop { table: table.clone() });
+                }
+                // Which tables were in it is not known.
+                TablePattern::Database(name) if self.is_same(name, &database) => {
+                    return Verdict::Database { verb: "DROP DATABASE".to_owned(), database };
+                }
+                TablePattern::Table(_) | TablePattern::Database(_) => {}
             }
         }
+        changes(acts)
+    }
+
+    /// RENAME TABLE: one after the other.
+    fn renames(&self, reader: &mut Reader<'_>) -> Vec<TableAct> {
+        let mut acts = Vec::new();
+        if !reader.skip_if("TABLE") && !reader.skip_if("TABLES") {
+            return acts;
+        }
+        reader.skip_if_exists();
+        while let Some(old) = reader.name() {
+            reader.skip_wait();
+            reader.skip_if("TO");
+            let Some(new) = reader.name() else { break };
+            acts.extend(self.rename(&old, &new));
+            reader.skip_wait();
+            if !reader.skip_symbol(b',') {
+                break;
+            }
+        }
+        acts
+    }
+
+    /// What a new name means, if one of the two is captured.
+    fn rename(&self, old: &(String, String), new: &(String, String)) -> Option<TableAct> {
+        let (from, into) = (self.table(old), self.table(new));
+        if from.is_none() && into.is_none() {
+            return None;
+        }
+        let named = |(database, table): &(String, String)| TableName::new(database, table);
+        Some(TableAct::Rename { table: from.unwrap_or_else(|| named(old)), to: into.unwrap_or_else(|| named(new)) })
     }
 
     /// For statements whose effect does not follow from their words.
@@ -282,9 +366,9 @@ impl Captured<'_> {
 
     /// A captured table that the statement's first words name, for a better error.
     fn find_named_table(&self, query: &QueryEvent<'_>, database: &str) -> Option<TableName> {
-        let tokens = Tokens::new(query.text, Quoting::of(query.sql_mode)).take(50);
-        let charset = self.client_charset(query)?;
-        tokens.filter_map(|token| text_of(&token, charset)).find_map(|name| {
+        let text = self.utf8(query)?;
+        let tokens = Tokens::new(&text, self.quoting(query)).take(50);
+        tokens.filter_map(|token| text_of(&token)).find_map(|name| {
             self.filter.patterns.iter().find_map(|pattern| match pattern {
                 TablePattern::Table(table) if self.is_same(&table.database, database) => {
                     self.is_same(&table.table, &name).then(|| table.clone())
@@ -299,7 +383,10 @@ impl Captured<'_> {
             TablePattern::Table(name) => {
                 (self.is_same(&name.database, database) && self.is_same(&name.table, table)).then(|| name.clone())
             }
-            TablePattern::Database(name) => self.is_same(name, database).then(|| TableName::new(name, table)),
+            TablePattern::Database(name) => self.is_same(name, database).then(|| match self.ignores_case {
+                true => TableName::new(name, &table.to_lowercase()),
+                false => TableName::new(name, table),
+            }),
         })
     }
 
@@ -314,17 +401,28 @@ impl Captured<'_> {
         ours == theirs || self.ignores_case && ours.to_lowercase() == theirs.to_lowercase()
     }
 
-    /// `None` if the client's charset can't be told into words: it may hide a quote in a letter.
-    fn client_charset(&self, query: &QueryEvent<'_>) -> Option<Charset> {
+    fn quoting(&self, query: &QueryEvent<'_>) -> Quoting {
+        Quoting::of(query.sql_mode, self.is_mariadb)
+    }
+
+    /// The statement in UTF-8, so that no letter hides a quote. `None` if the client's charset is not known, or it is no text in it.
+    fn utf8<'q>(&self, query: &QueryEvent<'q>) -> Option<Cow<'q, [u8]>> {
         if query.text.is_ascii() {
-            return Some(Charset::Ascii);
+            return Some(Cow::Borrowed(query.text));
         }
         match query.client_collation.map(|collation| self.collations.encoding(u64::from(collation))) {
-            None | Some(Encoding::Binary) => Some(Charset::Utf8mb4),
-            Some(Encoding::Text(charset)) if is_common(charset) => Some(charset),
-            Some(Encoding::Text(_) | Encoding::Unsupported(_)) => None,
+            None | Some(Encoding::Binary | Encoding::Text(Charset::Utf8mb4 | Charset::Utf8mb3 | Charset::Ascii)) => {
+                Some(Cow::Borrowed(query.text))
+            }
+            Some(Encoding::Text(charset)) => to_text(charset, query.text).map(|text| Cow::Owned(text.into_bytes())),
+            Some(Encoding::Unsupported(_)) => None,
         }
     }
+}
+
+fn changes(acts: impl IntoIterator<Item = TableAct>) -> Verdict {
+    let acts: Vec<TableAct> = acts.into_iter().collect();
+    if acts.is_empty() { Verdict::Harmless } else { Verdict::Changes(acts) }
 }
 
 /// Statements about accounts, plugins and caches.
@@ -349,7 +447,6 @@ enum Object {
 struct Reader<'a> {
     tokens: Tokens<'a>,
     query: &'a QueryEvent<'a>,
-    charset: Charset,
 }
 
 impl Reader<'_> {
@@ -411,11 +508,13 @@ impl Reader<'_> {
         is_next
     }
 
-    fn skip_if_exists(&mut self) {
-        if self.skip_if("IF") {
+    fn skip_if_exists(&mut self) -> bool {
+        let is_there = self.skip_if("IF");
+        if is_there {
             self.skip_if("NOT");
             self.skip_if("EXISTS");
         }
+        is_there
     }
 
     /// MariaDB's limit to waiting for a lock.
@@ -428,7 +527,7 @@ impl Reader<'_> {
 
     fn identifier(&mut self) -> Option<String> {
         let token = self.tokens.next()?;
-        text_of(&token, self.charset)
+        text_of(&token)
     }
 
     /// A table's name with its database, the default one if none stands there.
@@ -451,14 +550,13 @@ impl Reader<'_> {
     }
 }
 
-/// A name in the client's charset as text.
-fn text_of(token: &Token<'_>, charset: Charset) -> Option<String> {
-    let bytes: Cow<'_, [u8]> = match token {
-        Token::Word(word) => Cow::Borrowed(word),
-        Token::Name(name) => Cow::Borrowed(name),
-        Token::Text | Token::Symbol(_) => return None,
-    };
-    to_text(charset, &bytes).or_else(|| Some(String::from_utf8_lossy(&bytes).into_owned()))
+/// A name as text.
+fn text_of(token: &Token<'_>) -> Option<String> {
+    match token {
+        Token::Word(word) => Some(String::from_utf8_lossy(word).into_owned()),
+        Token::Name(name) => Some(String::from_utf8_lossy(name).into_owned()),
+        Token::Text(_) | Token::Symbol(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The words of a statement: tolerant, never wrong about where a quote or a comment ends.
 //!
-//! It knows MySQL's quotes, comments and the executed comments `/*! … */`, whose content counts as words. It does not know
-//! any grammar.
+//! It knows MySQL's quotes, comments and the executed comments `/*! … */` (of MariaDB also `/*M! … */`), whose content counts as
+//! words: those that the server did not execute are plain ones in its binlog. It does not know any grammar.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,8 @@ pub(super) enum Token<'a> {
     Word(&'a [u8]),
     /// A quoted name.
     Name(Cow<'a, [u8]>),
-    /// A text literal; its content is nobody's business.
-    Text,
+    /// A text literal, without quotes and escapes.
+    Text(Cow<'a, [u8]>),
     /// Any other character.
     Symbol(u8),
 }
@@ -31,13 +31,19 @@ pub(super) struct Quoting {
     pub(super) has_ansi_quotes: bool,
     /// A backslash is a character like others (NO_BACKSLASH_ESCAPES).
     pub(super) has_no_escapes: bool,
+    /// The server executes what stands in `/*M! … */`.
+    pub(super) is_mariadb: bool,
 }
 
 impl Quoting {
-    pub(super) fn of(sql_mode: u64) -> Self {
+    pub(super) fn of(sql_mode: u64, is_mariadb: bool) -> Self {
         const ANSI_QUOTES: u64 = 1 << 2;
         const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
-        Self { has_ansi_quotes: sql_mode & ANSI_QUOTES != 0, has_no_escapes: sql_mode & NO_BACKSLASH_ESCAPES != 0 }
+        Self {
+            has_ansi_quotes: sql_mode & ANSI_QUOTES != 0,
+            has_no_escapes: sql_mode & NO_BACKSLASH_ESCAPES != 0,
+            is_mariadb,
+        }
     }
 }
 
@@ -75,7 +81,7 @@ impl<'a> Tokens<'a> {
                 }
                 [b'-', b'-'] => self.skip(2),
                 [b'/', b'*', b'!', ..] => self.enter_comment(3),
-                [b'/', b'*', b'M', b'!', ..] => self.enter_comment(4),
+                [b'/', b'*', b'M', b'!', ..] if self.quoting.is_mariadb => self.enter_comment(4),
                 [b'/', b'*', ..] => {
                     self.skip(2);
                     self.skip_past(b"*/");
@@ -115,12 +121,13 @@ impl<'a> Tokens<'a> {
             if *byte == quote && !is_doubled {
                 break;
             }
-            if is_doubled || has_escapes && *byte == b'\\' {
+            let is_escape = has_escapes && *byte == b'\\';
+            if is_doubled || is_escape {
                 unescaped.get_or_insert_with(|| content[..at].to_vec());
                 at += 1;
             }
             if let (Some(unescaped), Some(byte)) = (&mut unescaped, content.get(at)) {
-                unescaped.push(*byte);
+                if is_escape { unescape(*byte, unescaped) } else { unescaped.push(*byte) }
             }
             at += 1;
         }
@@ -129,6 +136,20 @@ impl<'a> Tokens<'a> {
             Some(unescaped) => Cow::Owned(unescaped),
             None => Cow::Borrowed(&content[..at.min(content.len())]),
         }
+    }
+}
+
+/// What stands behind a backslash; before the two wildcards it stands for itself.
+fn unescape(byte: u8, out: &mut Vec<u8>) {
+    match byte {
+        b'0' => out.push(0),
+        b'b' => out.push(8),
+        b'n' => out.push(b'\n'),
+        b'r' => out.push(b'\r'),
+        b't' => out.push(b'\t'),
+        b'Z' => out.push(0x1a),
+        b'%' | b'_' => out.extend_from_slice(&[b'\\', byte]),
+        other => out.push(other),
     }
 }
 
@@ -141,10 +162,7 @@ impl<'a> Iterator for Tokens<'a> {
         Some(match *self.rest.first()? {
             b'`' => Token::Name(self.quoted(b'`', false)),
             b'"' if self.quoting.has_ansi_quotes => Token::Name(self.quoted(b'"', false)),
-            quote @ (b'"' | b'\'') => {
-                self.quoted(quote, has_escapes);
-                Token::Text
-            }
+            quote @ (b'"' | b'\'') => Token::Text(self.quoted(quote, has_escapes)),
             byte if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..) => self.word(),
             symbol => {
                 self.skip(1);
@@ -159,11 +177,11 @@ mod tests {
     use super::*;
 
     fn check(sql_mode: u64, text: &str, expect: &str) {
-        let shown: Vec<String> = Tokens::new(text.as_bytes(), Quoting::of(sql_mode))
+        let shown: Vec<String> = Tokens::new(text.as_bytes(), Quoting::of(sql_mode, false))
             .map(|token| match token {
                 Token::Word(word) => String::from_utf8_lossy(word).into_owned(),
                 Token::Name(name) => format!("<{}>", String::from_utf8_lossy(&name)),
-                Token::Text => "text".to_owned(),
+                Token::Text(text) => format!("'{}'", String::from_utf8_lossy(&text)),
                 Token::Symbol(symbol) => char::from(symbol).to_string(),
             })
             .collect();
@@ -176,13 +194,15 @@ mod tests {
         check(0, "DROP /*!40005 TEMPORARY */ TABLE IF EXISTS `t`", "DROP TEMPORARY TABLE IF EXISTS <t>");
         check(0, "a/* b ` */c -- d\ne # f\n g--h", "a c e g - - h");
         check(0, "/*!50100 PARTITION BY /* inner */ x */ y", "PARTITION BY x y");
-        check(0, r"INSERT 'it''s \' `x`' y", "INSERT text y");
-        check(0, r#"x "a\"b" y"#, "x text y");
+        check(0, r"INSERT 'it''s \' `x`' y", "INSERT 'it's ' `x`' y");
+        check(0, r"'a\tb\%c\\' ''", "'a\tb\\%c\\' ''");
+        check(0, "/*M!100400 x */ y", "y");
+        check(0, r#"x "a\"b" y"#, "x 'a\"b' y");
         check(4, r#"x "a""b" y"#, "x <a\"b> y");
-        check(1 << 20, r"x '\' y", "x text y");
+        check(1 << 20, r"x '\' y", r"x '\' y");
         check(0, "`open", "<open>");
         check(0, "/* open", "");
-        check(0, "'open\\", "text");
+        check(0, "'open\\", "'open'");
         check(0, "größe", "größe");
     }
 }

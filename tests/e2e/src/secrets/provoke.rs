@@ -65,7 +65,6 @@ const DAMAGED: &[&str] = &["garbage", "truncated", "wrong_type"];
 /// Tables of which the log can't follow a change.
 const UNFOLLOWABLE: &[(&str, &str)] = &[
     ("statement_format", "SET binlog_format = STATEMENT; UPDATE $ SET value = '@' WHERE id <> '@'"),
-    ("altered", "ALTER TABLE $ ADD COLUMN extra VARCHAR(60) DEFAULT '@' COMMENT '@'"),
     ("partial_image", "SET binlog_row_image = MINIMAL; UPDATE $ SET id = CONCAT(id, '@')"),
     (
         "partial_document",

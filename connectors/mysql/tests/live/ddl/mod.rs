@@ -1,12 +1,15 @@
 //! Statements that change captured tables, and where they stand among the rows.
 
+pub(crate) mod corpus;
+pub(crate) mod oracle;
+
 use tailrace_contract::{BatchEnd, Checkpoint, Mark, SchemaChange, TableAct};
 use tailrace_row::{Epoch, Sequence};
 
 use crate::harness::{Database, LIMITS, Stream};
 
 /// The next statement that changes a captured table, and the mark behind it.
-async fn next_change(stream: &mut Stream) -> (Mark, SchemaChange) {
+pub(crate) async fn next_change(stream: &mut Stream) -> (Mark, SchemaChange) {
     stream.batch.clear();
     for _ in 0..40 {
         match stream.inner.read_batch(&mut stream.batch, LIMITS).await.unwrap() {
@@ -61,4 +64,10 @@ async fn a_statement_on_a_table_comes_alone_between_the_rows_before_and_behind_i
     assert_eq!(further.batch.len(), 1);
     let mut other = db.follow_from(&at(&before), &["other"]).await.unwrap();
     other.drain().await;
+}
+
+#[tokio::test]
+async fn the_corpus_is_what_mysql_makes_of_it() {
+    let mut db = Database::new("ddl_corpus").await;
+    oracle::check_corpus(&mut db, &[corpus::Server::Both, corpus::Server::Mysql]).await;
 }
