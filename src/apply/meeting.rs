@@ -30,6 +30,19 @@ pub(super) struct Barriers {
     pub(super) mappings: Vec<Arc<TableMapping>>,
 }
 
+/// What the target knew when the session was opened.
+struct Known {
+    meetings: Vec<StoredMeeting>,
+    progress: Vec<PartitionProgress>,
+}
+
+impl Known {
+    fn is_done(&self, barrier: &Barrier, mapping: &TableMapping) -> bool {
+        let is_it = |known: &&StoredMeeting| known.table == mapping.source && known.sequence == barrier.change.sequence;
+        self.meetings.iter().find(is_it).is_some_and(|known| known.paused.is_none())
+    }
+}
+
 impl Apply {
     /// Reads what the log and the target know of barriers, before the first record is read; `claimed` are the session's
     /// partitions. Returns what lies ahead of each of them, in their order.
@@ -45,42 +58,32 @@ impl Apply {
         let mut reader = self.log.open_barriers().await?;
         let mut ahead = vec![Ahead::default(); claimed.len()];
         let barriers = reader.read().await?;
-        if !barriers.is_empty() {
-            let done = self.sink.meetings(self.log.name()).await?;
-            let progress = self.sink.progress(self.log.name()).await?;
-            for barrier in barriers {
-                let mut undone = Vec::new();
-                for mapping in &mappings {
-                    if !barrier.change.tables().contains(&mapping.source) {
-                        continue;
-                    }
-                    let is_done = |known: &StoredMeeting| {
-                        known.table == mapping.source
-                            && known.sequence == barrier.change.sequence
-                            && known.paused.is_none()
-                    };
-                    let is_done = done.iter().any(is_done);
-                    if !is_done || self.is_to_be_held_again(&barrier, mapping, &progress).await? {
-                        undone.push(mapping.source.clone());
-                        continue;
-                    }
-                    let lanes = claimed.iter().zip(&mut ahead);
-                    lanes.for_each(|(stored, ahead)| ahead.add(&barrier, stored, mapping));
+        if barriers.is_empty() {
+            return Ok((Barriers { board, reader, mappings }, ahead));
+        }
+        let known = Known {
+            meetings: self.sink.meetings(self.log.name()).await?,
+            progress: self.sink.progress(self.log.name()).await?,
+        };
+        for barrier in barriers {
+            let mut undone = Vec::new();
+            let tables = barrier.change.tables();
+            for mapping in mappings.iter().filter(|mapping| tables.contains(&mapping.source)) {
+                if !known.is_done(&barrier, mapping) || self.is_to_be_held_again(&barrier, mapping, &known).await? {
+                    undone.push(mapping.source.clone());
+                    continue;
                 }
-                board.add(barrier, |table| undone.contains(table));
+                let lanes = claimed.iter().zip(&mut ahead);
+                lanes.for_each(|(stored, ahead)| ahead.add(&barrier, stored, mapping));
             }
+            board.add(barrier, |table| undone.contains(table));
         }
         Ok((Barriers { board, reader, mappings }, ahead))
     }
 
     /// A TRUNCATE that is done is done again if all partitions were set back behind it.
-    async fn is_to_be_held_again(
-        &self,
-        barrier: &Barrier,
-        mapping: &TableMapping,
-        progress: &[PartitionProgress],
-    ) -> Result<bool> {
-        match again(barrier, mapping, progress) {
+    async fn is_to_be_held_again(&self, barrier: &Barrier, mapping: &TableMapping, known: &Known) -> Result<bool> {
+        match again(barrier, mapping, &known.progress) {
             Again::No => Ok(false),
             Again::Yes => {
                 self.sink.reopen(self.log.name(), &mapping.source, barrier.change.sequence).await?;

@@ -2,7 +2,11 @@
 //! columns whose values go nowhere. Only tables with `on_ddl = "ignore"`, and rows that are applied again from before statements
 //! that changed columns, need it; batches without any are not looked at.
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    convert::Infallible,
+    sync::Arc,
+};
 
 use tailrace_contract::{DdlPolicy, Error, Result, Sink, TableMapping};
 use tailrace_row::{ImageSpan, Record, RecordBatch, RowImage, SchemaId, TableSchema};
@@ -30,7 +34,7 @@ impl LeftOut {
             }
             let mapping = mapping_of(schema).filter(|mapping| mapping.on_ddl == DdlPolicy::Ignore);
             let names = match mapping {
-                Some(mapping) => self::left_out(schema, sink.columns(&mapping).await?),
+                Some(mapping) => lacking(schema, sink.columns(&mapping).await?),
                 None => None,
             };
             for (column, _) in schema.columns().iter().zip(names.iter().flatten()).filter(|(_, name)| name.is_none()) {
@@ -54,7 +58,7 @@ impl LeftOut {
 }
 
 /// None where the target has all columns, or is not there: then the first row says so.
-fn left_out(schema: &TableSchema, target: Option<Vec<Box<str>>>) -> Option<Names> {
+fn lacking(schema: &TableSchema, target: Option<Vec<Box<str>>>) -> Option<Names> {
     let target = target?;
     let name = |column: &tailrace_row::Column| target.contains(&column.name).then(|| column.name.clone());
     let names: Names = schema.columns().iter().map(name).collect();
@@ -67,17 +71,17 @@ pub(crate) fn project(from: &RecordBatch, names: impl Fn(&TableSchema, u32) -> O
     let mut known: HashMap<(u32, u32), (u32, Vec<usize>)> = HashMap::new();
     let mut last_origin = None;
     for record in from.records() {
-        let key = (record.schema, record.lane);
-        if !known.contains_key(&key) {
-            let schema = from.schema(record);
-            let (shape, kept) = match names(schema, record.lane) {
-                Some(names) => reshape(schema, &names)?,
-                None => (Arc::clone(schema), (0..schema.columns().len()).collect()),
-            };
-            let number = to.add_schema(&shape);
-            known.insert(key, (number, kept));
-        }
-        let (schema, kept) = &known[&key];
+        let (schema, kept) = match known.entry((record.schema, record.lane)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let schema = from.schema(record);
+                let (shape, kept) = match names(schema, record.lane) {
+                    Some(names) => reshape(schema, &names)?,
+                    None => (Arc::clone(schema), (0..schema.columns().len()).collect()),
+                };
+                place.insert((to.add_schema(&shape), kept))
+            }
+        };
         let origin = match last_origin {
             Some((of, number)) if of == record.origin => number,
             _ => to.add_origin(from.origin(record).clone()),
@@ -176,9 +180,9 @@ mod tests {
     #[test]
     fn only_what_the_target_lacks_is_left_out() {
         let schema = schema(&["x", "id", "y"]);
-        assert_eq!(left_out(&schema, None), None);
-        assert_eq!(left_out(&schema, Some(vec!["y".into(), "id".into(), "x".into(), "more".into()])), None);
-        let names = left_out(&schema, Some(vec!["id".into(), "y".into()]));
+        assert_eq!(lacking(&schema, None), None);
+        assert_eq!(lacking(&schema, Some(vec!["y".into(), "id".into(), "x".into(), "more".into()])), None);
+        let names = lacking(&schema, Some(vec!["id".into(), "y".into()]));
         assert_eq!(names, Some(vec![None, Some("id".into()), Some("y".into())]));
     }
 }

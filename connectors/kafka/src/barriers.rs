@@ -121,10 +121,7 @@ impl BarrierBook {
     /// What the next record of each partition of a table has to name.
     pub(crate) fn names_of(&mut self, table: &TableName, partitions: u32) -> NextNames<'_> {
         let last = self.of_table.get(table).copied().unwrap_or(0);
-        if !self.named.contains_key(table) {
-            self.named.insert(table.clone(), vec![0; partitions as usize]);
-        }
-        let named = self.named.get_mut(table).expect("invariant: inserted before");
+        let named = self.named.entry(table.clone()).or_insert_with(|| vec![0; partitions as usize]);
         NextNames { last, named }
     }
 
