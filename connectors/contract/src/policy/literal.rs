@@ -1,6 +1,8 @@
-//! A sentinel: a value of a column, read from the text in which MySQL prints it.
+//! A sentinel, or what rows get in a new column: a value of a column, read from the text in which MySQL prints it.
 //!
 //! Strict on purpose: nothing is rounded, cut or guessed, so that the value in the target is the one that was typed.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::de::IgnoredAny;
 use tailrace_row::{ColumnType, Date, DateTime, Decimal, Time, Timestamp, Value};
@@ -14,6 +16,7 @@ enum Held {
     Fixed(Value<'static>),
     Text(Box<str>),
     Json(Box<str>),
+    Bytes(Box<[u8]>),
     Decimal { unscaled: Box<[u8]>, scale: u8 },
 }
 
@@ -64,6 +67,36 @@ impl Literal {
         }
     }
 
+    /// Reads what rows have in a new column: also bytes (as their hexadecimal digits behind `0x`), members of ENUM and SET, zero dates
+    /// and addresses. None if the text is no value of the column.
+    #[must_use]
+    pub fn of_fill(column_type: &ColumnType, text: &str) -> Option<Self> {
+        let zero = Date { year: 0, month: 0, day: 0 };
+        let is_zero = text.starts_with("0000-00-00");
+        let member = |members: &[Box<str>], name: &str| members.iter().position(|member| **member == *name);
+        let held = match column_type {
+            ColumnType::Bytes { .. } => Held::Bytes(hex(text.strip_prefix("0x")?)?.into()),
+            ColumnType::Enum { members } => Held::Fixed(Value::Enum(u16::try_from(member(members, text)? + 1).ok()?)),
+            ColumnType::Set { members } => {
+                let mut names = text.split(',').filter(|_| !text.is_empty());
+                let bits = names.try_fold(0_u64, |bits, name| {
+                    Some(bits | 1_u64.checked_shl(u32::try_from(member(members, name)?).ok()?)?)
+                });
+                Held::Fixed(Value::Set(bits?))
+            }
+            ColumnType::Date if is_zero => Held::Fixed(Value::Date(zero)),
+            ColumnType::DateTime { .. } if is_zero => {
+                Held::Fixed(Value::DateTime(DateTime { date: zero, hour: 0, minute: 0, second: 0, micros: 0 }))
+            }
+            ColumnType::Timestamp { .. } if is_zero => Held::Fixed(Value::Timestamp(Timestamp::Zero)),
+            ColumnType::Uuid => Held::Fixed(Value::Uuid(hex(&text.replace('-', ""))?.try_into().ok()?)),
+            ColumnType::Inet4 => Held::Fixed(Value::Inet4(text.parse::<Ipv4Addr>().ok()?.octets())),
+            ColumnType::Inet6 => Held::Fixed(Value::Inet6(text.parse::<Ipv6Addr>().ok()?.octets())),
+            other => return Self::parse(other, text).ok(),
+        };
+        Some(Self(held))
+    }
+
     /// The value.
     #[must_use]
     pub fn value(&self) -> Value<'_> {
@@ -71,9 +104,17 @@ impl Literal {
             Held::Fixed(value) => *value,
             Held::Text(text) => Value::Text(text),
             Held::Json(text) => Value::Json(text),
+            Held::Bytes(bytes) => Value::Bytes(bytes),
             Held::Decimal { unscaled, scale } => Value::Decimal(Decimal { unscaled, scale: *scale }),
         }
     }
+}
+
+/// Bytes by two hexadecimal digits each.
+fn hex(digits: &str) -> Option<Vec<u8>> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let is_whole = digits.len().is_multiple_of(2);
+    is_whole.then(|| digits.as_bytes().chunks(2).map(byte).collect()).flatten()
 }
 
 fn integer(text: &str, bits: u8, unsigned: bool) -> Option<Value<'static>> {
@@ -252,6 +293,32 @@ mod tests {
             Literal::parse(&ColumnType::Double, "1e999").is_err() && Literal::parse(&ColumnType::Float, "NaN").is_err()
         );
         assert_eq!(Literal::parse(&ColumnType::Float, "-0.5").unwrap().value(), Value::Float(-0.5));
+    }
+
+    #[test]
+    fn what_new_columns_are_filled_with_is_read_in_full() {
+        let value = |column_type: &ColumnType, text: &str| {
+            Literal::of_fill(column_type, text).map(|literal| format!("{:?}", literal.value()))
+        };
+        let bytes = ColumnType::Bytes { form: tailrace_row::TextForm::Fixed, bytes_max: 2 };
+        assert_eq!(value(&bytes, "0x00FF").unwrap(), "Bytes([0, 255])");
+        assert_eq!((value(&bytes, "0x0"), value(&bytes, "00"), value(&bytes, "0xé0")), (None, None, None));
+        let members: Box<[Box<str>]> = ["a".into(), "b".into(), "".into()].into();
+        let (one, some) = (ColumnType::Enum { members: members.clone() }, ColumnType::Set { members });
+        assert_eq!((value(&one, "b").unwrap(), value(&one, "B")), ("Enum(2)".to_owned(), None));
+        assert_eq!(value(&one, "").unwrap(), "Enum(3)");
+        assert_eq!(
+            (value(&some, "a,b").unwrap(), value(&some, "").unwrap()),
+            ("Set(3)".to_owned(), "Set(0)".to_owned())
+        );
+        assert!(value(&ColumnType::DateTime { fraction: 2 }, "0000-00-00 00:00:00.00").unwrap().contains("year: 0"));
+        assert_eq!(value(&ColumnType::Timestamp { fraction: 0 }, "0000-00-00 00:00:00").unwrap(), "Timestamp(Zero)");
+        assert!(
+            value(&ColumnType::Uuid, "00112233-4455-6677-8899-aabbccddeeff").unwrap().starts_with("Uuid([0, 17, 34,")
+        );
+        assert_eq!(value(&ColumnType::Inet4, "1.2.3.4").unwrap(), "Inet4([1, 2, 3, 4])");
+        assert_eq!(value(&ColumnType::Inet6, "1.2.3.4"), None);
+        assert_eq!(value(&ColumnType::Year, "2024").unwrap(), "Year(2024)");
     }
 
     #[test]
