@@ -159,10 +159,10 @@ impl Table<'_> {
         let name = quote(&known.name)?;
         let is_key = self.shape.unique_indexes.iter().any(|index| index.columns.contains(&known.number));
         let may_become_null = column.nullable && !known.is_nullable && !is_key;
-        let mut changed = held::foreign(&column.column_type, held_type).map_err(no)?;
-        if !column.nullable {
-            changed = Some(changed.map_or("c IS NULL".to_owned(), |changed| format!("{changed} OR c IS NULL")));
-        }
+        let foreign = held::foreign(&column.column_type, held_type).map_err(no)?;
+        let foreign = foreign.map(|foreign| format!("c IS NOT NULL AND ({foreign})"));
+        let null = (!column.nullable).then(|| "c IS NULL".to_owned());
+        let changed: Vec<String> = foreign.into_iter().chain(null).collect();
         let wider = match fit(&column.column_type, held_type) {
             Fit::Full => None,
             Fit::Partial(why) | Fit::Refused(why) => match held::wider(&column.column_type, held_type) {
@@ -170,7 +170,8 @@ impl Table<'_> {
                 None => return Err(no(why)),
             },
         };
-        if let Some(changed) = changed {
+        if !changed.is_empty() {
+            let changed = changed.join(" OR ");
             let rows = format!("EXISTS (SELECT FROM (SELECT {name} AS c FROM {}) AS held WHERE {changed})", self.name);
             if self.ask(rows).await? {
                 return Err(

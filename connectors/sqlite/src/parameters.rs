@@ -4,7 +4,7 @@
 
 use rusqlite::{
     Statement,
-    types::{ToSqlOutput, ValueRef},
+    types::{ToSqlOutput, Value, ValueRef},
 };
 use tokio::sync::mpsc;
 
@@ -58,6 +58,17 @@ impl Parameters {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.values.is_empty()
+    }
+
+    /// The first of them, alone.
+    pub(crate) fn first(&self) -> Option<Value> {
+        Some(match *self.values.first()? {
+            Parameter::Null => Value::Null,
+            Parameter::Integer(number) => Value::Integer(number),
+            Parameter::Real(number) => Value::Real(number),
+            Parameter::Text(length) => Value::Text(String::from_utf8(self.bytes.get(..length)?.to_vec()).ok()?),
+            Parameter::Blob(length) => Value::Blob(self.bytes.get(..length)?.to_vec()),
+        })
     }
 
     /// What they take in memory, nearly.

@@ -197,6 +197,7 @@ async fn columns_hold_more_and_never_other_values_than_the_source() {
         (("text", "'B'"), one, changed),
         (("text", "'a,c'"), set.clone(), Ok(("text", "a,c"))),
         (("text", "''"), set.clone(), Ok(("text", ""))),
+        (("text", "NULL"), set.clone(), Ok(("text", "∅"))),
         (("text", "'c,a'"), set, changed),
         (("text", "'1'"), integer(8, false), Err("another kind")),
         (("bytea", "'ab'"), bytes(TextForm::Varying, 2), Ok(("bytea", "\\x6162"))),

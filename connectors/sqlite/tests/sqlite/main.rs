@@ -7,6 +7,7 @@
 mod bench;
 mod checks;
 mod collisions;
+mod evolve;
 mod failures;
 mod keys;
 mod kit;
