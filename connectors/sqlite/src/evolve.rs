@@ -111,7 +111,7 @@ impl Table<'_> {
     async fn rename(&mut self, name: &str, to: &str) -> Result<()> {
         let (old, new) = (self.shape.column(name), self.shape.column(to));
         match (old, new) {
-            (_, Some(new)) if new.name == *to && !old.is_some_and(|old| old.name != new.name) => Ok(()),
+            (_, Some(new)) if new.name == *to && old.is_none_or(|old| old.name == new.name) => Ok(()),
             (None, _) => Err(self.failed(format!("{} has no column {name}", self.mapping.target))),
             (Some(old), Some(new)) if !is_same(&old.name, &new.name) => {
                 Err(self.failed(format!("{} has the columns {} and {}", self.mapping.target, old.name, new.name)))

@@ -2,7 +2,8 @@
 //!
 //! What MariaDB's table maps keep to themselves is read from the dictionary, which says how a table looks today. Rows that lie
 //! before a statement which altered their table may have been of other types. So that part of the binlog is looked through for
-//! such statements before it is followed, and from the dictionary on it is reckoned back what each of them found. As a rule one look at its first transaction is enough: the server says when each table
+//! such statements before it is followed, and from the dictionary on it is reckoned back what each of them found.
+//! As a rule one look at its first transaction is enough: the server says when each table
 //! was altered last, and what was logged later is behind that.
 
 use std::collections::HashMap;

@@ -25,22 +25,10 @@ pub(super) fn foreign(source: &ColumnType, held: TargetType) -> Result<Option<St
         ColumnType::Float if held == TargetType::Real => None,
         ColumnType::Double if matches!(held, TargetType::Real | TargetType::Double) => None,
         ColumnType::Text { form, bytes_max, charset } if held.is_text() => {
-            let characters = bytes_max / charset.bytes_each_max();
-            Some(match form {
-                TextForm::Fixed => format!("char_length(c) > {characters} OR right(c, 1) = ' '"),
-                TextForm::Varying => format!("char_length(c) > {characters}"),
-                TextForm::Large if matches!(charset, Charset::Utf8mb4 | Charset::Utf8mb3) => {
-                    format!("octet_length(c) > {bytes_max}")
-                }
-                TextForm::Large => format!("char_length(c) > {characters}"),
-            })
+            Some(longer(*form, *bytes_max, *charset))
         }
         ColumnType::Enum { members } if held.is_text() => Some(format!("c <> ALL (ARRAY[{}]::text[])", texts(members))),
-        ColumnType::Set { members } if held.is_text() => Some(format!(
-            "c IS DISTINCT FROM coalesce((SELECT string_agg(m, ',' ORDER BY n) FROM unnest(ARRAY[{}]::text[]) WITH ORDINALITY AS all_members (m, n) \
-             WHERE m = ANY (string_to_array(c, ','))), '')",
-            texts(members)
-        )),
+        ColumnType::Set { members } if held.is_text() => Some(not_of_set(members)),
         ColumnType::Bytes { form: TextForm::Fixed, bytes_max } if held == TargetType::Bytea => {
             Some(format!("octet_length(c) <> {bytes_max}"))
         }
@@ -85,6 +73,27 @@ pub(super) fn foreign(source: &ColumnType, held: TargetType) -> Result<Option<St
         // Bytes of another kind look the same.
         | ColumnType::Geometry { .. } => return Err(OTHER),
     })
+}
+
+/// Of a text.
+fn longer(form: TextForm, bytes_max: u32, charset: Charset) -> String {
+    let characters = bytes_max / charset.bytes_each_max();
+    match form {
+        TextForm::Fixed => format!("char_length(c) > {characters} OR right(c, 1) = ' '"),
+        TextForm::Large if matches!(charset, Charset::Utf8mb4 | Charset::Utf8mb3) => {
+            format!("octet_length(c) > {bytes_max}")
+        }
+        TextForm::Varying | TextForm::Large => format!("char_length(c) > {characters}"),
+    }
+}
+
+/// Of a text that is not the members that it names, in their order.
+fn not_of_set(members: &[Box<str>]) -> String {
+    format!(
+        "c <> coalesce((SELECT string_agg(m, ',' ORDER BY n) \
+         FROM unnest(ARRAY[{}]::text[]) WITH ORDINALITY AS all_members (m, n) WHERE m = ANY (string_to_array(c, ','))), '')",
+        texts(members)
+    )
 }
 
 /// The type that the column gets to hold all of the new type; none if it stays, or does not become wider.

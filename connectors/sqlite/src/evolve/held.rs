@@ -46,11 +46,11 @@ pub(super) fn foreign(source: &ColumnType) -> Option<String> {
         }
         ColumnType::Enum { members } => format!("typeof(c) <> 'text' OR c NOT IN ({})", texts(members)),
         ColumnType::Set { members } => {
-            let chosen = |member: &Box<str>| {
+            let chosen = |member: &str| {
                 let member = member.replace('\'', "''");
                 format!("iif(instr(',' || c || ',', ',{member},') > 0, ',{member}', '')")
             };
-            let chosen: Vec<String> = members.iter().map(chosen).collect();
+            let chosen: Vec<String> = members.iter().map(|member| chosen(member)).collect();
             format!("typeof(c) <> 'text' OR substr({}, 2) <> c", chosen.join(" || "))
         }
         ColumnType::Bytes { form: TextForm::Fixed, bytes_max } => {
