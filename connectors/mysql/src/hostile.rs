@@ -146,11 +146,15 @@ pub fn statement(bytes: &[u8]) {
         sql_mode: if mode & 1 != 0 { ANSI_QUOTES } else { 0 },
         client_collation: if mode & 2 != 0 { Some(28) } else { None },
         updated_databases: None,
+        time_zone: None,
+        has_plain_timestamps: None,
     };
     let (filter, collations) = (filter(), Collations::of(COLLATIONS));
     let _ = statement::control(&query);
     let _ = (Xid::parse_statement(text), statement::savepoint(&query));
-    let _ = Captured { filter: &filter, collations: &collations, ignores_case: mode & 4 != 0 }.judge(&query);
+    let _ =
+        Captured { filter: &filter, collations: &collations, ignores_case: mode & 4 != 0, is_mariadb: mode & 8 != 0 }
+            .judge(&query);
 }
 
 /// What MariaDB compresses: the statement or rows of an event, and a value.

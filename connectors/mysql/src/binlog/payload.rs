@@ -59,7 +59,7 @@ impl BinlogReader {
         match step {
             Step::Continue | Step::Rows => Ok(Step::Parts),
             Step::TransactionEnd => self.end_transaction(),
-            Step::Parts | Step::Group => Ok(step),
+            Step::Parts | Step::Group | Step::SchemaChange => Ok(step),
         }
     }
 
@@ -101,7 +101,7 @@ impl BinlogReader {
 /// Whether a step is the last of a transaction's events: it ends, or an XA transaction's second phase brings those of the first.
 fn ends(step: Step) -> bool {
     match step {
-        Step::TransactionEnd | Step::Parts | Step::Group => true,
+        Step::TransactionEnd | Step::Parts | Step::Group | Step::SchemaChange => true,
         Step::Continue | Step::Rows => false,
     }
 }

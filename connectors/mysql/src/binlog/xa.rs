@@ -148,7 +148,7 @@ impl BinlogReader {
         }
         match self.dispatch(header, body, span)? {
             Step::TransactionEnd => self.end_transaction(),
-            step @ (Step::Continue | Step::Rows | Step::Parts | Step::Group) => Ok(step),
+            step @ (Step::Continue | Step::Rows | Step::Parts | Step::Group | Step::SchemaChange) => Ok(step),
         }
     }
 

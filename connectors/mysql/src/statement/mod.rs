@@ -125,10 +125,10 @@ pub(crate) fn control(query: &QueryEvent<'_>) -> Control {
 
 /// The name in SAVEPOINT or ROLLBACK TO, in the form in which equal names are equal. It ends the statement.
 pub(crate) fn savepoint(query: &QueryEvent<'_>) -> Option<String> {
-    let name = match Tokens::new(query.text, Quoting::of(query.sql_mode)).last()? {
+    let name = match Tokens::new(query.text, Quoting::of(query.sql_mode, false)).last()? {
         Token::Name(name) => name,
         Token::Word(word) => Cow::Borrowed(word),
-        Token::Text | Token::Symbol(_) => return None,
+        Token::Text(_) | Token::Symbol(_) => return None,
     };
     Some(std::str::from_utf8(&name).ok()?.to_lowercase())
 }
