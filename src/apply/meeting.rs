@@ -51,6 +51,10 @@ impl Apply {
         mappings: Vec<Arc<TableMapping>>,
         claimed: &[PartitionProgress],
     ) -> Result<(Barriers, Vec<Ahead>)> {
+        // What waited in the session before is found out anew.
+        for table in self.metrics.facts.note_paused(&[]) {
+            self.metrics.apply.table_paused.get_or_create(&TableLabel { table: table.to_string() }).set(0);
+        }
         let board = Arc::new(Board::default());
         for stored in claimed {
             board.note_stored(&stored.partition, stored.next_offset.unwrap_or(0));
