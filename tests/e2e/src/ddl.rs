@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use lab::process::Tailrace;
 use lab::say;
 
-use crate::harness::{LEDGER, READY_LIMIT, Scene, free_port, seed, wait_until};
+use crate::harness::{LEDGER, Ledger, READY_LIMIT, Scene, free_port, seed, wait_until};
 
 const PAUSE: Duration = Duration::from_millis(1);
 const LIMIT: Duration = Duration::from_secs(60);
@@ -35,19 +35,19 @@ fn f23_truncate() -> Result<()> {
     scene.make_target()?;
     let (mut capture, mut apply) = (scene.capture()?, scene.apply()?);
     let ledger = scene.open_ledger(PAUSE, seed)?;
-    let mut truncated = 0;
+    let mut truncations = Truncations { scene: &scene, ledger: &ledger, done: 0, next: 0 };
     for (who, point) in DEATHS {
         let process = if who == "capture" { &mut capture } else { &mut apply };
         end(process)?;
         let fault = format!("{point}:1");
         let mut doomed = scene.launch(&[who])?.variable("TAILRACE_FAULT", &fault).spawn()?;
         wait_until(&format!("{who} dies at {point}"), LIMIT, || {
-            truncated += truncate(&scene)?;
+            truncations.poll()?;
             Ok(!doomed.is_running())
         })?;
         let status = doomed.wait_exit(LIMIT)?;
         ensure!(status.signal() == Some(9), "{who} ended with {status}: {}", doomed.log_text());
-        truncated += truncate(&scene)?;
+        truncations.truncate()?;
         *process = if who == "capture" { scene.capture()? } else { scene.apply()? };
     }
 
@@ -56,13 +56,14 @@ fn f23_truncate() -> Result<()> {
     scene.write_config(&config.replace(&format!("127.0.0.1:{}", scene.apply_port), &format!("127.0.0.1:{port}")))?;
     let mut rival = scene.launch(&["apply"])?.http_port(port).spawn()?;
     wait_until("the first apply is fenced", LIMIT, || {
-        truncated += truncate(&scene)?;
+        truncations.poll()?;
         Ok(!apply.is_running())
     })?;
     ensure!(apply.wait_exit(LIMIT)?.code() == Some(FENCED), "it ended otherwise: {}", apply.log_text());
     rival.wait_ready(READY_LIMIT)?;
 
-    truncated += truncate(&scene)?;
+    truncations.truncate()?;
+    let truncated = truncations.done;
     let before = ledger.transactions();
     wait_until("rows follow the last TRUNCATE", LIMIT, || Ok(ledger.transactions() >= before + 50))?;
     let transactions = ledger.close()?;
@@ -83,10 +84,30 @@ fn f23_truncate() -> Result<()> {
     scene.finish()
 }
 
-/// Empties the table in the source; returns 1.
-fn truncate(scene: &Scene) -> Result<i64> {
-    scene.source(&format!("TRUNCATE TABLE {LEDGER}"))?;
-    Ok(1)
+/// Empties the table in the source now and then: rows must have come in between.
+struct Truncations<'a> {
+    scene: &'a Scene,
+    ledger: &'a Ledger<'a>,
+    done: i64,
+    /// Transactions of the writers before the next.
+    next: u64,
+}
+
+impl Truncations<'_> {
+    fn poll(&mut self) -> Result<()> {
+        const TRANSACTIONS_BETWEEN: u64 = 300;
+        if self.ledger.transactions() < self.next {
+            return Ok(());
+        }
+        self.next = self.ledger.transactions() + TRANSACTIONS_BETWEEN;
+        self.truncate()
+    }
+
+    fn truncate(&mut self) -> Result<()> {
+        self.scene.source(&format!("TRUNCATE TABLE {LEDGER}"))?;
+        self.done += 1;
+        Ok(())
+    }
 }
 
 fn end(process: &mut Tailrace) -> Result<()> {
