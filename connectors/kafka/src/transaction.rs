@@ -108,8 +108,11 @@ impl Transaction {
         let record = BaseRecord::to(outgoing.topic).partition(outgoing.partition).key(outgoing.key);
         let mut record = BaseRecord { payload: outgoing.value, headers: outgoing.headers, ..record };
         while let Err((error, returned)) = self.producer.send(record) {
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(self.fail(errors::from_kafka(&error, "sending a record")));
+            const DOING: &str = "sending a record";
+            match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) => {}
+                Some(RDKafkaErrorCode::Fatal) => return Err(self.fail(self.gave_up(RDKafkaErrorCode::Fatal, DOING))),
+                Some(_) | None => return Err(self.fail(errors::from_kafka(&error, DOING))),
             }
             record = returned;
             self.wait_for_reports();

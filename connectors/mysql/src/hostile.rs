@@ -220,6 +220,9 @@ fn take(reader: &mut BinlogReader, event: &[u8], batch: &mut RecordBatch) -> boo
         }
     }
     let _ = (reader.mark(), reader.split());
+    if step == Step::SchemaChange && reader.take_change().is_err() {
+        return false;
+    }
     // Nobody reads a first phase again here.
     step != Step::Group
 }

@@ -633,7 +633,7 @@ fn tables_are_checked() {
     tables("[[tables]]\nsource = \"shop.orders\"", "1:3: tables: unknown key; did you mean table?");
     tables(
         "[[table]]\nsource = \"shop.orders\"\ntopic = \"x\"",
-        "3:1: table[1].topic: unknown key; known here: source, target, columns",
+        "3:1: table[1].topic: unknown key; known here: source, target, on_ddl, columns",
     );
 }
 

@@ -67,6 +67,11 @@ pub(super) const LIMITS: &[Limit] = &[
         reason: "the sink declares no more than 38 digits",
     },
     Limit {
+        columns: &["d65_38"],
+        what: What::StopsAt(&[], "numeric field overflow"),
+        reason: "the same: of 38 digits none is left before the point",
+    },
+    Limit {
         columns: TIMES,
         what: What::StopsAt(
             &[

@@ -70,7 +70,6 @@ const UNFOLLOWABLE: &[(&str, &str)] = &[
         "partial_document",
         "SET binlog_row_image = MINIMAL, binlog_row_value_options = PARTIAL_JSON; UPDATE $ SET document = JSON_SET(document, '$$.a', '@')",
     ),
-    ("compressed", "SET binlog_transaction_compression = ON; UPDATE $ SET value = '@'"),
     ("too_large", "UPDATE $ SET document = JSON_QUOTE(REPEAT('@', 300000))"),
 ];
 

@@ -114,7 +114,10 @@ impl Wire {
             {
                 Self::time(short)
             }
-            ValueForm::Unsigned { bits: 32 } if is_plain("int64") => Ok(Self::Long),
+            // A column that was declared INTEGER UNSIGNED is one of 32 bits in the stream of some versions, as INT is.
+            ValueForm::Unsigned { bits: 32 } if is_plain("int64") || is_plain("int32") && settings.is_unaltered => {
+                Ok(Self::Long)
+            }
             form if has_its_type(form, primitive, name) => Ok(Self::Plain),
             _ => Err(UNKNOWN),
         }
