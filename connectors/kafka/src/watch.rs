@@ -52,6 +52,16 @@ impl Trouble {
     }
 }
 
+/// Whether an error only says that something is wrong, behind one that says what.
+fn is_less_telling(code: RDKafkaErrorCode, last: RDKafkaErrorCode) -> bool {
+    match code {
+        RDKafkaErrorCode::AllBrokersDown => true,
+        // A peer that does not speak TLS may also close while hands are shaken.
+        RDKafkaErrorCode::BrokerTransportFailure => last == RDKafkaErrorCode::SSL,
+        _ => false,
+    }
+}
+
 impl BrokerWatch {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -84,8 +94,8 @@ impl BrokerWatch {
         }
         let mut state = self.state();
         state.has_no_broker |= code == RDKafkaErrorCode::AllBrokersDown;
-        // "All brokers are down" follows an error that says why.
-        if code != RDKafkaErrorCode::AllBrokersDown || !state.trouble.as_ref().is_some_and(Trouble::is_recent) {
+        let last = state.trouble.as_ref().filter(|trouble| trouble.is_recent());
+        if last.is_none_or(|last| !is_less_telling(code, last.code)) {
             state.trouble = Some(Trouble { code, reason: reason.to_owned(), noted_at: Instant::now() });
         }
         drop(state);

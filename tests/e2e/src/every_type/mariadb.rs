@@ -58,7 +58,7 @@ fn adapt(row: &mut TypeRow) {
 fn scales() -> Vec<TypeRow> {
     const SMALL: &[&str] = &["0", "CONCAT('0.', REPEAT('9', 38))", "CONCAT('-0.', REPEAT('0', 37), '1')", "0.5"];
     const LARGE: &[&str] =
-        &["CONCAT('-', REPEAT('9', 27), '.', REPEAT('9', 38))", "1", "CONCAT('7.', REPEAT('0', 37), '1')"];
+        &["CONCAT('-', REPEAT('9', 27), '.', REPEAT('9', 38))", "1.0", "CONCAT('7.', REPEAT('0', 37), '1')"];
     let decimal = |name, precision, declared, target, values| {
         row(name, ColumnType::Decimal { precision, scale: 38 }, [declared, target], Rule::Decimal, values).key()
     };
