@@ -1,3 +1,5 @@
+//! What the workers of a session know of barriers together: which lanes stop, which tables are there, what is held again.
+
 use tailrace_contract::{Fill, Owner, PartitionEnd, SchemaChange, TargetTable};
 use tailrace_row::{Column, ColumnType, Epoch, Sequence};
 

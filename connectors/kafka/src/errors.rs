@@ -32,7 +32,7 @@ pub(crate) fn from_wait(error: &KafkaError, doing: &str, watch: &BrokerWatch) ->
     match watch.trouble() {
         Some(Trouble { code, reason, .. }) if is_wait(error) => {
             let named = from_code(code, doing);
-            let message = format!("{}: {}", named.message(), essence(&reason));
+            let message = format!("{}: {}{}", named.message(), essence(&reason), guess(&reason));
             match named.advice() {
                 Some(advice) => Error::new(named.kind(), message).hint(advice),
                 None => Error::new(named.kind(), message),
@@ -50,6 +50,13 @@ pub(crate) fn is_about_rights(error: &Error) -> bool {
 /// Whether a call only gave up waiting.
 pub(crate) fn is_wait(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| kind(code) == ErrorKind::Transient)
+}
+
+/// What a listener that speaks no TLS does to hands that are to be shaken: whether the client itself takes it for one depends on how
+/// fast the connection is closed.
+fn guess(reason: &str) -> &'static str {
+    let is_closed = reason.contains("SSL connection closed by peer");
+    if is_closed { ": connecting to a PLAINTEXT broker listener?" } else { "" }
 }
 
 /// A reason without what librdkafka adds for its own users: names of its settings, counts and times.

@@ -63,7 +63,7 @@ pub(crate) struct SinkState {
 
 /// A call whose answer nobody waits for any more.
 pub(crate) enum Late {
-    Batch(OwnedBatch),
+    Batch(Box<OwnedBatch>),
     Meeting(Box<OwnedEncounter>),
 }
 

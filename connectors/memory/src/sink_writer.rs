@@ -74,7 +74,7 @@ impl MemorySinkWriter {
             Outcome::Answered => batch.execute(&mut state),
             Outcome::Lost => batch.execute(&mut state).and_then(|_| Err(lost(Call::SinkApply))),
             Outcome::Late(calls) => {
-                state.late.push((calls, Late::Batch(batch)));
+                state.late.push((calls, Late::Batch(Box::new(batch))));
                 Err(lost(Call::SinkApply))
             }
             Outcome::Torn(_) => Err(lost(Call::SinkApply)),

@@ -72,8 +72,8 @@ impl OwnTables {
                 .map(&build),
             adopt: build(ADOPT),
             is_adopted: build(IS_ADOPTED),
-            streams: StreamStatements::new(&build),
-            meetings: MeetingStatements::new(&build),
+            streams: StreamStatements::new(build),
+            meetings: MeetingStatements::new(build),
         })
     }
 

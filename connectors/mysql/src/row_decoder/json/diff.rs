@@ -204,7 +204,7 @@ fn parse_leg(text: &str) -> Result<(Leg<'_>, &str), Malformed> {
 fn unquote(text: &str) -> Result<(Cow<'_, [u8]>, &str), Malformed> {
     let end = text.find(['"', '\\']).ok_or(BAD_PATH)?;
     if text.as_bytes()[end] == b'"' {
-        return Ok((text[..end].as_bytes().into(), &text[end + 1..]));
+        return Ok((text.as_bytes()[..end].into(), &text[end + 1..]));
     }
     let mut name = String::from(&text[..end]);
     let mut characters = text[end..].chars();
