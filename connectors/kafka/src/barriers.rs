@@ -121,7 +121,8 @@ impl BarrierBook {
     /// What the next record of each partition of a table has to name.
     pub(crate) fn names_of(&mut self, table: &TableName, partitions: u32) -> NextNames<'_> {
         let last = self.of_table.get(table).copied().unwrap_or(0);
-        let named = self.named.entry(table.clone()).or_insert_with(|| vec![0; partitions as usize]);
+        let named = self.named.entry(table.clone()).or_default();
+        named.resize(named.len().max(partitions as usize), 0);
         NextNames { last, named }
     }
 
@@ -171,11 +172,6 @@ impl NextNames<'_> {
         *named = self.last;
         Some(self.last)
     }
-}
-
-/// A number that a header says.
-pub(crate) fn number_of(header: Option<&[u8]>) -> Option<u64> {
-    std::str::from_utf8(header?).ok()?.parse().ok()
 }
 
 /// The error of a writer that is asked for a barrier over records that are not committed.

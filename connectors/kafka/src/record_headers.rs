@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rdkafka::{Message, message::Headers};
 use tailrace_row::{SchemaId, Sequence};
 
-use crate::{barriers::number_of, debezium::header};
+use crate::debezium::header;
 
 /// What our headers say.
 pub(crate) struct RecordHeaders<'a> {
@@ -50,7 +50,7 @@ pub(crate) fn read_headers(message: &impl Message) -> Result<RecordHeaders<'_>, 
             header::SCHEMA => schema = Some(parse(found.value).ok_or("the header tailrace.schema can't be read")?),
             header::EXACT => truths = Some(found.value.unwrap_or_default()),
             header::BARRIER => {
-                barrier = Some(number_of(found.value).ok_or("the header tailrace.barrier can't be read")?);
+                barrier = Some(parse(found.value).ok_or("the header tailrace.barrier can't be read")?);
             }
             // Debezium's own headers, and what others may add.
             _ => {}

@@ -136,6 +136,11 @@ impl TopicOwners {
         };
         Err(Error::refused(found).hint("leave one of them out of [[table]], or give it to a log with another prefix"))
     }
+
+    /// Whether the log has records of the table, or is about to.
+    pub(crate) fn knows(&self, table: &TableName) -> bool {
+        self.0.values().any(|owner| owner == table)
+    }
 }
 
 /// A topic that must be there.

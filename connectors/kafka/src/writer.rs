@@ -206,7 +206,14 @@ impl KafkaWriter {
         let mut partitions = Vec::new();
         for table in change.tables() {
             let topic = self.shared.names.table(table);
-            let count = self.keeper.partition_count(&topic)?.unwrap_or(0);
+            let count = match self.keeper.partition_count(&topic)? {
+                Some(count) => count,
+                // A barrier without ends would be done before what lies before it is applied.
+                None if self.topic_owners.knows(table) => {
+                    return Err(Error::transient(format!("{topic} has records, and the broker does not know it now")));
+                }
+                None => 0,
+            };
             let of_table = |index| (topic.clone(), LogPartition { table: table.clone(), index });
             partitions.extend((0..count).map(of_table));
         }
