@@ -3,7 +3,10 @@
 //! `TAILRACE_FAULT=point:count` names `reset.half`, `capture.barrier_before` or one of the connectors' points (`kafka.produced`,
 //! `kafka.commit_sent`, `kafka.committed`, `postgres.commit_sent`, `postgres.committed`, `sqlite.commit_sent`, `sqlite.committed`; at
 //! barriers `kafka.barrier_produced`, `kafka.barrier_committed`, and of both targets `barrier_acting`, `barrier_commit_sent` and
-//! `barrier_committed`) and how often it must be reached. Without the variable nothing happens. Nothing is flushed, closed or told to anybody: that is the point of it.
+//! `barrier_committed`; of copies `backfill.window_open`, `backfill.chunk_read`, `backfill.closing`, `capture.chunk_appended`) and how
+//! often it must be reached. Without the variable nothing happens. Nothing is flushed, closed or told to anybody: that is the point of it.
+//!
+//! `TAILRACE_FLAW=mysql.no_wait` leaves out what a chunk's view waits for, on a replica too, so that a test sees what the wait is for.
 
 use std::sync::{
     OnceLock,
@@ -13,6 +16,7 @@ use std::sync::{
 use tailrace_contract::{Error, Result, fault};
 
 const VARIABLE: &str = "TAILRACE_FAULT";
+const FLAW_VARIABLE: &str = "TAILRACE_FLAW";
 
 struct Fault {
     point: String,
@@ -22,8 +26,12 @@ struct Fault {
 
 static FAULT: OnceLock<Fault> = OnceLock::new();
 
-/// Arms the fault that the environment names. To be called once, before anything is connected.
+/// Arms the fault and plants the flaw that the environment names. To be called once, before anything is connected.
 pub fn install() -> Result<()> {
+    if let Ok(flaw) = std::env::var(FLAW_VARIABLE) {
+        tracing::warn!(flaw, "this process works wrong on purpose: {FLAW_VARIABLE} is set");
+        fault::plant(flaw);
+    }
     let Some(text) = std::env::var_os(VARIABLE) else { return Ok(()) };
     let armed = text.to_str().and_then(parse).ok_or_else(|| {
         Error::refused(format!("{VARIABLE} names no fault")).hint("write point:count, for instance kafka.produced:3")

@@ -3,6 +3,7 @@
 //! What is wrong with one system is its connector's to say; here only the systems are asked side by side, and what needs two
 //! of them is compared: each source table with the target table that its rows go to.
 
+mod choices;
 mod clocks;
 mod grants;
 #[cfg(test)]
@@ -20,7 +21,10 @@ use tailrace_row::{TableName, TableSchema};
 
 use crate::{
     config::Config,
-    mapping::policy::{self, ColumnNote},
+    mapping::{
+        chosen,
+        policy::{self, ColumnNote},
+    },
     registry,
     runtime::tasks,
 };
@@ -99,6 +103,7 @@ pub async fn check(config: &Config, allow_existing: bool) -> Result<Findings> {
     let mut problems = [source.problems, log.problems, target.problems].concat();
     let mut policies = Vec::new();
     if let Some(source) = source.answers {
+        problems.extend(check_start(config, source.as_ref(), log.answers.as_deref(), target.answers.as_deref()).await);
         let tables = Tables { config, source, log: log.answers, sink: target.answers, allow_existing, has_errors };
         // What two tables have in common, or what was found already, is told once.
         let (findings, told) = tables.check().await;
@@ -159,10 +164,53 @@ async fn check_source(config: Config) -> Asked<dyn Source> {
         let mut problems = source.check(&config.rules.filter()).await?;
         if !problems.iter().any(is_silence) {
             problems.extend(clocks::check(Place::Source, source.clock()).await);
+            if let Some(questions) = config.throttle.questions() {
+                problems.extend(source.check_load(&questions).await?);
+            }
+            let replicas = config.throttle.replicas.iter().flat_map(|limits| &limits.replicas);
+            // What is wrong with that one is told already.
+            let read = config.source.settings.read.as_ref().map(ToString::to_string);
+            for replica in replicas.filter(|replica| Some(replica.to_string()) != read) {
+                problems.extend(source.check_replica(replica).await?);
+            }
         }
-        Ok((source, problems))
+        let seen = chosen::source(Arc::clone(&source), &config.rules);
+        // Tables that can't be captured are told by the check.
+        if !problems.iter().any(|problem| problem.severity == Severity::Error) {
+            let columns = choices::check_columns(source.as_ref(), &config.rules).await?;
+            let is_usable = columns.is_empty();
+            problems.extend(columns);
+            if is_usable {
+                problems.extend(choices::check_conditions(seen.as_ref(), &config.rules).await);
+            }
+        }
+        Ok((seen, problems))
     };
     Asked::new(Place::Source, asked.await)
+}
+
+/// Judges `source.start`, which counts only where no checkpoint is. Who keeps it and can't say is told with its own problems.
+async fn check_start(
+    config: &Config,
+    source: &dyn Source,
+    log: Option<&dyn Log>,
+    sink: Option<&dyn Sink>,
+) -> Vec<Finding> {
+    let has_checkpoint = match (&config.log, log, sink) {
+        (Some(_), Some(log), _) => log.checkpoint().await.map(|checkpoint| checkpoint.is_some()),
+        (None, _, Some(sink)) => {
+            let progress = sink.stream_progress(&config.stream()).await;
+            progress.map(|progress| progress.is_some_and(|progress| progress.checkpoint.is_some()))
+        }
+        (Some(_), None, _) | (None, _, None) => return Vec::new(),
+    };
+    match has_checkpoint {
+        Ok(false) => {
+            let asked = source.check_start(&config.source.start).await;
+            at(Place::Source, asked.unwrap_or_else(|error| vec![failed(&error)]))
+        }
+        Ok(true) | Err(_) => Vec::new(),
+    }
 }
 
 async fn check_log(config: Config) -> Asked<dyn Log> {

@@ -12,7 +12,7 @@ use tailrace_contract::{Checkpoint, Error, Log, PartitionProgress, Result, Sink,
 use tailrace_row::TableName;
 
 use crate::{
-    config::Config,
+    config::{Config, moment},
     registry,
     status::{Answer, ProcessState, ProcessStatus, Status, ask},
     telemetry::seconds_now,
@@ -130,6 +130,9 @@ impl Reset {
                      captured and applied again"
                 ),
                 StartAt::At(place) => format!("the next `tailrace {whoever}` begins at source.start = \"{place}\""),
+                StartAt::Since(micros) => {
+                    format!("the next `tailrace {whoever}` begins at source.start = \"{}\"", moment::text(*micros))
+                }
             });
         }
         if self.what.has_apply() && self.config.log.is_some() {

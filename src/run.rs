@@ -9,13 +9,18 @@ use tailrace_row::TableSchema;
 
 use crate::{
     apply::{Apply, FailedTables},
+    backfill::{AppliedLog, Backfill, Operator, conditions, try_condition},
     capture::Capture,
     config::Config,
     embedded::{self, Embedded},
-    mapping::policy::{self, ColumnNote},
+    mapping::{
+        TableRules, chosen,
+        policy::{self, ColumnNote},
+    },
     registry,
     runtime::{Backoff, Health, PartState, Shutdown, tasks},
     telemetry::Metrics,
+    windows::Desk,
 };
 
 /// What the command line gives besides the configuration.
@@ -27,6 +32,8 @@ pub struct RunContext {
     pub metrics: Arc<Metrics>,
     /// Where to report.
     pub health: Arc<Health>,
+    /// Who may ask for something while it runs.
+    pub operator: Operator,
     /// Whether target tables with rows that Tailrace did not write are accepted.
     pub allow_existing: bool,
 }
@@ -35,25 +42,75 @@ pub struct RunContext {
 pub async fn capture(config: Config, context: RunContext) -> Result<()> {
     context.health.set(crate::capture::PART, PartState::Starting);
     refuse_debezium(&config)?;
-    let source = registry::source(config.source.settings.clone())?;
+    let source = chosen_source(&config)?;
     let log = registry::log(config.log()?)?;
     let filter = Arc::new(config.rules.filter());
-    if !check_source(&context, source.as_ref(), &filter).await? {
+    if !check_source(&context, source.as_ref(), &filter).await?
+        || !check_conditions(&context, source.as_ref(), &config.rules).await?
+    {
         return Ok(());
     }
     let Some(problems) = check_log(&context, log.as_ref()).await? else { return Ok(()) };
     refuse_problems("the log can't be used", &problems)?;
+    let desk = Desk::default();
+    let backfill = backfill(&config, &context, &source, &desk)?;
     let capture = Capture {
         source,
         log,
         filter,
+        rules: config.rules,
         start: config.source.start,
+        desk: Some(desk),
         limits: config.capture,
         metrics: context.metrics,
         health: context.health,
         shutdown: context.shutdown,
     };
-    capture.run().await
+    with_backfill(async move { capture.run().await }, backfill).await
+}
+
+/// The source as the configuration chooses its columns.
+pub(crate) fn chosen_source(config: &Config) -> Result<Arc<dyn Source>> {
+    Ok(chosen::source(registry::source(config.source.settings.clone())?, &config.rules))
+}
+
+/// What copies the tables' history, beside the one who writes their changes.
+fn backfill(config: &Config, context: &RunContext, source: &Arc<dyn Source>, desk: &Desk) -> Result<Backfill> {
+    let applied = match (&config.log, config.throttle.apply_lag_max) {
+        (Some(log), Some(_)) => Some(AppliedLog {
+            log: registry::log(log.clone())?,
+            sink: registry::sink(config.target()?)?,
+            stream: config.stream(),
+        }),
+        (None, _) | (_, None) => None,
+    };
+    Ok(Backfill {
+        source: Arc::clone(source),
+        desk: desk.clone(),
+        filter: Arc::new(config.rules.filter()),
+        rules: config.rules.clone(),
+        limits: config.backfill,
+        throttle: config.throttle.clone(),
+        applied,
+        operator: context.operator.clone(),
+        metrics: Arc::clone(&context.metrics),
+        health: Arc::clone(&context.health),
+        shutdown: context.shutdown.child(),
+    })
+}
+
+/// Runs the one who writes, and ends what copies with it.
+async fn with_backfill(writes: impl Future<Output = Result<()>>, backfill: Backfill) -> Result<()> {
+    let stop = backfill.shutdown.clone();
+    let mut copies = tasks::Group::new();
+    copies.spawn(crate::backfill::PART, backfill.run());
+    let written = writes.await;
+    stop.request();
+    match copies.next().await {
+        Some(Ok(copied)) => written.and(copied),
+        Some(Err(join)) => written.and(Err(Error::corrupt("the part that copies panicked").caused_by(join))),
+        None => written,
+    }
 }
 
 /// `tailrace apply`: log to target, until asked to stop.
@@ -111,7 +168,7 @@ fn refuse_debezium(config: &Config) -> Result<()> {
 /// `tailrace run`: capture and apply in one process, through the log; without one, in the embedded form.
 pub async fn run(config: Config, context: RunContext) -> Result<()> {
     refuse_debezium(&config)?;
-    let source = registry::source(config.source.settings.clone())?;
+    let source = chosen_source(&config)?;
     let sink = registry::sink(config.target()?)?;
     // Before any server answers: until these parts run, nobody may take the process for ready.
     let parts = if config.log.is_some() { &[crate::capture::PART, crate::apply::PART][..] } else { &[embedded::PART] };
@@ -137,9 +194,15 @@ async fn run_embedded(config: Config, context: RunContext, source: Arc<dyn Sourc
     if !check_source(&context, source.as_ref(), &filter).await? || !check_sink(&context, sink.as_ref()).await? {
         return Ok(());
     }
+    if !check_conditions(&context, source.as_ref(), &config.rules).await? {
+        return Ok(());
+    }
+    let desk = Desk::default();
+    let backfill = backfill(&config, &context, &source, &desk)?;
     let embedded = Embedded {
         source,
         sink,
+        desk: Some(desk),
         stream: config.source.name,
         filter,
         rules: config.rules,
@@ -151,7 +214,7 @@ async fn run_embedded(config: Config, context: RunContext, source: Arc<dyn Sourc
         health: context.health,
         shutdown: context.shutdown,
     };
-    embedded.run().await
+    with_backfill(async move { embedded.run().await }, backfill).await
 }
 
 /// When one part ends the other is asked to stop; the first error counts.
@@ -191,7 +254,7 @@ pub struct TableStatements {
 
 /// `tailrace schema`: the target's CREATE TABLE for each source table; `is_applied` runs them where the table is missing.
 pub async fn schema(config: Config, is_applied: bool) -> Result<Vec<TableStatements>> {
-    let source = registry::source(config.source.settings.clone())?;
+    let source = chosen_source(&config)?;
     let sink = registry::sink(config.target()?)?;
     let filter = config.rules.filter();
     let schemas: Vec<Arc<TableSchema>> = source.tables(&filter).await?;
@@ -262,6 +325,16 @@ async fn check_source(context: &RunContext, source: &dyn Source, filter: &TableF
     tracing::info!(%identity, "the source answers");
     let Some(problems) = patiently(context, "source", || source.check(filter)).await? else { return Ok(false) };
     refuse_problems("the source can't be captured", &problems)?;
+    Ok(true)
+}
+
+/// Refuses conditions that the source does not take; false when asked to stop meanwhile.
+async fn check_conditions(context: &RunContext, source: &dyn Source, rules: &TableRules) -> Result<bool> {
+    for (table, condition) in conditions(rules) {
+        if patiently(context, "source", || try_condition(source, table, condition)).await?.is_none() {
+            return Ok(false);
+        }
+    }
     Ok(true)
 }
 

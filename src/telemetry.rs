@@ -10,10 +10,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use tailrace_contract::PolicyUse;
+use tailrace_contract::{PolicyUse, StreamCounts};
 use tailrace_row::{RecordBatch, TableSchema};
 
-use crate::runtime::Facts;
+use crate::runtime::{Facts, facts::CopyProgress};
 
 /// All metrics of the process, and what it knows of itself beside numbers.
 pub struct Metrics {
@@ -22,6 +22,8 @@ pub struct Metrics {
     pub capture: CaptureMetrics,
     /// Log to target.
     pub apply: ApplyMetrics,
+    /// The tables' history.
+    pub backfill: BackfillMetrics,
     /// Errors by stage and kind.
     pub errors: Family<ErrorLabels, Counter>,
     /// What is no number.
@@ -85,6 +87,66 @@ pub struct ColumnLabels {
     pub column: String,
 }
 
+/// Label of [`BackfillMetrics::windows_voided`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// In a word.
+    pub reason: &'static str,
+}
+
+/// Label of [`BackfillMetrics::tables`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    /// In a word.
+    pub state: &'static str,
+}
+
+/// Label of [`BackfillMetrics::held`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct GateLabel {
+    /// What holds the copies up, in a word.
+    pub gate: &'static str,
+}
+
+/// Metrics of the copies of tables.
+#[derive(Default)]
+pub struct BackfillMetrics {
+    /// Rows read in chunks, those of chunks that came to nothing included.
+    pub rows_read: Counter,
+    /// Rows that are copied.
+    pub rows_written: Counter,
+    /// Rows that were read and not copied, because a change came in between.
+    pub rows_dropped: Counter,
+    /// Chunks that are done.
+    pub chunks: Counter,
+    /// Windows that came to nothing.
+    pub windows_voided: Family<ReasonLabel, Counter>,
+    /// How often a part of a table was split between readers.
+    pub splits: Counter,
+    /// Windows that are open.
+    pub windows_open: Gauge,
+    /// How long the read of a chunk took.
+    pub read_seconds: TimeHistogram,
+    /// How many tables are in which state.
+    pub tables: Family<StateLabel, Gauge>,
+    /// 1 while something holds the copies up.
+    pub throttled: Gauge,
+    /// 1 while it holds the copies up.
+    pub held: Family<GateLabel, Gauge>,
+    /// How often it began to.
+    pub holds: Family<GateLabel, Counter>,
+    /// Of each table: rows that need not be read again.
+    pub table_rows: Family<TableLabel, Gauge>,
+    /// Rows in all, by the source's statistics until they are known.
+    pub table_rows_estimated: Family<TableLabel, Gauge>,
+    /// Rows a second.
+    pub table_rows_per_second: Family<TableLabel, FloatGauge>,
+    /// Until it is done, at this rate; absent where that can't be told.
+    pub table_seconds_left: Family<TableLabel, FloatGauge>,
+    /// Windows that came to nothing and reads that failed, since the session began.
+    pub table_retries: Family<TableLabel, Gauge>,
+}
+
 /// Metrics of capture.
 #[derive(Default)]
 pub struct CaptureMetrics {
@@ -96,6 +158,16 @@ pub struct CaptureMetrics {
     pub transactions: Gauge,
     /// Statements that became barriers of the log.
     pub barriers: Counter,
+    /// Transactions that the source logged compressed.
+    pub compressed_transactions: Counter,
+    /// Transactions in two phases whose rows came with the second.
+    pub two_phase_transactions: Counter,
+    /// Records that the source logged and took back.
+    pub taken_back_records: Counter,
+    /// Unknown events that say that they may be ignored.
+    pub ignored_events: Counter,
+    /// Logged statements that changed rows of tables that are not captured.
+    pub foreign_statements: Counter,
     /// Commits of the log.
     pub commits: Counter,
     /// Records committed in one log transaction.
@@ -133,6 +205,8 @@ pub struct ApplyMetrics {
     pub compacted: Counter,
     /// Updates that came without all columns.
     pub partial: Counter,
+    /// Those of them whose rows were not there yet, because they are copied later: nothing was written of them.
+    pub absent: Counter,
     /// Records dropped because their sequence was applied before: a torn log transaction delivered them twice.
     pub duplicates: Counter,
     /// Records applied although they had been applied once: progress was set back.
@@ -223,14 +297,16 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("tailrace");
         let (capture, apply) = (CaptureMetrics::default(), ApplyMetrics::default());
+        let backfill = BackfillMetrics::default();
         let errors = Family::<ErrorLabels, Counter>::default();
         capture.register(registry.sub_registry_with_prefix("capture"));
         apply.register(registry.sub_registry_with_prefix("apply"));
+        backfill.register(registry.sub_registry_with_prefix("backfill"));
         registry.register("errors", "Errors by stage and kind", errors.clone());
         let start = FloatGauge::default();
         start.set(seconds_now());
         registry.register("start_time_seconds", "When the process started, in seconds since 1970", start);
-        Self { registry, capture, apply, errors, facts: Facts::default() }
+        Self { registry, capture, apply, backfill, errors, facts: Facts::default() }
     }
 
     /// The OpenMetrics text form.
@@ -270,6 +346,16 @@ impl Metrics {
         }
     }
 
+    /// Counts what the source's stream met beside plain changes.
+    pub(crate) fn count_met(&self, counts: &StreamCounts) {
+        self.capture.compressed_transactions.inc_by(counts.compressed_transactions);
+        self.capture.two_phase_transactions.inc_by(counts.two_phase_transactions);
+        self.capture.taken_back_records.inc_by(counts.taken_back_records);
+        self.capture.ignored_events.inc_by(counts.ignored_events);
+        self.capture.foreign_statements.inc_by(counts.foreign_statements);
+        self.facts.note_met(counts);
+    }
+
     /// Counts the values of columns that go nowhere.
     pub(crate) fn count_left_out<'n>(
         &self,
@@ -288,6 +374,35 @@ impl Metrics {
         }
     }
 
+    /// So far is the history of the tables copied.
+    pub fn note_copies(&self, copies: Vec<CopyProgress>) {
+        let tables = &self.backfill.tables;
+        tables.clear();
+        for copy in &copies {
+            tables.get_or_create(&StateLabel { state: copy.state }).inc();
+        }
+        self.backfill.note_tables(&copies);
+        self.facts.note_copies(copies);
+    }
+
+    /// This holds the copies up, by gate, and why; nothing if it is empty.
+    pub fn note_held(&self, held: Vec<(&'static str, String)>) {
+        let metrics = &self.backfill;
+        metrics.throttled.set(i64::from(!held.is_empty()));
+        let (gates, why): (Vec<_>, Vec<_>) = held.into_iter().unzip();
+        for gate in self.facts.note_held(&gates, why) {
+            metrics.held.get_or_create(&GateLabel { gate }).set(0);
+        }
+        for gate in gates {
+            let label = GateLabel { gate };
+            let gauge = metrics.held.get_or_create(&label);
+            if gauge.set(1) == 0 {
+                drop(gauge);
+                metrics.holds.get_or_create(&label).inc();
+            }
+        }
+    }
+
     /// Counts an error.
     pub fn count_error(&self, stage: &'static str, error: &tailrace_contract::Error) {
         self.facts.note_error(stage, error);
@@ -301,6 +416,7 @@ impl CaptureMetrics {
         registry.register_with_unit("row", "Bytes of row images handed to the log", Unit::Bytes, self.bytes.clone());
         registry.register("transactions", "Source transactions that the checkpoint covers", self.transactions.clone());
         registry.register("barriers", "Statements that became barriers of the log", self.barriers.clone());
+        self.register_met(registry);
         registry.register("commits", "Commits of the log", self.commits.clone());
         registry.register("commit_records", "Records in one log transaction", self.commit_records.0.clone());
         registry.register("commit_seconds", "How long a commit of the log took", self.commit_seconds.0.clone());
@@ -324,6 +440,82 @@ impl CaptureMetrics {
             self.behind_seconds.clone(),
         );
     }
+
+    /// What is no plain transaction of changes.
+    fn register_met(&self, registry: &mut Registry) {
+        registry.register(
+            "compressed_transactions",
+            "Transactions that the source logged compressed",
+            self.compressed_transactions.clone(),
+        );
+        registry.register(
+            "two_phase_transactions",
+            "Transactions in two phases whose rows came with the second",
+            self.two_phase_transactions.clone(),
+        );
+        registry.register(
+            "taken_back_records",
+            "Records that the source logged and took back",
+            self.taken_back_records.clone(),
+        );
+        registry.register("ignored_events", "Unknown events that may be ignored", self.ignored_events.clone());
+        registry.register(
+            "foreign_statements",
+            "Logged statements that changed rows of other tables",
+            self.foreign_statements.clone(),
+        );
+    }
+}
+
+impl BackfillMetrics {
+    /// Tables that are not copied any more are told of no more.
+    fn note_tables(&self, copies: &[CopyProgress]) {
+        let counts = [&self.table_rows, &self.table_rows_estimated, &self.table_retries];
+        counts.iter().for_each(|family| family.clear());
+        [&self.table_rows_per_second, &self.table_seconds_left].iter().for_each(|family| family.clear());
+        for copy in copies {
+            let label = TableLabel { table: copy.table.to_string() };
+            for (family, count) in counts.iter().zip([copy.rows_done, copy.rows_estimated, copy.retries]) {
+                family.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+            self.table_rows_per_second.get_or_create(&label).set(copy.rows_per_second);
+            if let Some(seconds) = copy.eta_seconds {
+                self.table_seconds_left.get_or_create(&label).set(seconds);
+            }
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("rows_read", "Rows read in chunks", self.rows_read.clone());
+        registry.register("rows_written", "Rows that are copied", self.rows_written.clone());
+        registry.register("rows_dropped", "Rows read that came with a change instead", self.rows_dropped.clone());
+        registry.register("chunks", "Chunks that are done", self.chunks.clone());
+        registry.register("windows_voided", "Windows that came to nothing", self.windows_voided.clone());
+        registry.register("splits", "Parts of tables that were split between readers", self.splits.clone());
+        registry.register("windows_open", "Windows that are open", self.windows_open.clone());
+        registry.register("read_seconds", "How long the read of a chunk took", self.read_seconds.0.clone());
+        registry.register("tables", "Tables by state of their copy", self.tables.clone());
+        registry.register("throttled", "1 while something holds the copies up", self.throttled.clone());
+        registry.register("held", "1 while it holds the copies up", self.held.clone());
+        registry.register("holds", "How often it began to hold the copies up", self.holds.clone());
+        registry.register("table_rows", "Rows of the table that need not be read again", self.table_rows.clone());
+        registry.register(
+            "table_rows_estimated",
+            "Rows of the table, by the source's statistics until they are known",
+            self.table_rows_estimated.clone(),
+        );
+        registry.register(
+            "table_rows_per_second",
+            "Rows of the table that are copied in a second",
+            self.table_rows_per_second.clone(),
+        );
+        registry.register(
+            "table_seconds_left",
+            "Until the table is copied, at this rate",
+            self.table_seconds_left.clone(),
+        );
+        registry.register("table_retries", "Reads of the table that came to nothing", self.table_retries.clone());
+    }
 }
 
 impl ApplyMetrics {
@@ -334,6 +526,7 @@ impl ApplyMetrics {
         registry.register("deletes", "Rows deleted from the target", self.deletes.clone());
         registry.register("compacted", "Records that a later one in the batch made needless", self.compacted.clone());
         registry.register("partial", "Updates that came without all columns", self.partial.clone());
+        registry.register("absent", "Updates without all columns of rows that are copied later", self.absent.clone());
         registry.register("duplicates", "Records dropped because they were applied before", self.duplicates.clone());
         registry.register("reapplied", "Records applied again after a rewind", self.reapplied.clone());
         registry.register("commits", "Transactions of the target", self.commits.clone());
@@ -390,6 +583,23 @@ mod tests {
         metrics.capture.behind_seconds.get_or_create(&NoLabels {}).set(1.0);
         metrics.apply.behind_seconds.get_or_create(&NoLabels {}).set(1.0);
         metrics.apply.offset.get_or_create(&partition).set(1);
+        metrics.backfill.windows_voided.get_or_create(&ReasonLabel { reason: "altered" }).inc();
+        metrics.backfill.tables.get_or_create(&StateLabel { state: "done" }).set(1);
+        metrics.note_held(vec![("file", "it is there".to_owned())]);
+        metrics.note_copies(vec![CopyProgress {
+            table: TableName::new("shop", "orders"),
+            state: "copying",
+            reason: None,
+            rows_done: 5,
+            rows_estimated: 10,
+            rows_dropped: 1,
+            chunks: 1,
+            readers: 1,
+            windows_open: 1,
+            retries: 2,
+            rows_per_second: 2.5,
+            eta_seconds: Some(2.0),
+        }]);
         metrics.apply.behind.get_or_create(&partition).set(1);
         metrics.count_policy_uses(&[PolicyUse {
             table: TableName::new("shop", "orders"),

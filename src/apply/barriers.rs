@@ -224,8 +224,10 @@ pub(super) enum Again {
 
 /// Judges a meeting that is done by all partitions of the table, as the target holds them.
 pub(super) fn again(barrier: &Barrier, mapping: &TableMapping, progress: &[PartitionProgress]) -> Again {
-    let is_emptying = |act: &TableAct| matches!(act, TableAct::Truncate { table } if *table == mapping.source);
-    if !barrier.change.acts.iter().any(is_emptying) {
+    let is_of_table = |act: &&TableAct| *act.table() == mapping.source;
+    let is_renewed = barrier.change.acts.iter().filter(is_of_table).any(|act| matches!(act, TableAct::Renew { .. }));
+    let is_emptied = barrier.change.acts.iter().filter(is_of_table).any(|act| matches!(act, TableAct::Truncate { .. }));
+    if !is_renewed && !is_emptied {
         return Again::No;
     }
     let of_table = || progress.iter().filter(|known| known.partition.table == mapping.source);
@@ -238,7 +240,7 @@ pub(super) fn again(barrier: &Barrier, mapping: &TableMapping, progress: &[Parti
     }
     match of_table().find(|known| known.sequence > Some(barrier.change.sequence)) {
         // The table was not emptied by us, and will not be.
-        Some(_) if mapping.on_ddl != DdlPolicy::Evolve => Again::No,
+        Some(_) if !is_renewed && !matches!(mapping.on_ddl, DdlPolicy::Evolve | DdlPolicy::EvolveSwaps) => Again::No,
         Some(beyond) => Again::Impossible(beyond.partition.clone()),
         None => Again::Yes,
     }
@@ -276,6 +278,7 @@ impl Ahead {
             | TableAct::Rename { .. }
             | TableAct::Drop { .. }
             | TableAct::Create { .. }
+            | TableAct::Renew { .. }
             | TableAct::Other { .. } => None,
         });
         let steps: Vec<ColumnStep> = of_table.flatten().cloned().collect();

@@ -46,7 +46,7 @@ fn stored(index: u32, next_offset: Option<i64>, transaction: Option<u64>) -> Par
 }
 
 #[test]
-fn a_lane_passes_when_all_up_to_the_barrier_is_done() {
+fn e22_a_lane_passes_when_all_up_to_the_barrier_is_done() {
     let board = Board::default();
     assert!(!board.is_open(&orders(), 1), "it was not read yet");
     board.note_named(2);

@@ -207,6 +207,7 @@ impl Apply {
         for (number, lane) in (0..).zip(&lanes) {
             let held = shared.board.holds(lane.partition(), lane.stored.next_offset.unwrap_or(0));
             held.into_iter().for_each(|barrier| reader.hold(number, barrier));
+            lane.stored.sequence.into_iter().for_each(|applied| reader.expect(number, applied));
         }
         let (filled_sender, filled) = mpsc::channel(1);
         let (empty, empty_receiver) = empty_batches();

@@ -325,6 +325,7 @@ impl Worker<'_> {
         let metrics = &self.apply.metrics.apply;
         metrics.upserts.inc_by(applied.upserted);
         metrics.deletes.inc_by(applied.deleted);
+        metrics.absent.inc_by(applied.absent);
         metrics.compacted.inc_by(plan.compacted);
         metrics.partial.inc_by(plan.partial);
         metrics.duplicates.inc_by(plan.duplicates);

@@ -1,7 +1,7 @@
 //! Where a stream stands between its batches, and the checkpoint that this means.
 
-use tailrace_contract::{BatchEnd, Checkpoint, Mark, SplitTransaction};
-use tailrace_row::Epoch;
+use tailrace_contract::{BatchEnd, Checkpoint, Mark, SourcePlace, SplitTransaction};
+use tailrace_row::{Epoch, Origin};
 
 /// Behind the last batch that was taken over.
 #[derive(Clone, Debug)]
@@ -45,6 +45,24 @@ impl Boundary {
     /// says of it.
     pub(crate) fn has_moved_since(&self, checkpoint: &Checkpoint) -> bool {
         self.split.is_none() && self.mark != checkpoint.mark
+    }
+
+    /// The origin of rows that are copied and written here: their sequence is above all that was read so far, and below all that comes.
+    pub(crate) fn origin_of_copies(&self, place: Option<&SourcePlace>, now: f64) -> Origin {
+        debug_assert!(!self.is_split(), "rows are copied between two transactions");
+        #[expect(clippy::cast_possible_truncation, reason = "microseconds since 1970 are far below 2^53")]
+        let committed_at_micros = (now * 1e6) as i64;
+        Origin {
+            epoch: self.epoch,
+            transaction: self.mark.transactions,
+            event: u32::MAX,
+            committed_at_micros,
+            transaction_name: None,
+            file: place.map(|place| format!("{}.{:06}", place.series, place.file)).unwrap_or_default().into(),
+            file_offset: place.map_or(0, |place| place.offset),
+            server_id: 0,
+            thread: None,
+        }
     }
 
     /// What to save to go on from here.

@@ -12,7 +12,8 @@
 //!    moment after a crash.
 //! 5. A statement that changes tables is committed by itself, as a barrier with the checkpoint behind it, when all before it is
 //!    committed: so the ends that the barrier names part exactly what lies before it from what lies behind.
-//! 6. After any error the session ends: what was not committed is forgotten, a new writer, a new stream, the log's
+//! 6. Tables of which changes are missing may begin anew, at a barrier of their own (`renewal`).
+//! 7. After any error the session ends: what was not committed is forgotten, a new writer, a new stream, the log's
 //!    checkpoint. Nothing in memory outlives a session, so there is no other path to think about.
 //!
 //! The tests that fail without it: `every_run_moves_every_change_exactly_once` of tests/sim; `kills` and `huge_transaction`
@@ -20,6 +21,7 @@
 
 pub(crate) mod boundary;
 pub(crate) mod pump;
+pub(crate) mod renewal;
 mod session;
 pub(crate) mod start;
 
@@ -28,8 +30,10 @@ use std::{sync::Arc, time::Duration};
 use tailrace_contract::{BatchLimits, Error, ErrorKind, Log, Result, Source, StartAt, TableFilter};
 
 use crate::{
+    mapping::TableRules,
     runtime::{Backoff, Health, PartState, Shutdown},
     telemetry::Metrics,
+    windows::Desk,
 };
 
 /// The name under which capture reports its health and counts its errors.
@@ -71,8 +75,12 @@ pub struct Capture {
     pub log: Arc<dyn Log>,
     /// Which tables.
     pub filter: Arc<TableFilter>,
+    /// Which of them are copied.
+    pub rules: TableRules,
     /// Where to begin if the log holds no checkpoint.
     pub start: StartAt,
+    /// Where those who copy rows meet us; none if nobody does.
+    pub desk: Option<Desk>,
     /// When to commit.
     pub limits: CommitLimits,
     /// Where to count.

@@ -5,16 +5,20 @@
 //! log transactions grow under load and stay small without it; no timer and no setting is involved. A batch that can be
 //! handed over is not held back for a second read: if that one failed, the first would be lost with it, each time anew.
 
-use tailrace_contract::{BatchEnd, BatchLimits, ChangeStream, Error, ErrorKind, Result};
+use std::sync::Arc;
+
+use tailrace_contract::{BatchEnd, BatchLimits, ChangeStream, Error, ErrorKind, Result, SourcePlace, StreamCounts};
 use tailrace_row::RecordBatch;
 use tokio::sync::mpsc;
 
-use crate::runtime::tasks::Group;
+use crate::{runtime::tasks::Group, telemetry::Metrics};
 
 /// Records and where they end.
 pub(crate) struct Filled {
     pub(crate) batch: RecordBatch,
     pub(crate) end: BatchEnd,
+    /// How far the source was read with it.
+    pub(crate) place: Option<SourcePlace>,
 }
 
 /// Batches in circulation: one being written, one waiting, one being filled.
@@ -35,14 +39,20 @@ pub(crate) struct Pumped {
 
 impl Pump {
     /// Begins to read the stream.
-    pub(crate) fn start(name: &'static str, stream: Box<dyn ChangeStream>, limits: BatchLimits) -> (Self, Pumped) {
+    pub(crate) fn start(
+        name: &'static str,
+        stream: Box<dyn ChangeStream>,
+        limits: BatchLimits,
+        metrics: &Arc<Metrics>,
+    ) -> (Self, Pumped) {
         let (filled_sender, filled) = mpsc::channel(1);
         let (empty, empty_receiver) = mpsc::channel(BATCHES);
         for _ in 0..BATCHES {
             empty.try_send(RecordBatch::new()).expect("invariant: the channel has room for all batches");
         }
         let mut task = Group::new();
-        task.spawn(name, pump(stream, limits, filled_sender, empty_receiver));
+        let counted = Counted { stream, counts: StreamCounts::default(), metrics: Arc::clone(metrics) };
+        task.spawn(name, pump(counted, limits, filled_sender, empty_receiver));
         (Self { task }, Pumped { filled, empty })
     }
 
@@ -64,9 +74,32 @@ pub(crate) fn graver(writing: Error, reading: Error) -> Error {
     if passes(&writing) && !passes(&reading) { reading } else { writing }
 }
 
+/// A stream, and what of it was counted.
+struct Counted {
+    stream: Box<dyn ChangeStream>,
+    counts: StreamCounts,
+    metrics: Arc<Metrics>,
+}
+
+impl Counted {
+    async fn read_batch(&mut self, batch: &mut RecordBatch, limits: BatchLimits) -> Result<BatchEnd> {
+        let end = self.stream.read_batch(batch, limits).await?;
+        let counts = self.stream.counts();
+        if counts != self.counts {
+            self.metrics.count_met(&counts.since(&self.counts));
+            self.counts = counts;
+        }
+        Ok(end)
+    }
+
+    fn place(&self) -> Option<SourcePlace> {
+        self.stream.place()
+    }
+}
+
 /// Reads until the other half goes away or the stream fails.
 async fn pump(
-    mut stream: Box<dyn ChangeStream>,
+    mut stream: Counted,
     limits: BatchLimits,
     filled: mpsc::Sender<Filled>,
     mut empty: mpsc::Receiver<RecordBatch>,
@@ -83,7 +116,7 @@ async fn pump(
                 end = stream.read_batch(&mut batch, limits).await?;
             }
         }
-        if filled.send(Filled { batch, end }).await.is_err() {
+        if filled.send(Filled { batch, end, place: stream.place() }).await.is_err() {
             break;
         }
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tailrace_contract::{
-    BatchEnd, ChangeStream, Checkpoint, Error, LogWriter, OpenedWriter, Result, SchemaChange, StartAt, fault,
+    BatchEnd, ChangeStream, Checkpoint, Error, LedgerEntry, LogWriter, OpenedWriter, Result, SchemaChange, StartAt,
+    fault,
 };
 use tailrace_row::{RecordBatch, TableName};
 use tokio::{sync::mpsc, time::Instant};
@@ -12,11 +13,14 @@ use super::{
     Capture, CommitLimits, PART, READ_LIMITS,
     boundary::Boundary,
     pump::{Filled, Pump, Pumped, graver},
+    renewal::Renewal,
     start::first_checkpoint,
 };
 use crate::{
     runtime::{Backoff, PartState},
+    state::ledger,
     telemetry::seconds_now,
+    windows::{DueChunk, WindowBook},
 };
 
 impl Capture {
@@ -28,12 +32,16 @@ impl Capture {
             () = self.shutdown.requested() => return Ok(()),
             opened = self.open() => opened?,
         };
-        let Opened { writer, checkpoint, stream } = opened;
+        let Opened { writer, checkpoint, stream, ledger } = opened;
         self.health.set(PART, PartState::Running);
+        let windows = match &self.desk {
+            Some(desk) => desk.begin(checkpoint.epoch, ledger, &self.rules)?,
+            None => WindowBook::none(),
+        };
 
-        let (pump, Pumped { filled, empty }) = Pump::start("capture.read", stream, READ_LIMITS);
+        let (pump, Pumped { filled, empty }) = Pump::start("capture.read", stream, READ_LIMITS, &self.metrics);
         let uncommitted = Uncommitted::new(checkpoint);
-        let mut half = WritingHalf { capture: self, writer, filled, empty, uncommitted, backoff };
+        let mut half = WritingHalf { capture: self, writer, filled, empty, uncommitted, windows, backoff };
         let result = half.run().await;
         match (result, pump.end().await) {
             (Err(error), reading) => Err(graver(error, reading)),
@@ -54,9 +62,40 @@ impl Capture {
         };
         tracing::info!(position = %checkpoint.mark.position, transactions = checkpoint.mark.transactions,
             is_split = checkpoint.split.is_some(), "capture goes on from the log's checkpoint");
+        // Before anything begins anew: who can't read on empties no table.
+        let mut stream = self.source.open(&checkpoint, Arc::clone(&self.filter)).await?;
+        let before = checkpoint.mark.transactions;
+        let (ledger, checkpoint) = self.open_ledger(writer.as_mut(), checkpoint).await?;
+        if checkpoint.mark.transactions != before {
+            stream = self.source.open(&checkpoint, Arc::clone(&self.filter)).await?;
+        }
         self.metrics.facts.note_committed(&checkpoint);
-        let stream = self.source.open(&checkpoint, Arc::clone(&self.filter)).await?;
-        Ok(Opened { writer, checkpoint, stream })
+        Ok(Opened { writer, checkpoint, stream, ledger })
+    }
+
+    /// What is copied of the tables' history. Tables whose changes are not captured any more are noted before anything is written:
+    /// from now on the log lacks some of them (E10). Those that are back may begin anew. Returns the checkpoint behind all that.
+    async fn open_ledger(
+        &self,
+        writer: &mut dyn LogWriter,
+        checkpoint: Checkpoint,
+    ) -> Result<(Vec<LedgerEntry>, Checkpoint)> {
+        let mut ledger = self.log.ledger().await?;
+        let gaps = ledger::gaps(&mut ledger, checkpoint.epoch, &self.filter)?;
+        if !gaps.is_empty() {
+            writer.append_ledger(&gaps).await?;
+            writer.commit(&checkpoint).await?;
+        }
+        let there = (self.source.as_ref(), self.filter.as_ref());
+        let Some(renewal) = Renewal::of(&ledger, &self.rules, &checkpoint, there).await? else {
+            return Ok((ledger, checkpoint));
+        };
+        writer.commit_barrier(&renewal.change, &renewal.behind).await?;
+        fault::point("capture.renewal_barrier");
+        writer.append_ledger(&renewal.documents).await?;
+        writer.commit(&renewal.behind).await?;
+        renewal.forget_in(&mut ledger);
+        Ok((ledger, renewal.behind))
     }
 
     /// Commits the start position, so that it means the same after a crash.
@@ -64,7 +103,7 @@ impl Capture {
         if self.start == StartAt::Now {
             self.warn_of_a_gap(in_log);
         }
-        let checkpoint = first_checkpoint(self.source.as_ref(), &self.start, &self.filter).await?;
+        let checkpoint = first_checkpoint(self.source.as_ref(), &self.start, &self.rules).await?;
         writer.commit(&checkpoint).await?;
         tracing::info!(position = %checkpoint.mark.position, start = ?self.start, "capture begins; there was no checkpoint");
         Ok(checkpoint)
@@ -85,6 +124,7 @@ struct Opened {
     writer: Box<dyn LogWriter>,
     checkpoint: Checkpoint,
     stream: Box<dyn ChangeStream>,
+    ledger: Vec<LedgerEntry>,
 }
 
 enum Stopped {
@@ -97,6 +137,8 @@ struct Uncommitted {
     committed: Checkpoint,
     boundary: Boundary,
     records: usize,
+    /// Documents of the ledger.
+    documents: usize,
     bytes: usize,
     newest_micros: i64,
     since: Instant,
@@ -105,25 +147,34 @@ struct Uncommitted {
 impl Uncommitted {
     fn new(committed: Checkpoint) -> Self {
         let boundary = Boundary::new(&committed);
-        Self { committed, boundary, records: 0, bytes: 0, newest_micros: 0, since: Instant::now() }
+        Self { committed, boundary, records: 0, documents: 0, bytes: 0, newest_micros: 0, since: Instant::now() }
     }
 
     /// Takes over where a batch ended.
     fn advance(&mut self, batch: &RecordBatch, end: BatchEnd) {
-        if self.records == 0 && !batch.is_empty() {
-            self.since = Instant::now();
-        }
-        self.records += batch.len();
-        self.bytes += batch.byte_len();
+        self.add(batch, 0);
         if let Some(origin) = batch.last_origin() {
             self.newest_micros = origin.committed_at_micros;
         }
         self.boundary.advance(end);
     }
 
+    fn add(&mut self, batch: &RecordBatch, documents: usize) {
+        if self.is_nothing() && (!batch.is_empty() || documents > 0) {
+            self.since = Instant::now();
+        }
+        self.records += batch.len();
+        self.documents += documents;
+        self.bytes += batch.byte_len();
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.records == 0 && self.documents == 0
+    }
+
     /// When it must be committed at the latest; none if there is nothing to commit.
     fn due_at(&self, limits: &CommitLimits) -> Option<Instant> {
-        if self.records > 0 {
+        if !self.is_nothing() {
             return Some(self.since + limits.age_max);
         }
         self.boundary.has_moved_since(&self.committed).then(|| self.since + limits.idle_interval)
@@ -137,12 +188,16 @@ struct WritingHalf<'a> {
     filled: mpsc::Receiver<Filled>,
     empty: mpsc::Sender<RecordBatch>,
     uncommitted: Uncommitted,
+    windows: WindowBook,
     backoff: &'a mut Backoff,
 }
 
 /// What the writing half does next.
+#[expect(clippy::large_enum_variant, reason = "it is moved once a batch")]
 enum Next {
     Append(Filled),
+    /// Somebody who copies rows asked for something.
+    Windows,
     Commit,
     Stop,
     /// The reader has ended, everything that it read is appended.
@@ -152,8 +207,10 @@ enum Next {
 impl WritingHalf<'_> {
     async fn run(&mut self) -> Result<Stopped> {
         loop {
+            self.close_windows().await?;
             match self.next().await? {
                 Next::Append(filled) => self.append(filled).await?,
+                Next::Windows => {}
                 Next::Commit => self.commit().await?,
                 Next::Stop => {
                     self.commit_rest().await?;
@@ -181,6 +238,7 @@ impl WritingHalf<'_> {
             Err(mpsc::error::TryRecvError::Empty) if self.is_due(false) => return Ok(Next::Commit),
             Err(mpsc::error::TryRecvError::Empty) => {}
         }
+        self.open_windows();
         let due_at = self.uncommitted.due_at(&self.capture.limits);
         let due = async {
             match due_at {
@@ -194,11 +252,13 @@ impl WritingHalf<'_> {
             () = self.capture.shutdown.requested() => Ok(Next::Stop),
             filled = self.filled.recv() => Ok(filled.map_or(Next::End, Next::Append)),
             () = due => Ok(Next::Commit),
+            () = self.windows.requested() => Ok(Next::Windows),
         }
     }
 
     async fn append(&mut self, filled: Filled) -> Result<()> {
-        let Filled { batch, end } = filled;
+        let Filled { mut batch, end, place } = filled;
+        self.windows.note(&mut batch, &end, place);
         if let BatchEnd::SchemaChange { change, .. } = &end {
             let change = SchemaChange::clone(change);
             return self.commit_barrier(batch, end, &change).await;
@@ -216,13 +276,47 @@ impl WritingHalf<'_> {
         if self.is_due(true) { self.commit().await } else { Ok(()) }
     }
 
+    /// Opens the windows that are asked for where nothing waits: so they don't stay open for as long as we lag behind (E14).
+    fn open_windows(&mut self) {
+        self.windows.take_requests();
+        if self.filled.is_empty() && !self.uncommitted.boundary.is_split() {
+            self.windows.open(&self.uncommitted.boundary.mark().position);
+        }
+    }
+
+    /// Writes the rows of the windows that may close, between what was written before and what comes after. Others are opened first,
+    /// so that chunks are read while these are written.
+    async fn close_windows(&mut self) -> Result<()> {
+        self.open_windows();
+        while !self.uncommitted.boundary.is_split()
+            && let Some(due) = self.windows.take_due()?
+        {
+            let DueChunk { rows, entries } = due.written_behind(&self.uncommitted.boundary);
+            if !rows.is_empty() {
+                self.writer.append(&rows).await?;
+                let metrics = &self.capture.metrics.capture;
+                metrics.records.inc_by(rows.len() as u64);
+                metrics.bytes.inc_by(rows.byte_len() as u64);
+                metrics.in_flight_records.inc_by(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+            }
+            self.writer.append_ledger(&entries).await?;
+            fault::point("capture.chunk_appended");
+            self.uncommitted.add(&rows, entries.len());
+            if self.is_due(true) {
+                self.commit().await?;
+            }
+            self.open_windows();
+        }
+        Ok(())
+    }
+
     /// What lies before the statement is committed first: then the log's ends part it from what lies behind. A crash between the two
     /// commits reads the statement again, one behind the second goes on behind it.
     async fn commit_barrier(&mut self, batch: RecordBatch, end: BatchEnd, change: &SchemaChange) -> Result<()> {
         if !batch.is_empty() {
             return Err(Error::corrupt("the source sent records together with a statement"));
         }
-        if self.uncommitted.records > 0 {
+        if !self.uncommitted.is_nothing() {
             self.commit().await?;
         }
         fault::point("capture.barrier_before");
@@ -242,7 +336,7 @@ impl WritingHalf<'_> {
     fn is_due(&self, has_more: bool) -> bool {
         let (state, limits) = (&self.uncommitted, &self.capture.limits);
         let is_old = state.due_at(limits).is_some_and(|due| Instant::now() >= due);
-        if state.records == 0 {
+        if state.is_nothing() {
             return !has_more && is_old;
         }
         let is_full = state.bytes >= limits.bytes_max || state.records >= limits.records_max;
@@ -267,6 +361,7 @@ impl WritingHalf<'_> {
 
     fn note_committed(&mut self, checkpoint: Checkpoint) {
         let metrics = &self.capture.metrics.capture;
+        self.windows.committed();
         metrics.commits.inc();
         metrics.last_commit_seconds.set(seconds_now());
         metrics.in_flight_records.set(0);
@@ -279,6 +374,6 @@ impl WritingHalf<'_> {
     /// Commits what was read. A part of a transaction is committed as a part: the checkpoint says so.
     async fn commit_rest(&mut self) -> Result<()> {
         let state = &self.uncommitted;
-        if state.records > 0 || *state.boundary.mark() != state.committed.mark { self.commit().await } else { Ok(()) }
+        if !state.is_nothing() || *state.boundary.mark() != state.committed.mark { self.commit().await } else { Ok(()) }
     }
 }

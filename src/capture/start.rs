@@ -1,26 +1,31 @@
 //! Where to begin when there is no checkpoint yet.
 
-use tailrace_contract::{Checkpoint, Mark, Result, Source, StartAt, TableFilter};
+use tailrace_contract::{Checkpoint, Mark, Position, Result, Source, StartAt};
 use tailrace_row::Epoch;
 
-use crate::telemetry::seconds_now;
+use crate::{mapping::TableRules, telemetry::seconds_now};
 
 /// The checkpoint that `start` means now. It is saved before the first change is read, so that it means the same after a crash.
-pub(crate) async fn first_checkpoint(source: &dyn Source, start: &StartAt, filter: &TableFilter) -> Result<Checkpoint> {
+pub(crate) async fn first_checkpoint(source: &dyn Source, start: &StartAt, rules: &TableRules) -> Result<Checkpoint> {
     let position = source.position(start).await?;
     if *start == StartAt::Now {
-        warn_of_history(source, filter).await?;
+        warn_of_history(source, rules).await?;
     }
-    let mark = Mark { position, transactions: 0 };
-    Ok(Checkpoint { epoch: new_epoch(seconds_now()), mark, split: None })
+    Ok(first_checkpoint_at(position))
 }
 
-/// Rows that are in a table now are not copied: the operator must hear it.
-async fn warn_of_history(source: &dyn Source, filter: &TableFilter) -> Result<()> {
-    for schema in source.tables(filter).await? {
-        if source.has_rows(schema.name()).await? {
+/// The first checkpoint of a log or a stream, at that position.
+pub(crate) fn first_checkpoint_at(position: Position) -> Checkpoint {
+    let mark = Mark { position, transactions: 0 };
+    Checkpoint { epoch: new_epoch(seconds_now()), mark, split: None }
+}
+
+/// Rows that are in a table now and are not to be copied: the operator must hear it.
+async fn warn_of_history(source: &dyn Source, rules: &TableRules) -> Result<()> {
+    for schema in source.tables(&rules.filter()).await? {
+        if !rules.is_copied(schema.name()) && source.has_rows(schema.name()).await? {
             tracing::warn!(table = %schema.name(),
-                "HISTORY IS NOT COPIED: the table has rows, and start = \"now\" captures only what changes from now on");
+                "HISTORY IS NOT COPIED: the table has rows, backfill is \"off\", and start = \"now\" captures only what changes from now on");
         }
     }
     Ok(())

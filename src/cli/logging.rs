@@ -9,6 +9,8 @@ use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+use super::bars::Screen;
+
 /// The environment variable that sets levels by module.
 pub(super) const VARIABLE: &str = "TAILRACE_LOG";
 
@@ -48,10 +50,10 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
-/// Starts the log, and lets panics go through it.
-pub(super) fn start(format: LogFormat, levels: Targets) {
+/// Starts the log above what the screen shows, and lets panics go through it.
+pub(super) fn start(format: LogFormat, levels: Targets, screen: &Screen) {
     let registry = tracing_subscriber::registry().with(levels);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(screen.log()).with_target(false);
     match format {
         LogFormat::Human => {
             let is_coloured =
@@ -81,6 +83,11 @@ pub(super) fn levels(flag: Option<LogLevel>, variable: Option<&str>) -> Result<T
         levels = levels.with_target(target, level);
     }
     Ok(levels)
+}
+
+/// Whether changes are told, not only troubles.
+pub(super) fn tells_changes(levels: &Targets) -> bool {
+    levels.would_enable(OURS, &tracing::Level::INFO)
 }
 
 /// What the names of all our crates and modules begin with.

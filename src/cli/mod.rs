@@ -3,10 +3,12 @@
 //! The one thing to know: standard output holds only what a command was asked for; everything else is the log, on standard
 //! error.
 
-mod clock;
+mod backfill;
+mod bars;
 mod exit;
 mod findings;
 mod grants;
+mod import_offset;
 mod init;
 mod logging;
 mod output;
@@ -21,6 +23,8 @@ mod tests;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use backfill::BackfillCommand;
+use bars::Screen;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use exit::ExitCode;
 use init::InitArguments;
@@ -28,8 +32,9 @@ use logging::{LogFormat, LogLevel};
 use tailrace_contract::{Error, Result};
 
 use crate::{
+    backfill::Operator,
     config::{Config, ConfigError, Stores},
-    control::{ControlServer, Told},
+    control::{ControlServer, Orders, Told},
     mapping::policy,
     preflight, registry,
     run::{self, RunContext, TableStatements},
@@ -135,6 +140,17 @@ enum Command {
     )]
     Status(StatusArguments),
 
+    /// Copy the rows that tables had before: how far it is, and orders to the process that does it
+    ///
+    /// `tailrace capture` and `tailrace run` copy tables with backfill = "auto" by themselves. Orders go to them over http.capture with the
+    /// token of [http]; they are stored before they are answered. `status` and `chunks` ask the ledger in the log (without [log] in the
+    /// target), so they work while nothing runs.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  tailrace backfill status\n  tailrace backfill pause --table shop.orders\n  tailrace backfill throttle --max-rate 5000"
+    )]
+    Backfill(BackfillCommand),
+
     /// Let a table that waits at a statement go on
     ///
     /// A table waits where a statement changed it in the source and the target was not changed in the same way, because on_ddl is
@@ -153,6 +169,16 @@ enum Command {
         after_help = "Examples:\n  tailrace tail --table shop.orders\n  tailrace tail --table shop.orders --values --from earliest --limit 10\n  tailrace tail --table shop.orders --partition 3 --from 4711 --format json"
     )]
     Tail(TailArguments),
+
+    /// Begin where a connector of Debezium stopped
+    ///
+    /// Reads the connector's offset as Kafka Connect gives it: what GET /connectors/NAME/offsets answers, or records of Connect's topic of
+    /// offsets with their keys. Tells where capture will begin, and stores that; refuses where there is a checkpoint already, and
+    /// an offset of a snapshot that has not ended. Needs [source], [log] (without one [target]) and [[table]].
+    #[command(
+        after_help = "Examples:\n  curl -s http://connect:8083/connectors/shop/offsets | tailrace import-offset --dry-run -\n  tailrace import-offset offsets.json --server shop\n\ndocs/debezium.md tells how to take over from Debezium."
+    )]
+    ImportOffset(ImportArguments),
 
     /// Forget where capture, or apply, stands, so that the next one begins anew
     ///
@@ -205,6 +231,25 @@ enum ResetWhat {
     Apply,
     /// Both; without [log] the checkpoint in the target
     All,
+}
+
+#[derive(Debug, Args)]
+struct ImportArguments {
+    /// A file with the offset; - reads standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// The connector's topic.prefix, where there are offsets of several
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+
+    /// Only tell where capture would begin
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "text")]
+    format: OutputFormat,
 }
 
 #[derive(Debug, Args)]
@@ -346,25 +391,31 @@ pub fn main() -> std::process::ExitCode {
 
 fn execute(arguments: &Arguments) -> ExitCode {
     let variable = std::env::var_os(logging::VARIABLE).map(|text| text.to_string_lossy().into_owned());
-    match logging::levels(arguments.log_level, variable.as_deref()) {
-        Ok(levels) => logging::start(arguments.log_format, levels),
+    let levels = match logging::levels(arguments.log_level, variable.as_deref()) {
+        Ok(levels) => levels,
         Err(problem) => {
             output::complain(&problem);
             return ExitCode::Usage;
         }
-    }
+    };
+    // Who wants JSON, or less than what changes, wants no bars either.
+    let has_bars = arguments.log_format == LogFormat::Human && logging::tells_changes(&levels);
+    let screen = if has_bars { Screen::stderr() } else { Screen::nobody() };
+    logging::start(arguments.log_format, levels, &screen);
     match &arguments.command {
         Command::Init(options) => init::run(arguments, options),
         Command::Config(ConfigCommand::Show(options)) => config_show(arguments, options),
         Command::Check(options) if options.print_grants => print_grants(arguments, options),
         Command::Check(options) => check(arguments, options),
         Command::Schema(options) => schema(arguments, options),
-        Command::Capture => daemon(arguments, Daemon::Capture),
-        Command::Apply(options) => daemon(arguments, Daemon::Apply { allow_existing: options.allow_existing }),
-        Command::Run(options) => daemon(arguments, Daemon::Run { allow_existing: options.allow_existing }),
+        Command::Capture => daemon(arguments, Daemon::Capture, &screen),
+        Command::Apply(options) => daemon(arguments, Daemon::Apply { allow_existing: options.allow_existing }, &screen),
+        Command::Run(options) => daemon(arguments, Daemon::Run { allow_existing: options.allow_existing }, &screen),
         Command::Status(options) => status(arguments, options),
+        Command::Backfill(command) => backfill(arguments, command),
         Command::Resume(options) => resume(arguments, options),
         Command::Tail(options) => tail(arguments, options),
+        Command::ImportOffset(options) => import_offset(arguments, options),
         Command::Reset(options) => reset(arguments, options),
         Command::Version => finish(print(&format!("tailrace {}\n", env!("CARGO_PKG_VERSION")))),
     }
@@ -411,9 +462,35 @@ fn status(arguments: &Arguments, options: &StatusArguments) -> ExitCode {
     }
 }
 
+fn backfill(arguments: &Arguments, command: &BackfillCommand) -> ExitCode {
+    let load = |stores| Config::load(&arguments.config, stores);
+    let stores = command.stores();
+    // Which of the two keeps the ledger, and whose secrets are needed, the configuration itself says.
+    let config = load(Stores { source: false, log: false, target: false }).and_then(|config| match config.log {
+        None if stores.log => load(Stores { source: false, log: false, target: true }),
+        Some(_) if stores.log => load(stores),
+        Some(_) | None => Ok(config),
+    });
+    match config {
+        Ok(config) => finish(block_on(backfill::run(&config, command))),
+        Err(error) => refuse_config(arguments.log_format, &error),
+    }
+}
+
 fn resume(arguments: &Arguments, options: &ResumeArguments) -> ExitCode {
     match Config::load(&arguments.config, Stores { source: false, log: false, target: true }) {
         Ok(config) => finish(block_on(resume::run(&config, options))),
+        Err(error) => refuse_config(arguments.log_format, &error),
+    }
+}
+
+fn import_offset(arguments: &Arguments, options: &ImportArguments) -> ExitCode {
+    let load = |stores| Config::load(&arguments.config, stores);
+    // Who keeps the checkpoint, and whose secrets are needed, the configuration itself says.
+    let config = load(Stores { source: true, log: false, target: false })
+        .and_then(|config| load(Stores { source: true, log: config.log.is_some(), target: config.log.is_none() }));
+    match config {
+        Ok(config) => finish(block_on(import_offset::run(&config, options))),
         Err(error) => refuse_config(arguments.log_format, &error),
     }
 }
@@ -452,7 +529,7 @@ fn schema(arguments: &Arguments, options: &SchemaArguments) -> ExitCode {
     finish(statements.and_then(|tables| print(&schema_text(&tables, options.format))))
 }
 
-fn daemon(arguments: &Arguments, daemon: Daemon) -> ExitCode {
+fn daemon(arguments: &Arguments, daemon: Daemon, screen: &Screen) -> ExitCode {
     let config = match Config::load(&arguments.config, daemon.stores()) {
         Ok(config) => config,
         Err(error) => return refuse_config(arguments.log_format, &error),
@@ -462,13 +539,16 @@ fn daemon(arguments: &Arguments, daemon: Daemon) -> ExitCode {
         shutdown: Shutdown::new(),
         metrics: Arc::new(Metrics::new()),
         health: Arc::new(Health::new()),
+        operator: Operator::new(config.throttle.rows_per_second_max),
         allow_existing: daemon.allows_existing(),
     };
-    finish(block_on(serve(daemon, config, context)))
+    let ended = block_on(serve(daemon, config, context, screen));
+    screen.show(Vec::new());
+    finish(ended)
 }
 
 /// Runs a daemon and tells about it over HTTP.
-async fn serve(daemon: Daemon, config: Config, context: RunContext) -> Result<()> {
+async fn serve(daemon: Daemon, config: Config, context: RunContext, screen: &Screen) -> Result<()> {
     #[cfg(feature = "faults")]
     crate::faults::install()?;
     signals::listen(context.shutdown.clone(), signals::GRACE)
@@ -481,7 +561,15 @@ async fn serve(daemon: Daemon, config: Config, context: RunContext) -> Result<()
     tracing::info!(address = %control.address(), "serving /healthz, /readyz, /status and /metrics");
     let about = Arc::new(About::new(&config, daemon.name(), control.address().to_string()));
     let watch = tasks::spawn("watch", watch(daemon, &config, &context, &about)?.run(context.shutdown.clone()));
-    let told = Told { health: Arc::clone(&context.health), metrics: Arc::clone(&context.metrics), about };
+    let bars = tasks::spawn("bars", bars::tell(Arc::clone(&context.metrics), screen.clone()));
+    let operator = match daemon {
+        Daemon::Capture | Daemon::Run { .. } => Some(context.operator.clone()),
+        Daemon::Apply { .. } => None,
+    };
+    // Whoever takes no orders needs no token.
+    let token = if operator.is_some() { config.token()? } else { None };
+    let orders = Orders { operator, token };
+    let told = Told { health: Arc::clone(&context.health), metrics: Arc::clone(&context.metrics), about, orders };
     let control = tasks::spawn("control", async move {
         if let Err(error) = control.serve(told).await {
             tracing::error!(%error, "no health and no metrics any more");
@@ -494,6 +582,7 @@ async fn serve(daemon: Daemon, config: Config, context: RunContext) -> Result<()
     };
     control.abort();
     watch.abort();
+    bars.abort();
     ended
 }
 
@@ -544,6 +633,11 @@ fn refuse_config(format: LogFormat, error: &ConfigError) -> ExitCode {
         (LogFormat::Human, _) => output::complain(&error.to_string()),
     }
     ExitCode::Usage
+}
+
+/// Names and errors are somebody else's: none may move the cursor.
+fn shown_name(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
 }
 
 fn print(text: &str) -> Result<()> {

@@ -4,10 +4,13 @@ use std::{fmt::Write as _, io::IsTerminal as _, path::Path, time::Duration};
 
 use tailrace_contract::{Error, Result};
 
-use super::{ExitCode, OutputFormat, StatusArguments, output};
+use super::{ExitCode, OutputFormat, StatusArguments, output, shown_name};
 use crate::{
-    config::Config,
-    status::{Overall, PartitionStatus, PolicyStatus, ProcessStatus, Status, Survey, SystemStatus},
+    config::{Config, moment},
+    status::{
+        BackfillStatus, CopyStatus, MetStatus, Overall, PartitionStatus, PolicyStatus, ProcessStatus, Status, Survey,
+        SystemStatus,
+    },
     telemetry::seconds_now,
 };
 
@@ -70,10 +73,13 @@ fn line(status: &Status) -> String {
 fn page(status: &Status) -> String {
     let mut page = String::new();
     let mut row = |name: &str, value: &str| {
-        writeln!(page, "{name:<10} {}", shown(value)).expect("invariant: writing to a String can't fail");
+        writeln!(page, "{name:<10} {}", shown_name(value)).expect("invariant: writing to a String can't fail");
     };
     row("stream", &format!("{}: {}", status.stream, status.state.name()));
-    processes(status).for_each(|(name, process)| row(name, &process_text(process)));
+    for (name, process) in processes(status) {
+        row(name, &process_text(process));
+        process.met.iter().for_each(|met| row("", &met_text(met)));
+    }
     for (name, system) in [("source", &status.source), ("log", &status.log), ("target", &status.target)] {
         system.iter().for_each(|system| row(name, &system_text(system)));
     }
@@ -91,15 +97,16 @@ fn page(status: &Status) -> String {
         row("", &format!("apply behind the log: {}", apply_lag(status)));
     }
     page.push_str(&tables(status));
+    page.push_str(&status.backfill.as_ref().map(backfill).unwrap_or_default());
     page.push_str(&partitions(&status.partitions));
     for (_, process) in processes(status) {
         if let Some(error) = &process.last_error {
-            let (at, stage, text) = (seconds_text(error.at), &error.stage, shown(&error.text));
+            let (at, stage, text) = (seconds_text(error.at), &error.stage, shown_name(&error.text));
             page.push_str(&format!("\nlast error of {stage} ({}), {at}:\n  {text}\n", error.kind));
         }
     }
     for hint in &status.hints {
-        page.push_str(&format!("\nhint: {}\n", shown(hint)));
+        page.push_str(&format!("\nhint: {}\n", shown_name(hint)));
     }
     page
 }
@@ -107,11 +114,6 @@ fn page(status: &Status) -> String {
 fn processes(status: &Status) -> impl Iterator<Item = (&'static str, &ProcessStatus)> {
     let all = [("embedded", &status.embedded), ("capture", &status.capture), ("apply", &status.apply)];
     all.into_iter().filter_map(|(name, process)| Some((name, process.as_ref()?)))
-}
-
-/// Names and errors are somebody else's: none may move the cursor.
-fn shown(text: &str) -> String {
-    text.replace(|c: char| c.is_control(), " ")
 }
 
 fn cut(position: &str) -> String {
@@ -141,6 +143,19 @@ fn process_text(process: &ProcessStatus) -> String {
         Some(reason) => format!("{text}: {reason}"),
         None => text,
     }
+}
+
+fn met_text(met: &MetStatus) -> String {
+    let all = [
+        (met.compressed_transactions, "compressed transactions"),
+        (met.two_phase_transactions, "transactions in two phases"),
+        (met.taken_back_records, "records taken back"),
+        (met.ignored_events, "unknown events ignored"),
+        (met.foreign_statements, "statements about other tables"),
+    ];
+    let told: Vec<String> =
+        all.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    format!("met {}", told.join(", "))
 }
 
 fn system_text(system: &SystemStatus) -> String {
@@ -178,12 +193,41 @@ fn tables(status: &Status) -> String {
     let width = status.tables.iter().map(|table| table.source.chars().count()).max().unwrap_or(0);
     let mut text = "\ntables\n".to_owned();
     for table in &status.tables {
-        let (source, target) = (shown(&table.source), shown(&table.target));
+        let (source, target) = (shown_name(&table.source), shown_name(&table.target));
         text.push_str(&format!("  {source:<width$}  -> {target}  {}\n", table.state.name()));
         for PolicyStatus { column, policy, uses } in &table.policies {
-            text.push_str(&format!("    {}: the policy {policy} was used for {uses} values\n", shown(column)));
+            text.push_str(&format!("    {}: the policy {policy} was used for {uses} values\n", shown_name(column)));
         }
     }
+    text
+}
+
+fn backfill(status: &BackfillStatus) -> String {
+    let mut text = "\nhistory of tables\n".to_owned();
+    let width = status.tables.iter().map(|copy| copy.table.chars().count()).max().unwrap_or(0);
+    for copy in &status.tables {
+        let CopyStatus { rows_done, rows_estimated, rows_dropped, chunks, windows_open, readers, retries, .. } = copy;
+        let (table, state) = (shown_name(&copy.table), &copy.state);
+        text.push_str(&format!(
+            "  {table:<width$}  {state:<9}  {rows_done} of {rows_estimated} rows in {chunks} chunks"
+        ));
+        if *rows_dropped > 0 {
+            text.push_str(&format!(", {rows_dropped} came with a change"));
+        }
+        if state == "copying" {
+            let rate = copy.rows_per_second;
+            text.push_str(&format!(", {rate:.0} rows/s, {readers} readers, {windows_open} windows open"));
+        }
+        copy.eta_seconds.iter().for_each(|eta| text.push_str(&format!(", {} left", duration_text(*eta))));
+        if *retries > 0 {
+            text.push_str(&format!(", {retries} retries"));
+        }
+        copy.reason.iter().for_each(|reason| text.push_str(&format!(": {}", shown_name(reason))));
+        text.push('\n');
+    }
+    let rate = status.rows_per_second_max;
+    rate.iter().for_each(|rate| text.push_str(&format!("  at most {rate} rows a second are copied\n")));
+    status.held.iter().for_each(|why| text.push_str(&format!("  HELD UP: {}\n", shown_name(why))));
     text
 }
 
@@ -191,7 +235,7 @@ fn partitions(partitions: &[PartitionStatus]) -> String {
     if partitions.is_empty() {
         return String::new();
     }
-    let name = |partition: &PartitionStatus| shown(&format!("{}[{}]", partition.table, partition.partition));
+    let name = |partition: &PartitionStatus| shown_name(&format!("{}[{}]", partition.table, partition.partition));
     let width = partitions.iter().map(|partition| name(partition).chars().count()).max().unwrap_or(0);
     let mut text = format!("\n{:<w$} {:>14} {:>14} {:>10}\n", "partition", "next", "end", "behind", w = width + 2);
     for partition in partitions {
@@ -217,7 +261,7 @@ fn bytes_text(bytes: f64) -> String {
     if unit == 0 { format!("{number:.0} B") } else { format!("{number:.1} {}", UNITS[unit]) }
 }
 
-fn duration_text(seconds: f64) -> String {
+pub(super) fn duration_text(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast stops at the limits")]
     let whole = seconds as u64;
     match whole {
@@ -232,5 +276,5 @@ fn duration_text(seconds: f64) -> String {
 fn seconds_text(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "a cast stops at the limits")]
     let micros = (seconds * 1e6) as i64;
-    super::clock::time_text(micros / 1_000_000 * 1_000_000)
+    moment::text(micros / 1_000_000 * 1_000_000)
 }

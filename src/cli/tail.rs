@@ -3,9 +3,9 @@
 use tailrace_contract::{Error, Result};
 use tailrace_row::TableName;
 
-use super::{OutputFormat, TailArguments, clock, output};
+use super::{OutputFormat, TailArguments, output};
 use crate::{
-    config::Config,
+    config::{Config, moment},
     tail::{self, Change, ColumnShape, From, Place, Request, Shown},
 };
 
@@ -50,7 +50,7 @@ fn request(options: &TailArguments) -> Result<Request> {
 }
 
 fn text(change: &Change) -> String {
-    let time = change.committed_at_micros.map_or_else(|| "-".to_owned(), clock::time_text);
+    let time = change.committed_at_micros.map_or_else(|| "-".to_owned(), moment::text);
     let place = match &change.place {
         Place::Log { partition, offset } => format!("{}[{partition}]@{offset}", change.table),
         Place::Source { file, offset } => format!("{} {file}:{offset}", change.table),

@@ -64,11 +64,19 @@ fn options_stand_before_or_behind_the_command() {
         Some("tailrace.toml Human None Reset(ResetArguments { what: All, confirm: Some(\"shop\") })"),
     );
     check(
+        "tailrace import-offset - --server shop --dry-run",
+        Some(
+            "tailrace.toml Human None ImportOffset(ImportArguments { file: \"-\", server: Some(\"shop\"), dry_run: true, \
+             format: Text })",
+        ),
+    );
+    check(
         "tailrace resume --table shop.orders",
         Some("tailrace.toml Human None Resume(ResumeArguments { table: \"shop.orders\", format: Text })"),
     );
     check("tailrace resume", None);
     check("tailrace reset", None);
+    check("tailrace import-offset", None);
     check("tailrace tail", None);
     check("tailrace version", Some("tailrace.toml Human None Version"));
     check("tailrace capture --allow-existing", None);
@@ -156,7 +164,7 @@ fn code_of(mut child: Child) -> Option<i32> {
 
 /// Listens for signals and then does nothing, not even stop.
 fn be_stuck(grace: Duration) {
-    logging::start(LogFormat::Human, logging::levels(None, None).unwrap());
+    logging::start(LogFormat::Human, logging::levels(None, None).unwrap(), &Screen::nobody());
     signals::listen(Shutdown::new(), grace).unwrap();
     tracing::info!("listening");
     loop {
@@ -198,7 +206,7 @@ fn a_process_that_does_not_stop_is_ended() {
 fn a_panic_is_logged_without_values() {
     if let Some(case) = std::env::var_os(CASE) {
         let format = if case == "json" { LogFormat::Json } else { LogFormat::Human };
-        logging::start(format, logging::levels(None, Some("error")).unwrap());
+        logging::start(format, logging::levels(None, Some("error")).unwrap(), &Screen::nobody());
         let value = std::hint::black_box("hunter2");
         let threads = [
             std::thread::Builder::new().name("one".into()).spawn(move || panic!("the row is {value}")).unwrap(),
@@ -224,7 +232,7 @@ fn a_panic_is_logged_without_values() {
 #[test]
 fn a_log_that_is_full_does_not_keep_a_process() {
     if std::env::var_os(CASE).is_some() {
-        logging::start(LogFormat::Human, logging::levels(None, None).unwrap());
+        logging::start(LogFormat::Human, logging::levels(None, None).unwrap(), &Screen::nobody());
         signals::listen(Shutdown::new(), Duration::from_millis(20)).unwrap();
         tracing::info!("listening");
         loop {
@@ -236,4 +244,72 @@ fn a_log_that_is_full_does_not_keep_a_process() {
     wait_for("listening", &mut log);
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(code_of(child), Some(0));
+}
+
+/// What a terminal shows after these bytes, line by line.
+fn screen_after(bytes: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut rest = bytes.replace("\r\n", "\n").replace("\x1b[?7l", "").replace("\x1b[?7h", "");
+    while let Some(first) = rest.chars().next() {
+        let mut taken = first.len_utf8();
+        match first {
+            '\n' => lines.push(String::new()),
+            '\x1b' => {
+                taken = rest.find("A\r\x1b[J").expect("only whole lines are taken off") + "A\r\x1b[J".len();
+                let up: usize = rest[2..taken - 5].parse().expect("a number of lines");
+                lines.truncate(lines.len() - up);
+                lines.last_mut().expect("a line to write to").clear();
+            }
+            other => lines.last_mut().expect("a line to write to").push(other),
+        }
+        rest.drain(..taken);
+    }
+    lines
+}
+
+#[test]
+fn bars_stand_below_the_log_and_go() {
+    const TEST: &str = "bars_stand_below_the_log_and_go";
+    if std::env::var_os(CASE).is_some() {
+        let screen = Screen::stderr();
+        logging::start(LogFormat::Human, logging::levels(None, None).unwrap(), &screen);
+        tracing::info!("before");
+        screen.show(vec!["bar one".to_owned(), "bar two".to_owned()]);
+        tracing::info!("between");
+        screen.show(vec!["bar three".to_owned()]);
+        tracing::warn!("behind");
+        screen.show(Vec::new());
+        tracing::info!("after");
+        return;
+    }
+    for (term, is_seen) in [("xterm", true), ("dumb", false)] {
+        let ours = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
+        rustix::pty::grantpt(&ours).unwrap();
+        rustix::pty::unlockpt(&ours).unwrap();
+        let name = rustix::pty::ptsname(&ours, Vec::new()).unwrap();
+        let theirs = std::fs::OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let mut process = Process::new(std::env::current_exe().unwrap());
+        process.args([&format!("cli::tests::{TEST}"), "--exact", "--nocapture"]);
+        process.env(CASE, "bars").env("TERM", term).env("NO_COLOR", "1");
+        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(theirs);
+        let mut child = process.spawn().unwrap();
+        drop(process);
+        let mut bytes = Vec::new();
+        // When nobody holds the other side any more, reading fails.
+        let _ = std::fs::File::from(ours).read_to_end(&mut bytes);
+        assert!(child.wait().unwrap().success());
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(text.contains("bar two") && text.contains("bar three"), is_seen, "{text:?}");
+        let shown = screen_after(&text);
+        let words: Vec<&str> = shown.iter().filter_map(|line| line.split_whitespace().last()).collect();
+        assert_eq!(words, ["before", "between", "behind", "after"], "{text:?}");
+        if is_seen {
+            let (until, _) = text.split_once("bar three").unwrap();
+            let words = screen_after(until)
+                .iter()
+                .filter_map(|line| line.split_whitespace().last().map(str::to_owned))
+                .collect::<Vec<_>>();
+            assert_eq!(words, ["before", "between"], "the bars before are still there: {text:?}");
+        }
+    }
 }

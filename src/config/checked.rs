@@ -5,23 +5,27 @@
 use std::net::SocketAddr;
 
 use tailrace_contract::{
-    DebeziumBytes, DebeziumDecimals, DebeziumSettings, DebeziumTimes, LogSettings, Retention, SourceSettings, StartAt,
-    TargetSettings, TlsMode,
+    DebeziumBytes, DebeziumDecimals, DebeziumSettings, DebeziumTimes, Endpoint, LogSettings, Retention, SourceSettings,
+    StartAt, TargetSettings, TlsMode,
 };
 
 use super::{
-    Config, ConfigProblem, HttpConfig, SourceConfig, Stores,
+    Config, ConfigProblem, HttpConfig, SecretPlace, SourceConfig, Stores,
     document::{Document, Entry},
-    keys,
+    keys, moment,
     nearest::nearest,
     problem::{Place, Problems},
-    raw::{self, RawApply, RawCapture, RawConfig, RawDebezium, RawHttp, RawLog, RawSource, RawTarget},
+    raw::{
+        self, RawApply, RawBackfill, RawCapture, RawConfig, RawDebezium, RawHttp, RawLog, RawSecret, RawSource,
+        RawTarget,
+    },
     secret::Surroundings,
-    store::{Role, Store, StoreCheck, check_store, is_file, is_same_server},
+    store::{Role, Store, StoreCheck, check_store, is_file, is_same_server, replica_of},
     tables::{TargetNames, check_tables},
+    throttle::{self, Around, check_throttle},
     values::{choice_or_first, duration, given, number, quoted, required, size},
 };
-use crate::{apply::ApplyLimits, capture::CommitLimits};
+use crate::{apply::ApplyLimits, backfill::CopyLimits, capture::CommitLimits};
 
 /// Checks the file's text.
 pub(super) fn check(text: &str, stores: Stores, surroundings: &Surroundings<'_>) -> Result<Config, Vec<ConfigProblem>> {
@@ -57,8 +61,10 @@ fn check_config(
         let check = StoreCheck { role: Role::Log, section: &keys::LOG, is_used: stores.log, surroundings };
         check_log(raw, check, problems)
     });
+    let asks_target = throttle::asks_target(&raw.backfill, stores);
     let target = section(&raw.target, |raw| {
-        let check = StoreCheck { role: Role::Target, section: &keys::TARGET, is_used: stores.target, surroundings };
+        let is_used = stores.target || asks_target;
+        let check = StoreCheck { role: Role::Target, section: &keys::TARGET, is_used, surroundings };
         check_target(raw, check, problems)
     });
     if let (Some(Some(source)), Some(Some(target)), Entry::Given(raw, _)) = (&source, &target, &raw.target) {
@@ -71,7 +77,15 @@ fn check_config(
     let rules = section(&raw.tables, |raw| check_tables(raw, names, problems));
     let capture = check_capture(&raw.capture, log.as_ref().and_then(Option::as_ref), problems);
     let apply = check_apply(&raw.apply, problems);
-    let http = check_http(&raw.http, problems);
+    let backfill = check_backfill(&raw.backfill, problems);
+    let around = Around {
+        source: source.as_ref().and_then(Option::as_ref).map(|source| &source.settings),
+        has_log: !matches!(raw.log, Entry::Absent),
+        has_target: !matches!(raw.target, Entry::Absent),
+        surroundings,
+    };
+    let throttle = check_throttle(&raw.backfill, &around, problems);
+    let http = check_http(&raw.http, surroundings, problems);
     Some(Config {
         source: source??,
         log: log?,
@@ -79,6 +93,8 @@ fn check_config(
         rules: rules??,
         capture: capture?,
         apply: apply?,
+        backfill: backfill?,
+        throttle: throttle?,
         http: http?,
     })
 }
@@ -128,9 +144,30 @@ fn check_source(raw: &RawSource, check: StoreCheck<'_>, problems: &mut Problems)
         Entry::Wrong => None,
     };
     let Store { endpoint, .. } = store?;
-    let settings =
-        SourceSettings { endpoint, server_id: server_id?, heartbeat: heartbeat?, expected_outage: expected_outage? };
+    let read = check_read_url(&raw.read_url, &endpoint, problems);
+    let settings = SourceSettings {
+        endpoint,
+        read: read?,
+        server_id: server_id?,
+        heartbeat: heartbeat?,
+        expected_outage: expected_outage?,
+    };
     Some(SourceConfig { settings, name: name?, start: start? })
+}
+
+/// The outer option is none after a problem, the inner one where the key is absent.
+fn check_read_url(raw: &Entry<String>, source: &Endpoint, problems: &mut Problems) -> Option<Option<Endpoint>> {
+    let (text, place) = match raw {
+        Entry::Given(text, place) => (text, place),
+        Entry::Absent => return Some(None),
+        Entry::Wrong => return None,
+    };
+    let read = replica_of(source, text, place, problems)?;
+    if is_same_server(source, &read) {
+        problems.add(place, "this is the server of url, where tables are read anyway", "name a replica of it");
+        return None;
+    }
+    Some(Some(read))
 }
 
 /// The stream's name is typed by operators and stands in the target: short and plain.
@@ -156,18 +193,28 @@ fn check_start(text: &str, place: &Place, problems: &mut Problems) -> Option<Sta
     match text {
         "now" => Some(StartAt::Now),
         "earliest" => Some(StartAt::Earliest),
+        time if moment::looks_like_one(time.trim()) => check_moment(time, place, problems),
         place_of_source if is_place_of_source(place_of_source.trim()) => {
             Some(StartAt::At(place_of_source.trim().to_owned()))
         }
         other => {
             let remedy = match nearest(other, ["now", "earliest"]) {
                 Some(word) => format!("did you mean \"{word}\"?"),
-                None => "write \"now\", \"earliest\", GTIDs or FILE:OFFSET".to_owned(),
+                None => "write \"now\", \"earliest\", a time, GTIDs or FILE:OFFSET".to_owned(),
             };
             problems.add(place, format!("{} is no place to start at", quoted(other)), remedy);
             None
         }
     }
+}
+
+fn check_moment(text: &str, place: &Place, problems: &mut Problems) -> Option<StartAt> {
+    let micros = moment::parse(text.trim());
+    if micros.is_none() {
+        let remedy = "write a time with its zone, as in 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00";
+        problems.add(place, format!("{} is no time to start at", quoted(text)), remedy.to_owned());
+    }
+    micros.map(StartAt::Since)
 }
 
 /// MariaDB's GTIDs have no colon, and begin with a number.
@@ -372,10 +419,29 @@ fn check_apply(raw: &RawApply, problems: &mut Problems) -> Option<ApplyLimits> {
     })
 }
 
-fn check_http(raw: &RawHttp, problems: &mut Problems) -> Option<HttpConfig> {
+fn check_backfill(raw: &RawBackfill, problems: &mut Problems) -> Option<CopyLimits> {
+    let readers = number(&raw.readers, 4, 1..=64, problems);
+    let chunk_time = duration(&raw.chunk_time, "500ms", ["10ms", "10s"], problems);
+    let chunk_bytes_max = size(&raw.chunk_bytes, "4MiB", ["64KiB", "64MiB"], problems);
+    let chunk_rows_max = number(&raw.chunk_rows, 1_000_000, 1..=10_000_000, problems);
+    Some(CopyLimits {
+        readers: readers?,
+        chunk_time: chunk_time?,
+        chunk_bytes_max: chunk_bytes_max?,
+        chunk_rows_max: chunk_rows_max?,
+    })
+}
+
+fn check_http(raw: &RawHttp, surroundings: &Surroundings<'_>, problems: &mut Problems) -> Option<HttpConfig> {
     let capture = check_address(&raw.capture, "127.0.0.1:8700", problems);
     let apply = check_address(&raw.apply, "127.0.0.1:8701", problems);
-    let http = HttpConfig { capture: capture?, apply: apply? };
+    let token = match &raw.token {
+        Entry::Given(RawSecret::Env(name, _), _) => Some(Some(SecretPlace::Env(name.clone()))),
+        Entry::Given(RawSecret::File(path, _), _) => Some(Some(SecretPlace::File(surroundings.path(path)))),
+        Entry::Absent => Some(None),
+        Entry::Wrong => None,
+    };
+    let http = HttpConfig { capture: capture?, apply: apply?, token: token? };
     let later = given(&raw.apply).or(given(&raw.capture)).map(|(_, place)| place);
     if let Some(place) = later.filter(|_| http.capture == http.apply && http.apply.port() != 0) {
         problems.add(place, "capture and apply can't listen on one address", "give each its own port");

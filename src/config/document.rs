@@ -172,6 +172,13 @@ impl<'d, 'i> TableReader<'d, 'i> {
         self.read(name, problems, |value| value.as_str().map(str::to_owned))
     }
 
+    /// Texts in an array.
+    pub(super) fn texts(&self, name: &str, problems: &mut Problems) -> Entry<Vec<String>> {
+        self.read(name, problems, |value| {
+            value.as_array()?.iter().map(|element| element.get_ref().as_str().map(str::to_owned)).collect()
+        })
+    }
+
     /// A whole number; one beyond all ranges becomes the nearest end.
     pub(super) fn whole_number(&self, name: &str, problems: &mut Problems) -> Entry<i128> {
         self.read(name, problems, |value| {
@@ -301,7 +308,7 @@ fn type_name(found: &DeValue<'_>) -> &'static str {
 
 /// The example of a key, as a line to write.
 pub(super) fn write_as(key: &Key) -> String {
-    if key.example.starts_with('[') {
+    if key.example.starts_with('[') && !key.example.starts_with("[\"") {
         format!("write {}", key.example)
     } else {
         format!("write {} = {}", key.name, key.example)

@@ -48,7 +48,10 @@ pub(super) const SECTIONS: &[&Section] = &[
     &SENTINEL,
     &CAPTURE,
     &APPLY,
+    &BACKFILL,
+    &THROTTLE,
     &HTTP,
+    &HTTP_TOKEN,
 ];
 
 /// The file itself.
@@ -61,6 +64,7 @@ pub(super) const ROOT: Section = Section {
         key("table", "tables in double brackets", "[[table]]"),
         key("capture", "a table", "[capture]"),
         key("apply", "a table", "[apply]"),
+        key("backfill", "a table", "[backfill]"),
         key("http", "a table", "[http]"),
     ],
 };
@@ -70,6 +74,7 @@ pub(super) const SOURCE: Section = Section {
     path: "source",
     keys: &[
         key("url", "text", "\"mysql://tailrace@db.example:3306\""),
+        key("read_url", "text", "\"mysql://tailrace@replica.example:3306\""),
         PASSWORD,
         TLS,
         key("server_id", "a whole number", "5501"),
@@ -134,6 +139,11 @@ pub(super) const TABLE: Section = Section {
         key("source", "text", "\"shop.orders\""),
         key("target", "text", "\"public.orders\""),
         key("on_ddl", "text", "\"evolve\""),
+        key("backfill", "text", "\"off\""),
+        key("backfill_where", "text", "\"placed >= '2024-01-01'\""),
+        key("only_columns", "a list of names in quotes", "[\"id\", \"shipped\"]"),
+        key("exclude_columns", "a list of names in quotes", "[\"card_number\"]"),
+        key("on_gap", "text", "\"empty\""),
         key("columns", "a table", "{ shipped = { on_unholdable = \"null\" } }"),
     ],
 };
@@ -169,15 +179,50 @@ pub(super) const APPLY: Section = Section {
     ],
 };
 
+/// How the rows that tables had already are read.
+pub(super) const BACKFILL: Section = Section {
+    path: "backfill",
+    keys: &[
+        key("readers", "a whole number", "4"),
+        key("chunk_time", "a duration in quotes", "\"500ms\""),
+        key("chunk_bytes", "a size in quotes", "\"4MiB\""),
+        key("chunk_rows", "a whole number", "1000000"),
+        key("max_rate", "a whole number", "20000"),
+        key("throttle", "a table", "{ running_max = 50 }"),
+    ],
+};
+
+/// What holds that up.
+pub(super) const THROTTLE: Section = Section {
+    path: "backfill.throttle",
+    keys: &[
+        key("running_max", "a whole number", "50"),
+        key("history_max", "a whole number", "1000000"),
+        key("query", "text", "\"SELECT seconds_behind FROM ops.replicas\""),
+        key("query_max", "a whole number", "10"),
+        key("file", "a path in quotes", "\"/run/tailrace/hold\""),
+        key("replicas", "URLs in an array", "[\"mysql://tailrace@replica.example:3306\"]"),
+        key("replica_lag_max", "a duration in quotes", "\"10s\""),
+        key("source_lag_max", "a duration in quotes", "\"30s\""),
+        key("apply_lag_max", "a duration in quotes", "\"60s\""),
+        key("hours", "text", "\"22:00-06:00 +01:00\""),
+    ],
+};
+
 /// Where health and metrics are served.
 pub(super) const HTTP: Section = Section {
     path: "http",
-    keys: &[key("capture", "text", "\"127.0.0.1:8700\""), key("apply", "text", "\"127.0.0.1:8701\"")],
+    keys: &[
+        key("capture", "text", "\"127.0.0.1:8700\""),
+        key("apply", "text", "\"127.0.0.1:8701\""),
+        key("token", "a table", "{ env = \"TAILRACE_TOKEN\" }"),
+    ],
 };
 
 pub(super) const SOURCE_PASSWORD: Section = Section { path: "source.password", keys: PASSWORD_KEYS };
 pub(super) const LOG_PASSWORD: Section = Section { path: "log.password", keys: PASSWORD_KEYS };
 pub(super) const TARGET_PASSWORD: Section = Section { path: "target.password", keys: PASSWORD_KEYS };
+pub(super) const HTTP_TOKEN: Section = Section { path: "http.token", keys: PASSWORD_KEYS };
 pub(super) const SOURCE_TLS: Section = Section { path: "source.tls", keys: TLS_KEYS };
 pub(super) const LOG_TLS: Section = Section { path: "log.tls", keys: TLS_KEYS };
 pub(super) const TARGET_TLS: Section = Section { path: "target.tls", keys: TLS_KEYS };

@@ -5,9 +5,11 @@
 //! in docs/configuration.md. Nothing here talks to a server: what only a server knows is checked when it is reached.
 
 mod checked;
+mod choices;
 mod document;
 mod draft;
 mod keys;
+pub(crate) mod moment;
 mod names;
 mod nearest;
 mod policies;
@@ -20,6 +22,7 @@ mod store;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod url;
 mod values;
 
@@ -36,7 +39,12 @@ pub use draft::Draft;
 pub use problem::ConfigProblem;
 pub use shown::ShownSection;
 
-use crate::{apply::ApplyLimits, capture::CommitLimits, mapping::TableRules};
+use crate::{
+    apply::ApplyLimits,
+    backfill::{CopyLimits, ThrottleLimits},
+    capture::CommitLimits,
+    mapping::TableRules,
+};
 
 /// A file to begin with: every key, its default or an example.
 pub const TEMPLATE: &str = include_str!("template.toml");
@@ -56,6 +64,10 @@ pub struct Config {
     pub capture: CommitLimits,
     /// Sizes of apply.
     pub apply: ApplyLimits,
+    /// How the tables' history is read.
+    pub backfill: CopyLimits,
+    /// What holds that up.
+    pub throttle: ThrottleLimits,
     /// Where health and metrics are served.
     pub http: HttpConfig,
 }
@@ -78,6 +90,17 @@ pub struct HttpConfig {
     pub capture: SocketAddr,
     /// By `apply`.
     pub apply: SocketAddr,
+    /// Where the token is kept with which orders may be given; none: nobody may.
+    pub token: Option<SecretPlace>,
+}
+
+/// Where a secret is kept that only some commands need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretPlace {
+    /// The environment variable of that name.
+    Env(String),
+    /// The file.
+    File(PathBuf),
 }
 
 /// The stores that a command talks to. They must be configured, and of no other store is a secret or a certificate read: a
@@ -120,6 +143,26 @@ impl Config {
     #[must_use]
     pub fn stream(&self) -> String {
         self.log.as_ref().map_or_else(|| self.source.name.clone(), |log| log.prefix.clone())
+    }
+
+    /// The token with which orders may be given; none if none is configured. It is read only now.
+    pub fn token(&self) -> Result<Option<Secret>> {
+        /// A shorter one can be found out by trying.
+        const LENGTH_MIN: usize = 16;
+        let Some(place) = &self.http.token else { return Ok(None) };
+        let around =
+            secret::Surroundings { directory: Path::new(""), variable: &|name| std::env::var_os(name), unread: None };
+        let read = match place {
+            SecretPlace::Env(name) => around.secret_in_variable(name),
+            SecretPlace::File(path) => around.secret_in_file(path),
+        };
+        let token = read.map_err(|(what, remedy)| Error::refused(format!("http.token: {what}")).hint(remedy))?;
+        let is_plain = token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        if token.expose().len() < LENGTH_MIN || !is_plain {
+            return Err(Error::refused(format!("http.token: it is no text of at least {LENGTH_MIN} plain characters"))
+                .hint("make one with: openssl rand -hex 32"));
+        }
+        Ok(Some(token))
     }
 
     /// The log's settings, for a command whose [`Stores`] name it.

@@ -19,6 +19,7 @@ pub(super) struct RawConfig {
     pub tables: Entry<Vec<RawTable>>,
     pub capture: RawCapture,
     pub apply: RawApply,
+    pub backfill: RawBackfill,
     pub http: RawHttp,
 }
 
@@ -46,6 +47,7 @@ pub(super) struct RawTls {
 
 pub(super) struct RawSource {
     pub store: RawStore,
+    pub read_url: Entry<String>,
     pub server_id: Entry<i128>,
     pub name: Entry<String>,
     pub start: Entry<String>,
@@ -89,6 +91,11 @@ pub(super) struct RawTable {
     pub source: Entry<String>,
     pub target: Entry<String>,
     pub on_ddl: Entry<String>,
+    pub backfill: Entry<String>,
+    pub backfill_where: Entry<String>,
+    pub only_columns: Entry<Vec<String>>,
+    pub exclude_columns: Entry<Vec<String>>,
+    pub on_gap: Entry<String>,
     pub columns: Entry<Vec<RawColumn>>,
 }
 
@@ -108,9 +115,34 @@ pub(super) struct RawApply {
 }
 
 #[derive(Default)]
+pub(super) struct RawBackfill {
+    pub readers: Entry<i128>,
+    pub chunk_time: Entry<String>,
+    pub chunk_bytes: Entry<String>,
+    pub chunk_rows: Entry<i128>,
+    pub max_rate: Entry<i128>,
+    pub throttle: Entry<RawThrottle>,
+}
+
+#[derive(Default)]
+pub(super) struct RawThrottle {
+    pub running_max: Entry<i128>,
+    pub history_max: Entry<i128>,
+    pub query: Entry<String>,
+    pub query_max: Entry<i128>,
+    pub file: Entry<String>,
+    pub replicas: Entry<Vec<String>>,
+    pub replica_lag_max: Entry<String>,
+    pub source_lag_max: Entry<String>,
+    pub apply_lag_max: Entry<String>,
+    pub hours: Entry<String>,
+}
+
+#[derive(Default)]
 pub(super) struct RawHttp {
     pub capture: Entry<String>,
     pub apply: Entry<String>,
+    pub token: Entry<RawSecret>,
 }
 
 /// Reads the whole file.
@@ -129,6 +161,7 @@ pub(super) fn read(document: &Document<'_>, problems: &mut Problems) -> RawConfi
         },
         capture: or_default(section(&root, "capture", &keys::CAPTURE, problems, read_capture)),
         apply: or_default(section(&root, "apply", &keys::APPLY, problems, read_apply)),
+        backfill: or_default(section(&root, "backfill", &keys::BACKFILL, problems, read_backfill)),
         http: or_default(section(&root, "http", &keys::HTTP, problems, read_http)),
     }
 }
@@ -158,6 +191,7 @@ fn or_default<T: Default>(entry: Entry<T>) -> T {
 fn read_source(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawSource {
     RawSource {
         store: read_store(table, [&keys::SOURCE_PASSWORD, &keys::SOURCE_TLS], problems),
+        read_url: table.text("read_url", problems),
         server_id: table.whole_number("server_id", problems),
         name: table.text("name", problems),
         start: table.text("start", problems),
@@ -211,19 +245,23 @@ fn read_store(
     RawStore {
         place: table.place().clone(),
         url: table.text("url", problems),
-        password: read_password(table, password, problems),
+        password: read_secret(table, "password", password, problems),
         tls: section(table, "tls", tls, problems, read_tls),
     }
 }
 
-const WRITE_PASSWORD: &str = "write password = { env = \"NAME\" } or { file = \"PATH\" }";
-
-fn read_password(table: &TableReader<'_, '_>, keys: &'static Section, problems: &mut Problems) -> Entry<RawSecret> {
-    if let Some(place) = table.place_of_text("password") {
-        problems.add(&place, "a password in plain text is refused", WRITE_PASSWORD);
+fn read_secret(
+    table: &TableReader<'_, '_>,
+    name: &str,
+    keys: &'static Section,
+    problems: &mut Problems,
+) -> Entry<RawSecret> {
+    let write = format!("write {name} = {{ env = \"NAME\" }} or {{ file = \"PATH\" }}");
+    if let Some(place) = table.place_of_text(name) {
+        problems.add(&place, format!("a {name} in plain text is refused"), write);
         return Entry::Wrong;
     }
-    let (secret, place) = match table.table("password", keys, problems) {
+    let (secret, place) = match table.table(name, keys, problems) {
         Entry::Given(secret, place) => (secret, place),
         Entry::Absent => return Entry::Absent,
         Entry::Wrong => return Entry::Wrong,
@@ -233,11 +271,11 @@ fn read_password(table: &TableReader<'_, '_>, keys: &'static Section, problems: 
         (Entry::Absent, Entry::Given(path, at)) => Entry::Given(RawSecret::File(path, at), place),
         (Entry::Wrong, _) | (_, Entry::Wrong) => Entry::Wrong,
         (Entry::Absent, Entry::Absent) => {
-            problems.add_absent(&place, "names neither env nor file", WRITE_PASSWORD);
+            problems.add_absent(&place, "names neither env nor file", write);
             Entry::Wrong
         }
         (Entry::Given(..), Entry::Given(..)) => {
-            problems.add(&place, "names both env and file", WRITE_PASSWORD);
+            problems.add(&place, "names both env and file", write);
             Entry::Wrong
         }
     }
@@ -258,6 +296,11 @@ fn read_table(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawTable 
         source: table.text("source", problems),
         target: table.text("target", problems),
         on_ddl: table.text("on_ddl", problems),
+        backfill: table.text("backfill", problems),
+        backfill_where: table.text("backfill_where", problems),
+        only_columns: table.texts("only_columns", problems),
+        exclude_columns: table.texts("exclude_columns", problems),
+        on_gap: table.text("on_gap", problems),
         columns: read_columns(table, problems),
     }
 }
@@ -279,6 +322,36 @@ fn read_apply(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawApply 
     }
 }
 
+fn read_backfill(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawBackfill {
+    RawBackfill {
+        readers: table.whole_number("readers", problems),
+        chunk_time: table.text("chunk_time", problems),
+        chunk_bytes: table.text("chunk_bytes", problems),
+        chunk_rows: table.whole_number("chunk_rows", problems),
+        max_rate: table.whole_number("max_rate", problems),
+        throttle: section(table, "throttle", &keys::THROTTLE, problems, read_throttle),
+    }
+}
+
+fn read_throttle(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawThrottle {
+    RawThrottle {
+        running_max: table.whole_number("running_max", problems),
+        history_max: table.whole_number("history_max", problems),
+        query: table.text("query", problems),
+        query_max: table.whole_number("query_max", problems),
+        file: table.text("file", problems),
+        replicas: table.texts("replicas", problems),
+        replica_lag_max: table.text("replica_lag_max", problems),
+        source_lag_max: table.text("source_lag_max", problems),
+        apply_lag_max: table.text("apply_lag_max", problems),
+        hours: table.text("hours", problems),
+    }
+}
+
 fn read_http(table: &TableReader<'_, '_>, problems: &mut Problems) -> RawHttp {
-    RawHttp { capture: table.text("capture", problems), apply: table.text("apply", problems) }
+    RawHttp {
+        capture: table.text("capture", problems),
+        apply: table.text("apply", problems),
+        token: read_secret(table, "token", &keys::HTTP_TOKEN, problems),
+    }
 }

@@ -51,8 +51,8 @@ impl Surroundings<'_> {
     }
 
     /// The secret in a file: its only line.
-    pub(super) fn secret_in_file(&self, typed: &str) -> Result<Secret, Fault> {
-        let path = self.path(typed);
+    pub(super) fn secret_in_file(&self, typed: impl AsRef<Path>) -> Result<Secret, Fault> {
+        let path = self.directory.join(typed);
         let shown = path.display();
         let file = open_private(&path)?;
         let mut text = String::new();

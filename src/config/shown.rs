@@ -10,8 +10,15 @@ use tailrace_contract::{
     Retention, StartAt, TablePattern, TargetScope, TargetSettings, TlsMode,
 };
 
-use super::{Config, names::write_pair, tables::DDL_POLICIES};
-use crate::mapping::TableRule;
+use super::{
+    Config, moment,
+    names::write_pair,
+    tables::{DDL_POLICIES, GAP_POLICIES},
+};
+use crate::{
+    backfill::ThrottleLimits,
+    mapping::{ColumnChoice, TableRule},
+};
 
 /// What stands for a secret.
 const MASK: &str = "***";
@@ -51,8 +58,22 @@ impl Config {
                 ("discovery_interval", time(apply.discovery_interval)),
             ],
         });
+        let backfill = &self.backfill;
+        sections.push(ShownSection {
+            path: "backfill",
+            keys: vec![
+                ("readers", json!(backfill.readers)),
+                ("chunk_time", time(backfill.chunk_time)),
+                ("chunk_bytes", size(backfill.chunk_bytes_max)),
+                ("chunk_rows", json!(backfill.chunk_rows_max)),
+                ("max_rate", json!(self.throttle.rows_per_second_max)),
+            ],
+        });
+        sections.push(shown_throttle(&self.throttle));
         let (capture, apply) = (self.http.capture.to_string(), self.http.apply.to_string());
-        sections.push(ShownSection { path: "http", keys: vec![("capture", json!(capture)), ("apply", json!(apply))] });
+        let token = self.http.token.as_ref().map(|_| MASK);
+        let keys = vec![("capture", json!(capture)), ("apply", json!(apply)), ("token", json!(token))];
+        sections.push(ShownSection { path: "http", keys });
         sections
     }
 }
@@ -63,9 +84,11 @@ fn shown_source(config: &Config) -> Vec<ShownSection> {
         StartAt::Now => "now",
         StartAt::Earliest => "earliest",
         StartAt::At(place) => place,
+        StartAt::Since(micros) => &moment::text(*micros),
     };
     let keys = vec![
         ("url", json!(url(&settings.endpoint, &[]))),
+        ("read_url", json!(settings.read.as_ref().map(|read| url(read, &[])))),
         ("password", password(&settings.endpoint)),
         ("server_id", json!(settings.server_id)),
         ("name", json!(config.source.name)),
@@ -149,7 +172,23 @@ fn shown_table(rule: &TableRule) -> ShownSection {
         TargetScope::Schema(schema) => write_pair(&schema, None, '"'),
     };
     let word = DDL_POLICIES.iter().find(|(_, policy)| *policy == rule.on_ddl).map(|(word, _)| *word);
-    let mut keys = vec![("source", json!(source)), ("target", json!(target)), ("on_ddl", json!(word))];
+    let on_gap = GAP_POLICIES.iter().find(|(_, policy)| *policy == rule.on_gap).map(|(word, _)| *word);
+    let backfill = if rule.is_copied { "auto" } else { "off" };
+    let (only, except) = match &rule.choice {
+        ColumnChoice::All => (None, None),
+        ColumnChoice::Only(names) => (Some(names), None),
+        ColumnChoice::Except(names) => (None, Some(names)),
+    };
+    let mut keys = vec![
+        ("source", json!(source)),
+        ("target", json!(target)),
+        ("on_ddl", json!(word)),
+        ("backfill", json!(backfill)),
+        ("backfill_where", json!(rule.condition)),
+        ("only_columns", json!(only)),
+        ("exclude_columns", json!(except)),
+        ("on_gap", json!(on_gap)),
+    ];
     if !rule.policies.is_empty() {
         let columns = rule.policies.iter().map(|(column, policy)| (column.to_string(), shown_policy(policy)));
         keys.push(("columns", Value::Object(columns.collect())));
@@ -162,6 +201,23 @@ fn shown_policy(policy: &Policy) -> Value {
         Policy::Sentinel(literal) => json!({ POLICY_KEY: { "sentinel": literal } }),
         Policy::Reject | Policy::Null | Policy::Text => json!({ POLICY_KEY: policy.name() }),
     }
+}
+
+fn shown_throttle(throttle: &ThrottleLimits) -> ShownSection {
+    let (query, replicas) = (throttle.query.as_ref(), throttle.replicas.as_ref());
+    let keys = vec![
+        ("running_max", json!(throttle.running_max)),
+        ("history_max", json!(throttle.history_max)),
+        ("query", json!(query.map(|(query, _)| query))),
+        ("query_max", json!(query.map(|(_, max)| max))),
+        ("file", json!(throttle.file)),
+        ("replicas", json!(replicas.map(|limits| limits.replicas.iter().map(|at| url(at, &[])).collect::<Vec<_>>()))),
+        ("replica_lag_max", json!(replicas.map(|limits| time(limits.lag_max)))),
+        ("source_lag_max", json!(throttle.source_lag_max.map(time))),
+        ("apply_lag_max", json!(throttle.apply_lag_max.map(time))),
+        ("hours", json!(throttle.hours.as_ref().map(|hours| &hours.text))),
+    ];
+    ShownSection { path: "backfill.throttle", keys }
 }
 
 fn shown_tls(path: &'static str, endpoint: &Endpoint) -> ShownSection {

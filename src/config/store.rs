@@ -108,6 +108,18 @@ pub(super) fn check_store(raw: &RawStore, check: StoreCheck<'_>, problems: &mut 
     })
 }
 
+/// Another server with the source's accounts: only its address is told, and the account where it is another one.
+pub(super) fn replica_of(source: &Endpoint, text: &str, place: &Place, problems: &mut Problems) -> Option<Endpoint> {
+    let (typed, _) = or_problem(split_scheme(text), place, problems)?;
+    let scheme = check_scheme(&typed, Role::Source, place, problems)?;
+    let Address::Server { port } = scheme.address else { return None };
+    let url = or_problem(parse_url(text), place, problems)?;
+    check_parts(&url, (Role::Source, scheme), place, problems);
+    let host = url.hosts.first().expect("invariant: a URL has a host");
+    let (host, port) = (host.name.clone(), host.port.unwrap_or(port));
+    Some(Endpoint { scheme: scheme.name.to_owned(), host, port, user: url.user, ..source.clone() })
+}
+
 /// A file as a store.
 fn file(scheme: &Scheme, path: &Path) -> Store {
     let endpoint = Endpoint {

@@ -4,6 +4,7 @@ use tailrace_contract::{DdlPolicy, TablePattern, TargetTable};
 use tailrace_row::TableName;
 
 use super::{
+    choices::{check_choice, check_policies},
     document::Entry,
     keys,
     names::{NamePair, parse_pair},
@@ -12,7 +13,7 @@ use super::{
     raw::RawTable,
     values::{choice_or_first, quoted, required},
 };
-use crate::mapping::{NameEquality, TableRule, TableRules, TargetRule};
+use crate::mapping::{GapPolicy, NameEquality, TableRule, TableRules, TargetRule};
 
 /// A checked entry and where its key `source` and what decides its target stand.
 struct Checked {
@@ -31,8 +32,15 @@ pub(super) struct TargetNames<'a> {
 }
 
 /// The words of the DDL policies; the first is the default.
-pub(super) const DDL_POLICIES: &[(&str, DdlPolicy)] =
-    &[("pause", DdlPolicy::Pause), ("evolve", DdlPolicy::Evolve), ("ignore", DdlPolicy::Ignore)];
+pub(super) const DDL_POLICIES: &[(&str, DdlPolicy)] = &[
+    ("pause", DdlPolicy::Pause),
+    ("evolve", DdlPolicy::Evolve),
+    ("evolve-swaps", DdlPolicy::EvolveSwaps),
+    ("ignore", DdlPolicy::Ignore),
+];
+
+/// What becomes of tables of which changes are missing; the first is the default.
+pub(super) const GAP_POLICIES: &[(&str, GapPolicy)] = &[("wait", GapPolicy::Wait), ("empty", GapPolicy::Empty)];
 
 /// The schema of a file.
 const MAIN: &str = "main";
@@ -122,7 +130,13 @@ fn check_table(raw: &RawTable, is_file: bool, problems: &mut Problems) -> Option
         Entry::Wrong => return None,
     };
     let on_ddl = choice_or_first(&raw.on_ddl, DDL_POLICIES, problems);
+    let is_copied = choice_or_first(&raw.backfill, &[("auto", true), ("off", false)], problems);
+    let on_gap = choice_or_first(&raw.on_gap, GAP_POLICIES, problems);
     let policies = check_columns(&raw.columns, pattern.as_ref().map(|(pattern, _)| pattern), problems);
+    let choice = check_choice(raw, pattern.as_ref().map(|(pattern, _)| pattern), problems);
+    if let (Some((choice, _)), Some(policies)) = (&choice, &policies) {
+        check_policies(choice, policies, &raw.place, problems);
+    }
     let (pattern, source_place) = pattern?;
     if let Some((NamePair::Table(schema, _) | NamePair::All(schema), place)) = &target
         && is_file
@@ -151,7 +165,9 @@ fn check_table(raw: &RawTable, is_file: bool, problems: &mut Problems) -> Option
             return None;
         }
     };
-    let rule = TableRule { pattern, target, policies: policies?, on_ddl: on_ddl? };
+    let (choice, condition) = choice?;
+    let (policies, on_ddl, is_copied, on_gap) = (policies?, on_ddl?, is_copied?, on_gap?);
+    let rule = TableRule { pattern, target, policies, on_ddl, is_copied, on_gap, condition, choice };
     Some(Checked { rule, source_place, target_place })
 }
 

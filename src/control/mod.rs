@@ -1,9 +1,11 @@
-//! What the process tells over HTTP: `/healthz`, `/readyz`, `/status` and `/metrics`. Translation only: no logic and no decision stands here.
+//! What the process tells over HTTP: `/healthz`, `/readyz`, `/status` and `/metrics`; and orders to those who copy: `POST /backfill`. Translation only: no logic and no decision stands here.
 //!
 //! The one thing to know: it has no TLS and no login, so it listens on loopback addresses only, and refuses requests that a
-//! web page could have sent there by way of a browser (a foreign `Host` or `Origin`). Nothing can be changed through it.
+//! web page could have sent there by way of a browser (a foreign `Host` or `Origin`). Orders are taken only from whoever has the
+//! token; nothing else can be changed through it.
 
 mod listener;
+mod orders;
 #[cfg(test)]
 mod tests;
 
@@ -12,13 +14,14 @@ use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 use axum::{
     Router,
     body::HttpBody as _,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderMap, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use listener::BoundedListener;
+pub use orders::{Orders, give};
 use serde::Serialize;
 use tailrace_contract::{Error, Result};
 use tokio::net::TcpListener;
@@ -38,6 +41,8 @@ pub struct Told {
     pub metrics: Arc<Metrics>,
     /// What the process is.
     pub about: Arc<About>,
+    /// Who takes orders.
+    pub orders: Orders,
 }
 
 /// A bound address, not served yet.
@@ -74,7 +79,10 @@ impl ControlServer {
             .route("/readyz", get(readyz))
             .route("/status", get(status))
             .route("/metrics", get(metrics))
-            .fallback(async || (StatusCode::NOT_FOUND, "known here: /healthz, /readyz, /status, /metrics\n"))
+            .route(orders::PATH, post(orders::take).layer(DefaultBodyLimit::max(orders::ORDER_BYTES_MAX)))
+            .fallback(async || {
+                (StatusCode::NOT_FOUND, "known here: /healthz, /readyz, /status, /metrics, and POST of /backfill\n")
+            })
             .with_state(told)
             .layer(middleware::from_fn(refuse_foreign));
         let served = axum::serve(BoundedListener::new(self.listener), router).await;
@@ -168,9 +176,11 @@ fn respond(status: StatusCode, content_type: &'static str, text: String) -> Resp
 
 /// Lets pass only what a person or a scraper on this machine asks.
 async fn refuse_foreign(request: Request, next: Next) -> Response {
-    let refusal = if request.method() != Method::GET {
-        Some((StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n"))
-    } else if !request.body().is_end_stream() {
+    let is_order = request.uri().path() == orders::PATH;
+    let method = if is_order { Method::POST } else { Method::GET };
+    let refusal = if request.method() != method {
+        Some((StatusCode::METHOD_NOT_ALLOWED, "only GET is answered, and POST of /backfill\n"))
+    } else if !is_order && !request.body().is_end_stream() {
         Some((StatusCode::PAYLOAD_TOO_LARGE, "no request here has a body\n"))
     } else if !is_local(request.headers(), request.uri().host()) {
         Some((StatusCode::FORBIDDEN, "only requests to a loopback name are answered\n"))
@@ -179,7 +189,7 @@ async fn refuse_foreign(request: Request, next: Next) -> Response {
     };
     match refusal {
         Some((StatusCode::METHOD_NOT_ALLOWED, why)) => {
-            (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")], why).into_response()
+            (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, method.as_str().to_owned())], why).into_response()
         }
         // The body is not read, so the connection can't serve another request.
         Some((status, why)) => (status, [(header::CONNECTION, "close")], why).into_response(),

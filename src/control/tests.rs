@@ -1,6 +1,8 @@
 //! Requests over real sockets.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
+
+use tailrace_contract::Secret;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -9,6 +11,7 @@ use tokio::{
 
 use super::*;
 use crate::{
+    backfill::{Operator, Order},
     mapping::TableRules,
     runtime::tasks,
     status::{Answer, Overall, ask},
@@ -27,6 +30,10 @@ impl Drop for Served {
 }
 
 async fn serve() -> Served {
+    serve_with(Orders { operator: None, token: None }).await
+}
+
+async fn serve_with(orders: Orders) -> Served {
     let about = About {
         stream: "shop".to_owned(),
         command: "run",
@@ -36,7 +43,8 @@ async fn serve() -> Served {
         rules: TableRules::default(),
         looks: Arc::default(),
     };
-    let told = Told { health: Arc::new(Health::new()), metrics: Arc::new(Metrics::new()), about: Arc::new(about) };
+    let (health, metrics) = (Arc::new(Health::new()), Arc::new(Metrics::new()));
+    let told = Told { health, metrics, about: Arc::new(about), orders };
     let server = ControlServer::bind("127.0.0.1:0".parse().unwrap(), "http.capture").await.unwrap();
     let address = server.address();
     assert_ne!(address.port(), 0);
@@ -191,6 +199,60 @@ async fn only_local_reading_requests_are_answered() {
     check("DELETE /metrics", &host, 405).await;
     check("GET /healthz", &format!("{host}Content-Length: 5\r\n"), 413).await;
     check("GET /healthz", &format!("{host}Transfer-Encoding: chunked\r\n"), 413).await;
+}
+
+const TOKEN: &str = "0123456789abcdef";
+
+#[tokio::test]
+async fn orders_are_taken_only_from_whoever_has_the_token() {
+    let throttle = Order::Throttle { rows_per_second_max: NonZeroU64::new(50) };
+    let operator = Operator::new(None);
+    let token = |token: &str| Some(Secret::new(token.to_owned()));
+    let check = async |orders: Orders, given: &str, expect: &str| {
+        let served = serve_with(orders).await;
+        let told = give(served.address, &token(given).unwrap(), &throttle).await;
+        let told = told.unwrap_or_else(|error| error.to_string());
+        assert!(told.contains(expect) && !told.contains(TOKEN), "{told}");
+    };
+    let orders = |operator: Option<&Operator>, token| Orders { operator: operator.cloned(), token };
+    check(orders(Some(&operator), None), TOKEN, "no token is configured").await;
+    check(orders(Some(&operator), token(TOKEN)), "0123456789abcdeX", "the token is missing or wrong").await;
+    check(orders(Some(&operator), token(TOKEN)), "0123456789abcdef0", "the token is missing or wrong").await;
+    check(orders(Some(&operator), token(TOKEN)), "", "the token is missing or wrong").await;
+    check(orders(None, token(TOKEN)), TOKEN, "this process copies nothing").await;
+    check(orders(Some(&operator), token(TOKEN)), TOKEN, "at most 50 rows a second").await;
+}
+
+#[tokio::test]
+async fn orders_are_small_local_and_posted() {
+    let served = serve_with(Orders { operator: None, token: Some(Secret::new(TOKEN.to_owned())) }).await;
+    let host = served.address;
+    let check = async |head: &str, body: &str, status: u16| {
+        let head = format!("{head} HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n");
+        let request =
+            format!("{head}Host: {host}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let answer = ask_plain(host, &request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{body:?} gave:\n{answer}");
+    };
+    check("POST /backfill", "{\"order\":\"pause\"}", 409).await;
+    check("GET /backfill", "", 405).await;
+    check("POST /status", "", 405).await;
+    let foreign = "POST /backfill HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert!(ask_plain(host, foreign).await.starts_with("HTTP/1.1 403 "));
+    let foreign =
+        format!("POST /backfill HTTP/1.1\r\nHost: {host}\r\nOrigin: http://evil.example\r\nConnection: close\r\n\r\n");
+    assert!(ask_plain(host, &foreign).await.starts_with("HTTP/1.1 403 "));
+    let operator = Some(Operator::new(None));
+    let served = serve_with(Orders { operator, token: Some(Secret::new(TOKEN.to_owned())) }).await;
+    let host = served.address;
+    for (body, status) in [("{", 400), ("{\"order\":\"drop\"}", 400), (&*"x".repeat(70_000), 413)] {
+        let head =
+            format!("POST /backfill HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n");
+        let request =
+            format!("{head}Host: {host}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let answer = ask_plain(host, &request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "gave:\n{answer}");
+    }
 }
 
 #[tokio::test]

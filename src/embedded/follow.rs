@@ -63,7 +63,7 @@ impl WritingHalf<'_> {
         checkpoint: Option<&StreamCheckpoint>,
     ) -> Result<Followed> {
         let (embedded, saves, owner) = (self.embedded, self.saved.saves, self.saved.owner);
-        let step = |checkpoint| StreamStep { stream: &embedded.stream, saves, owner, checkpoint };
+        let step = |checkpoint| StreamStep { stream: &embedded.stream, saves, owner, checkpoint, ledger: &[] };
         let begun = Instant::now();
         let mut act = evolve::act(change, mapping);
         loop {

@@ -20,6 +20,7 @@
 //! The tests that fail without it: `every_embedded_run_moves_every_change` of tests/sim; the `embedded` ones of the
 //! end-to-end tests.
 
+mod begin;
 mod follow;
 mod session;
 mod tenure;
@@ -28,6 +29,7 @@ use std::{sync::Arc, time::Duration};
 
 use tailrace_contract::{Error, ErrorKind, Result, Sink, Source, StartAt, TableFilter};
 
+pub(crate) use begin::begin_at;
 use tenure::Tenure;
 
 use crate::{
@@ -35,6 +37,7 @@ use crate::{
     mapping::TableRules,
     runtime::{Backoff, Health, PartState, Shutdown},
     telemetry::{Metrics, TableLabel},
+    windows::Desk,
 };
 
 /// The name under which it reports its health and counts its errors.
@@ -54,6 +57,8 @@ pub struct Embedded {
     pub rules: TableRules,
     /// Where to begin if the target holds no checkpoint.
     pub start: StartAt,
+    /// Where those who copy rows meet us; none if nobody does.
+    pub desk: Option<Desk>,
     /// Sizes of a batch.
     pub limits: ApplyLimits,
     /// How often the checkpoint is saved when only other tables change.

@@ -14,15 +14,20 @@ pub fn act(change: &SchemaChange, mapping: &TableMapping) -> BarrierAct {
     let table = &mapping.source;
     let mut acts = change.acts.iter().filter(|act| act.names().contains(&table)).peekable();
     // A table that begins has no rows, and what was there before has gone by a statement of its own.
+    let is_renewed = acts.clone().any(|act| matches!(act, TableAct::Renew { .. }));
     let only_begins = acts.clone().all(|act| matches!(act, TableAct::Create { .. }));
     match mapping.on_ddl {
+        // Not the source's doing: who captures was told to.
+        _ if is_renewed => BarrierAct::CarryOut(vec![TargetAct::Truncate]),
         DdlPolicy::Ignore => BarrierAct::CarryOut(Vec::new()),
         _ if acts.peek().is_none() || only_begins => BarrierAct::CarryOut(Vec::new()),
         DdlPolicy::Pause => BarrierAct::Pause(format!(
             "on_ddl is \"pause\": do to {} what the statement does, as far as it should follow",
             mapping.target
         )),
-        DdlPolicy::Evolve => evolve(change, acts, mapping).map_or_else(BarrierAct::Pause, BarrierAct::CarryOut),
+        DdlPolicy::Evolve | DdlPolicy::EvolveSwaps => {
+            evolve(change, acts, mapping).map_or_else(BarrierAct::Pause, BarrierAct::CarryOut)
+        }
     }
 }
 
@@ -50,19 +55,24 @@ fn evolve<'a>(
 ) -> Result<Vec<TargetAct>, String> {
     let target = &mapping.target;
     let mut all = Vec::new();
+    let follows_swap = mapping.on_ddl == DdlPolicy::EvolveSwaps && is_swap(change, &mapping.source);
+    let mut is_told = !follows_swap;
     for act in acts {
+        is_told |= matches!(act, TableAct::Alter { .. });
         match act {
-            TableAct::Truncate { .. } => all.push(TargetAct::Truncate),
+            TableAct::Truncate { .. } | TableAct::Renew { .. } => all.push(TargetAct::Truncate),
             TableAct::Alter { steps, .. } => {
                 for step in steps {
                     all.push(evolve_column(step, mapping)?);
                 }
             }
             TableAct::Create { .. } => {}
+            // How the columns of the two differ comes behind it.
+            TableAct::Rename { .. } if follows_swap => {}
             TableAct::Rename { .. } if is_swap(change, &mapping.source) => {
                 return Err(format!(
-                    "another table takes the name, as gh-ost and pt-online-schema-change let it: its rows are the same, but the \
-                     statement does not tell its columns; give {target} those of the source's table"
+                    "another table takes the name, and that its rows are the same, as gh-ost and pt-online-schema-change see to it, is \
+                     not proven (on_ddl = \"evolve-swaps\" takes their word for it): give {target} the columns of the source's table"
                 ));
             }
             TableAct::Rename { table, to } if *table == mapping.source => {
@@ -76,6 +86,9 @@ fn evolve<'a>(
             }
             TableAct::Other { reason, .. } => return Err(format!("{reason}, which {target} can't follow by itself")),
         }
+    }
+    if !is_told {
+        return Err(format!("another table takes the name: give {target} its columns"));
     }
     Ok(all)
 }
@@ -147,6 +160,9 @@ mod tests {
         check(DdlPolicy::Pause, truncate(), Err("public.purchases"));
         check(DdlPolicy::Ignore, truncate(), Ok(&[]));
         check(DdlPolicy::Evolve, vec![TableAct::Truncate { table: table("items") }], Ok(&[]));
+        for policy in [DdlPolicy::Pause, DdlPolicy::Ignore, DdlPolicy::Evolve] {
+            check(policy, vec![TableAct::Renew { table: table("orders") }], Ok(&[TargetAct::Truncate]));
+        }
         for policy in [DdlPolicy::Evolve, DdlPolicy::Pause, DdlPolicy::Ignore] {
             check(policy, vec![TableAct::Create { table: table("orders") }], Ok(&[]));
         }
@@ -186,6 +202,26 @@ mod tests {
             check(DdlPolicy::Evolve, acts.clone(), Err(words));
             check(DdlPolicy::Ignore, acts, Ok(&[]));
         }
+    }
+
+    #[test]
+    fn a_copy_that_takes_the_name_is_followed_where_the_tools_word_is_taken() {
+        let rename = |from: &str, to: &str| TableAct::Rename { table: table(from), to: table(to) };
+        let swap = |last: TableAct| vec![rename("orders", "_orders_del"), rename("_orders_gho", "orders"), last];
+        let steps = vec![ColumnStep::Add { column: column("a"), fill: Fill::Null }];
+        let told = |steps: &[ColumnStep]| swap(TableAct::Alter { table: table("orders"), steps: steps.to_vec() });
+        let add = TargetAct::Add { column: column("a"), fill: Fill::Null };
+        check(DdlPolicy::EvolveSwaps, told(&steps), Ok(&[add]));
+        check(DdlPolicy::EvolveSwaps, told(&[]), Ok(&[]));
+        check(DdlPolicy::Evolve, told(&steps), Err("is not proven"));
+        check(DdlPolicy::Pause, told(&steps), Err("is \"pause\""));
+        check(DdlPolicy::Ignore, told(&steps), Ok(&[]));
+        let reason = "no statement made it".to_owned();
+        check(DdlPolicy::EvolveSwaps, swap(TableAct::Other { table: table("orders"), reason }), Err("no statement"));
+        check(DdlPolicy::EvolveSwaps, told(&steps)[..2].to_vec(), Err("its columns"));
+        // In two statements the name is nobody's for a while.
+        check(DdlPolicy::EvolveSwaps, vec![rename("orders", "_orders_del")], Err("called shop._orders_del"));
+        check(DdlPolicy::EvolveSwaps, vec![rename("_orders_gho", "orders")], Err("takes the name"));
     }
 
     #[test]

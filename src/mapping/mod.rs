@@ -3,6 +3,8 @@
 //!
 //! Columns go by name. An exact rule wins over one for a whole database; a table that no rule names is not moved.
 
+pub mod chosen;
+mod columns;
 pub mod evolve;
 pub mod policy;
 pub(crate) mod projection;
@@ -13,6 +15,8 @@ use tailrace_contract::{
     DdlPolicy, Error, Policy, Result, TableFilter, TableMapping, TablePattern, TargetScope, TargetTable,
 };
 use tailrace_row::TableName;
+
+pub use columns::ColumnChoice;
 
 /// Where the tables of a pattern go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +40,41 @@ pub struct TableRule {
     pub policies: BTreeMap<Box<str>, Policy>,
     /// What becomes of the target's table when DDL changes the source's.
     pub on_ddl: DdlPolicy,
+    /// Whether the rows that are in the table already are copied.
+    pub is_copied: bool,
+    /// What becomes of a table that was copied, and of which changes are missing.
+    pub on_gap: GapPolicy,
+    /// Which of the rows that are there already are copied, in the source's language; none: all.
+    pub condition: Option<Box<str>>,
+    /// Which columns are moved, of history and changes alike; only for a pattern that names one table.
+    pub choice: ColumnChoice,
+}
+
+/// What becomes of a table that was copied, and of which changes are missing since (E10): rows that were deleted meanwhile are still
+/// in the target, and no copy that adds and replaces rows removes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GapPolicy {
+    /// It keeps its rows and waits for an operator.
+    #[default]
+    Wait,
+    /// The target's table is emptied and copied anew.
+    Empty,
 }
 
 impl TableRule {
     /// A rule without policies.
     #[must_use]
     pub fn new(pattern: TablePattern, target: TargetRule) -> Self {
-        Self { pattern, target, policies: BTreeMap::new(), on_ddl: DdlPolicy::default() }
+        Self {
+            pattern,
+            target,
+            policies: BTreeMap::new(),
+            on_ddl: DdlPolicy::default(),
+            is_copied: true,
+            on_gap: GapPolicy::default(),
+            condition: None,
+            choice: ColumnChoice::All,
+        }
     }
 
     /// What of the target it writes.
@@ -127,12 +159,47 @@ impl TableRules {
         &self.rules
     }
 
+    /// Whether the rows that are in the table already are copied.
+    #[must_use]
+    pub fn is_copied(&self, source: &TableName) -> bool {
+        self.rule(source).is_some_and(|rule| rule.is_copied)
+    }
+
+    /// Whether it is emptied and copied anew by itself when changes of it are missing.
+    #[must_use]
+    pub fn is_renewed(&self, source: &TableName) -> bool {
+        self.rule(source).is_some_and(|rule| rule.is_copied && rule.on_gap == GapPolicy::Empty)
+    }
+
+    /// Which of the rows that are there already are copied, in the source's language; none: all.
+    #[must_use]
+    pub fn condition(&self, source: &TableName) -> Option<&str> {
+        self.rule(source)?.condition.as_deref()
+    }
+
+    /// Which columns are moved.
+    #[must_use]
+    pub fn choice(&self, source: &TableName) -> &ColumnChoice {
+        self.rule(source).map_or(&ColumnChoice::All, |rule| &rule.choice)
+    }
+
+    /// The place of the rule that the table goes by, in the order of the configuration.
+    #[must_use]
+    pub fn place(&self, source: &TableName) -> Option<usize> {
+        let rule = self.rule(source)?;
+        self.rules.iter().position(|known| std::ptr::eq(known, rule))
+    }
+
+    fn rule(&self, source: &TableName) -> Option<&TableRule> {
+        let matching = |rule: &&TableRule| rule.pattern.matches(&source.database, &source.table);
+        let exact = self.rules.iter().filter(|rule| matches!(rule.pattern, TablePattern::Table(_))).find(matching);
+        exact.or_else(|| self.rules.iter().find(matching))
+    }
+
     /// Where a table goes; none if no rule names it.
     #[must_use]
     pub fn mapping(&self, source: &TableName) -> Option<TableMapping> {
-        let matching = |rule: &&TableRule| rule.pattern.matches(&source.database, &source.table);
-        let exact = self.rules.iter().filter(|rule| matches!(rule.pattern, TablePattern::Table(_))).find(matching);
-        let rule = exact.or_else(|| self.rules.iter().find(matching))?;
+        let rule = self.rule(source)?;
         let same_name = |schema: &str| TargetTable { schema: schema.into(), table: source.table.clone() };
         let target = match &rule.target {
             TargetRule::SameName => same_name(&source.database),

@@ -68,6 +68,16 @@ fn lacking(schema: &TableSchema, target: Option<Vec<Box<str>>>) -> Option<Names>
 /// A copy of the batch with these names; records without any are copied as they are.
 pub(crate) fn project(from: &RecordBatch, names: impl Fn(&TableSchema, u32) -> Option<Names>) -> Result<RecordBatch> {
     let mut to = RecordBatch::new();
+    project_onto(&mut to, from, names)?;
+    Ok(to)
+}
+
+/// The same, behind the records of another batch.
+pub(crate) fn project_onto(
+    to: &mut RecordBatch,
+    from: &RecordBatch,
+    names: impl Fn(&TableSchema, u32) -> Option<Names>,
+) -> Result<()> {
     let mut known: HashMap<(u32, u32), (u32, Vec<usize>)> = HashMap::new();
     let mut last_origin = None;
     for record in from.records() {
@@ -87,15 +97,15 @@ pub(crate) fn project(from: &RecordBatch, names: impl Fn(&TableSchema, u32) -> O
             _ => to.add_origin(from.origin(record).clone()),
         };
         last_origin = Some((record.origin, origin));
-        let before = from.before(record).map(|image| copy(&mut to, image, kept));
-        let after = from.after(record).map(|image| copy(&mut to, image, kept));
+        let before = from.before(record).map(|image| copy(to, image, kept));
+        let after = from.after(record).map(|image| copy(to, image, kept));
         to.push(Record { schema: *schema, origin, before, after, ..*record });
     }
-    Ok(to)
+    Ok(())
 }
 
 /// The schema with these names, and the places of the columns that it keeps.
-fn reshape(schema: &TableSchema, names: &Names) -> Result<(Arc<TableSchema>, Vec<usize>)> {
+pub(super) fn reshape(schema: &TableSchema, names: &Names) -> Result<(Arc<TableSchema>, Vec<usize>)> {
     let table = schema.name();
     let kept: Vec<usize> = (0..names.len()).filter(|place| names[*place].is_some()).collect();
     let columns = kept.iter().map(|place| {
@@ -118,7 +128,7 @@ fn copy(to: &mut RecordBatch, image: RowImage<'_>, kept: &[usize]) -> ImageSpan 
         Ok(())
     });
     match written {
-        Ok(span) => span,
+        Ok(span) => span.allow_absence(image.may_be_absent()),
         Err(never) => match never {},
     }
 }

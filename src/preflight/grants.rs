@@ -24,7 +24,9 @@ pub fn grants(config: &Config) -> Result<Vec<GrantList>> {
     let mut source = config.source.settings.clone();
     offline(&mut source.endpoint);
     let (server, account) = (source.endpoint.to_string(), source.endpoint.user.clone());
-    let grants = registry::source(source)?.grants(&config.rules.filter());
+    let source = registry::source(source)?;
+    let mut grants = source.grants(&config.rules.filter());
+    grants.extend(config.throttle.questions().iter().flat_map(|questions| source.load_grants(questions)));
     let mut lists = vec![GrantList { place: Place::Source, server, account, grants }];
     if let Some(mut log) = config.log.clone() {
         // Without a login and a certificate nobody is named whom an administrator could allow anything.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tailrace_contract::StreamCounts;
 
 /// Everything in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +65,9 @@ pub struct Status {
     pub partitions: Vec<PartitionStatus>,
     /// The tables, ordered by source.
     pub tables: Vec<TableStatus>,
+    /// How far the tables' history is copied; absent where nobody tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<BackfillStatus>,
     /// What a person can do, the most urgent first.
     pub hints: Vec<String>,
 }
@@ -122,6 +126,9 @@ pub struct ProcessStatus {
     /// What it moved lately; absent in its first seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throughput: Option<Throughput>,
+    /// What it met in the source's log beside plain changes since it was started; absent where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met: Option<MetStatus>,
     /// Its last error, which may have passed long ago.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<ErrorStatus>,
@@ -148,6 +155,33 @@ pub struct Throughput {
     pub bytes_per_second: f64,
     /// Commits a second.
     pub commits_per_second: f64,
+}
+
+/// What was met in the source's log beside plain changes. What is read again after a restart counts anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetStatus {
+    /// Transactions that the source logged compressed.
+    pub compressed_transactions: u64,
+    /// Transactions in two phases whose rows came with the second.
+    pub two_phase_transactions: u64,
+    /// Records that the source logged and took back.
+    pub taken_back_records: u64,
+    /// Events of unknown kinds that say of themselves that they may be ignored.
+    pub ignored_events: u64,
+    /// Logged statements that changed rows, of tables that are not captured.
+    pub foreign_statements: u64,
+}
+
+impl From<StreamCounts> for MetStatus {
+    fn from(counts: StreamCounts) -> Self {
+        Self {
+            compressed_transactions: counts.compressed_transactions,
+            two_phase_transactions: counts.two_phase_transactions,
+            taken_back_records: counts.taken_back_records,
+            ignored_events: counts.ignored_events,
+            foreign_statements: counts.foreign_statements,
+        }
+    }
 }
 
 /// An error that was met.
@@ -259,6 +293,49 @@ pub struct PolicyStatus {
     pub policy: String,
     /// To how many values.
     pub uses: u64,
+}
+
+/// How far the tables' history is copied. Only what is durable counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackfillStatus {
+    /// What holds the copies up, and why; empty while nothing does.
+    pub held: Vec<String>,
+    /// Rows a second that are copied at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_per_second_max: Option<u64>,
+    /// The tables, in the order in which they are copied.
+    pub tables: Vec<CopyStatus>,
+}
+
+/// How far the history of a table is copied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CopyStatus {
+    /// The source's table.
+    pub table: String,
+    /// `waiting`, `copying`, `paused`, `cancelled`, `failed`, `done` or `gap`.
+    pub state: String,
+    /// Why it does not go on, or what its last trouble was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Rows that need not be read again.
+    pub rows_done: u64,
+    /// Rows in all, by the source's statistics until they are known.
+    pub rows_estimated: u64,
+    /// Rows of those done that came with a change instead.
+    pub rows_dropped: u64,
+    /// Chunks that are done.
+    pub chunks: u64,
+    /// Windows that are open.
+    pub windows_open: usize,
+    /// Connections that read it.
+    pub readers: usize,
+    /// Windows that came to nothing, and reads that failed, since capture began.
+    pub retries: u64,
+    /// Rows a second since then.
+    pub rows_per_second: f64,
+    /// Until it is done, at this rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<f64>,
 }
 
 /// What became of a table.

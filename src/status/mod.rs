@@ -12,8 +12,8 @@ mod watch;
 
 pub use ask::{Answer, ask};
 pub use document::{
-    ErrorStatus, Lag, Overall, PartStatus, PartitionStatus, PolicyStatus, PositionStatus, ProcessState, ProcessStatus,
-    Status, SystemStatus, TableState, TableStatus, Throughput,
+    BackfillStatus, CopyStatus, ErrorStatus, Lag, MetStatus, Overall, PartStatus, PartitionStatus, PolicyStatus,
+    PositionStatus, ProcessState, ProcessStatus, Status, SystemStatus, TableState, TableStatus, Throughput,
 };
 pub use own::About;
 pub use survey::Survey;

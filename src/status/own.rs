@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use tailrace_contract::{LogPartition, PartitionEnds};
+use tailrace_contract::{LogPartition, PartitionEnds, StreamCounts};
 
 use super::{
-    ErrorStatus, Lag, Looks, Overall, PartStatus, PartitionStatus, PolicyStatus, PositionStatus, ProcessState,
-    ProcessStatus, Status, SystemStatus, TableState, TableStatus, Throughput, watch::Seen,
+    BackfillStatus, CopyStatus, ErrorStatus, Lag, Looks, Overall, PartStatus, PartitionStatus, PolicyStatus,
+    PositionStatus, ProcessState, ProcessStatus, Status, SystemStatus, TableState, TableStatus, Throughput,
+    watch::Seen,
 };
 use crate::{
     config::Config,
     mapping::TableRules,
-    runtime::{Health, PartState, facts::Known},
+    runtime::{
+        Health, PartState,
+        facts::{CopyProgress, Known},
+    },
     telemetry::{Metrics, seconds_now},
 };
 
@@ -71,6 +75,7 @@ impl About {
             position: position(&known, &seen),
             lag: lag(&seen, &partitions),
             tables: self.tables(&known),
+            backfill: BackfillStatus::of(&known),
             partitions,
             hints: Vec::new(),
             embedded,
@@ -101,6 +106,7 @@ impl About {
             started_at: Some(self.started_at),
             parts: described.collect(),
             throughput,
+            met: (part != crate::apply::PART && known.met != StreamCounts::default()).then(|| known.met.into()),
             last_error: last.map(|(stage, error)| ErrorStatus {
                 at: error.at,
                 stage: (*stage).to_owned(),
@@ -137,6 +143,30 @@ impl About {
             TableStatus { source, target, state, reason, policies: policies.collect() }
         };
         names.into_iter().filter_map(|name| self.rules.mapping(name)).map(describe).collect()
+    }
+}
+
+impl BackfillStatus {
+    /// None where nothing is copied.
+    #[must_use]
+    pub fn of(known: &Known) -> Option<Self> {
+        let describe = |copy: &CopyProgress| CopyStatus {
+            table: copy.table.to_string(),
+            state: copy.state.to_owned(),
+            reason: copy.reason.clone(),
+            rows_done: copy.rows_done,
+            rows_estimated: copy.rows_estimated,
+            rows_dropped: copy.rows_dropped,
+            chunks: copy.chunks,
+            windows_open: copy.windows_open,
+            readers: copy.readers,
+            retries: copy.retries,
+            rows_per_second: copy.rows_per_second,
+            eta_seconds: copy.eta_seconds,
+        };
+        let tables: Vec<_> = known.copies.iter().map(describe).collect();
+        let status = Self { held: known.held.clone(), rows_per_second_max: known.rows_per_second_max, tables };
+        (!status.tables.is_empty()).then_some(status)
     }
 }
 

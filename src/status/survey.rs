@@ -15,8 +15,8 @@ use tailrace_contract::{
 use tailrace_row::TableName;
 
 use super::{
-    Answer, Lag, Overall, PartitionStatus, PositionStatus, ProcessState, ProcessStatus, Status, SystemStatus,
-    TableState, TableStatus, ask,
+    Answer, CopyStatus, Lag, Overall, PartitionStatus, PositionStatus, ProcessState, ProcessStatus, Status,
+    SystemStatus, TableState, TableStatus, ask,
     own::{offsets_behind, overall, partition_status},
 };
 use crate::{config::Config, mapping::evolve, registry, runtime::tasks, telemetry::seconds_now};
@@ -262,6 +262,7 @@ impl Found {
             position: self.position(),
             lag: self.lag(&partitions),
             tables: self.tables(),
+            backfill: self.told.documents().find_map(|status| status.backfill.clone()),
             partitions,
             hints: Vec::new(),
             stream,
@@ -387,6 +388,7 @@ fn process(answer: &Answer, address: SocketAddr, part: fn(&Status) -> Option<&Pr
         started_at: None,
         parts: std::collections::BTreeMap::new(),
         throughput: None,
+        met: None,
         last_error: None,
     }
 }
@@ -435,7 +437,20 @@ fn hints(status: &Status, survey: &Survey) -> Vec<String> {
     }
     hints.extend(status.partitions.iter().filter(|partition| is_lost(partition)).map(lost));
     hints.extend(status.tables.iter().filter_map(|table| table_hint(table, &file.to_string())));
+    let copies = status.backfill.iter().flat_map(|backfill| &backfill.tables);
+    hints.extend(copies.filter_map(|copy| copy_hint(copy, &file.to_string())));
     hints
+}
+
+fn copy_hint(copy: &CopyStatus, file: &str) -> Option<String> {
+    let is_left = ["failed", "gap"].contains(&copy.state.as_str());
+    is_left.then(|| {
+        let CopyStatus { table, reason, .. } = copy;
+        let reason = reason.as_deref().unwrap_or("the log of capture names the reason");
+        format!(
+            "the history of {table} is not copied: {reason}; mend it, then run `tailrace backfill start --table {table} --config {file}`"
+        )
+    })
 }
 
 fn lost(partition: &PartitionStatus) -> String {

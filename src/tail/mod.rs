@@ -19,7 +19,7 @@ use tailrace_contract::{
 };
 use tailrace_row::{Epoch, RecordBatch, TableName};
 
-use crate::{config::Config, registry};
+use crate::{config::Config, mapping::chosen, registry};
 
 /// What one read may bring, and how long it waits.
 const LIMITS: BatchLimits =
@@ -67,7 +67,7 @@ pub async fn tail(config: &Config, request: &Request, mut take: impl FnMut(&Chan
     };
     match &config.log {
         Some(log) => tail_log(registry::log(log.clone())?.as_ref(), request, &mut take).await,
-        None => tail_source(config.source.settings.clone(), request, &mut take).await,
+        None => tail_source(config, request, &mut take).await,
     }
 }
 
@@ -127,12 +127,13 @@ async fn read_log(reader: &mut dyn LogReader, partitions: &[LogPartition], shown
     }
 }
 
-async fn tail_source(settings: SourceSettings, request: &Request, take: Take<'_>) -> Result<()> {
+async fn tail_source(config: &Config, request: &Request, take: Take<'_>) -> Result<()> {
     if request.from != From::Now || request.partition.is_some() {
         return Err(Error::refused("without [log] only what comes from now on can be shown")
             .hint("leave --from and --partition out"));
     }
-    let source = registry::source(SourceSettings { server_id: passing_server_id(), ..settings })?;
+    let settings = SourceSettings { server_id: passing_server_id(), ..config.source.settings.clone() };
+    let source = chosen::source(registry::source(settings)?, &config.rules);
     let position = source.position(&StartAt::Now).await?;
     let checkpoint = Checkpoint { epoch: Epoch(0), mark: Mark { position, transactions: 0 }, split: None };
     let filter = Arc::new(TableFilter { patterns: vec![TablePattern::Table(request.table.clone())] });

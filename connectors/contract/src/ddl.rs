@@ -55,7 +55,9 @@ pub enum TableAct {
         /// How, in the statement's order.
         steps: Vec<ColumnStep>,
     },
-    /// The table gets another name; one of the two may be no captured table.
+    /// The table gets another name; one of the two may be no captured table. Where in one statement another one takes the name, the
+    /// next act of the table is how the columns of the two differ ([`TableAct::Alter`]), or why that is not known
+    /// ([`TableAct::Other`]).
     Rename {
         /// The name before.
         table: TableName,
@@ -69,6 +71,11 @@ pub enum TableAct {
     },
     /// A table of this name begins, without rows.
     Create {
+        /// The table.
+        table: TableName,
+    },
+    /// No statement: changes of the table are missing, so its rows count for nothing. They go, and what the source has is copied anew.
+    Renew {
         /// The table.
         table: TableName,
     },
@@ -91,6 +98,7 @@ impl TableAct {
             | Self::Rename { table, .. }
             | Self::Drop { table }
             | Self::Create { table }
+            | Self::Renew { table }
             | Self::Other { table, .. } => table,
         }
     }
@@ -104,6 +112,7 @@ impl TableAct {
             | Self::Alter { .. }
             | Self::Drop { .. }
             | Self::Create { .. }
+            | Self::Renew { .. }
             | Self::Other { .. } => [self.table(); 2],
         }
     }
@@ -185,6 +194,9 @@ pub struct PartitionEnd {
 pub enum DdlPolicy {
     /// The table is changed in the same way; what can't be pauses.
     Evolve,
+    /// The same; and a table that began as a copy and takes the name has the same rows, but for the changes of its columns, as gh-ost and
+    /// pt-online-schema-change see to it.
+    EvolveSwaps,
     /// The table waits at the barrier until an operator lets it go on.
     #[default]
     Pause,

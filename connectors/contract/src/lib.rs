@@ -5,6 +5,7 @@
 //!
 //! No tokio, no driver and no I/O in here.
 
+mod chunk;
 mod ddl;
 mod endpoint;
 mod error;
@@ -15,6 +16,8 @@ pub mod fault;
 pub mod fault;
 mod filter;
 mod grant;
+mod ledger;
+mod load;
 mod log;
 mod policy;
 mod position;
@@ -26,6 +29,7 @@ mod settings;
 mod sink;
 mod source;
 
+pub use chunk::{ChunkRange, ChunkReader, Passed, SourcePlace};
 pub use ddl::{
     Barrier, BarrierAct, BarrierPlace, ColumnStep, DdlPolicy, Encounter, Fill, Meeting, MeetingState, PartitionEnd,
     STATEMENT_BYTES_MAX, SchemaChange, Standing, StoredMeeting, TableAct, TargetAct, standing,
@@ -34,6 +38,8 @@ pub use endpoint::{Endpoint, Secret, Tls, TlsMode};
 pub use error::{Error, ErrorKind, Result};
 pub use filter::{TableFilter, TablePattern};
 pub use grant::Grant;
+pub use ledger::LedgerEntry;
+pub use load::{Load, LoadQuestions};
 pub use log::{
     BarrierReader, LaneStop, Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, OpenedWriter, PartitionEnds,
     ReadProgress,
@@ -54,7 +60,7 @@ pub use sink::{
     Applied, ApplyBatch, Capabilities, Owner, PartitionProgress, ProgressStep, RowRef, Sink, SinkWriter,
     StreamCheckpoint, StreamProgress, StreamStep, TableChanges, TableMapping, TargetScope, TargetState, TargetTable,
 };
-pub use source::{BatchEnd, BatchLimits, ChangeStream, SeenTable, Source, SourceState, StartAt};
+pub use source::{BatchEnd, BatchLimits, ChangeStream, SeenTable, Source, SourceState, StartAt, StreamCounts};
 
 /// A boxed future, so that traits stay object-safe.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tailrace_row::{RecordBatch, TableName, TableSchema};
+use tailrace_row::{RecordBatch, Sequence, TableName, TableSchema};
 
-use crate::{Barrier, BatchLimits, BoxFuture, Checkpoint, Grant, Problem, Result, SchemaChange, TableFilter};
+use crate::{
+    Barrier, BatchLimits, BoxFuture, Checkpoint, Error, Grant, LedgerEntry, Problem, Result, SchemaChange, TableFilter,
+};
 
 /// One ordered lane of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -85,6 +87,11 @@ pub trait Log: Send + Sync {
     /// where there is none yet.
     fn checkpoint(&self) -> BoxFuture<'_, Result<Option<Checkpoint>>>;
 
+    /// The last committed document of each key, ordered by key. What a writer opened before may still commit is waited for.
+    fn ledger(&self) -> BoxFuture<'_, Result<Vec<LedgerEntry>>> {
+        Box::pin(async { Err(Error::refused("this log keeps no ledger")) })
+    }
+
     /// Where the partitions begin and end, in the order asked.
     fn ends<'a>(&'a self, partitions: &'a [LogPartition]) -> BoxFuture<'a, Result<Vec<PartitionEnds>>>;
 
@@ -113,6 +120,12 @@ pub struct OpenedWriter {
 pub trait LogWriter: Send {
     /// Hands over records; they are read from the batch before the call returns.
     fn append<'a>(&'a mut self, batch: &'a RecordBatch) -> BoxFuture<'a, Result<()>>;
+
+    /// Hands over documents, which replace those of the same keys. None of them is ever seen without the records that were appended
+    /// before it, not even where the log tears a transaction.
+    fn append_ledger<'a>(&'a mut self, _entries: &'a [LedgerEntry]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::refused("this log keeps no ledger")) })
+    }
 
     /// Makes everything appended and the checkpoint durable together, or neither. Transient errors inside are retried.
     fn commit<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<()>>;
@@ -196,6 +209,13 @@ pub trait LogReader: Send {
     /// Takes the lane's next record for one that names this barrier. Before the first read, for a lane that begins behind the
     /// record that does.
     fn hold(&mut self, lane: u32, number: u64);
+
+    /// Tells which sequence was applied last before the place where the lane begins. Where all that lies right before it came later, the
+    /// partition is another one that has grown past the place (E20): then the lane's first record is [`ErrorKind::PositionLost`].
+    /// Before the first read. For logs whose partitions can be made anew.
+    ///
+    /// [`ErrorKind::PositionLost`]: crate::ErrorKind::PositionLost
+    fn expect(&mut self, _lane: u32, _applied: Sequence) {}
 
     /// Reads no more of the lanes of a table that has failed.
     fn stop_table(&mut self, table: &TableName) -> Result<()>;

@@ -9,26 +9,43 @@ use tailrace_row::{Epoch, Sequence};
 
 /// A place in the source's log at a transaction boundary. Only the source reads the text; the engine stores and prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Position(Arc<str>);
+pub struct Position {
+    #[serde(rename = "position")]
+    text: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    witness: Option<Arc<str>>,
+}
 
 impl Position {
     /// Wraps the source's own text form.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(text.into())
+        Self { text: text.into(), witness: None }
+    }
+
+    /// The same place with what the source wants to know of the way there when it is opened again.
+    #[must_use]
+    pub fn with_witness(self, witness: &str) -> Self {
+        Self { witness: Some(witness.into()), ..self }
     }
 
     /// The source's own text form.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// What the source wants to know of the way there, in its own words: it shows whether a server's history is still the one that was
+    /// read. Stored, never printed; none in positions that no stream came to.
+    #[must_use]
+    pub fn witness(&self) -> Option<&str> {
+        self.witness.as_deref()
     }
 }
 
 impl std::fmt::Display for Position {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -36,6 +53,7 @@ impl std::fmt::Display for Position {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// Where to resume.
+    #[serde(flatten)]
     pub position: Position,
     /// Number of transactions of the epoch up to here, filtered ones included.
     pub transactions: u64,
@@ -59,4 +77,22 @@ pub struct Checkpoint {
     pub mark: Mark,
     /// The transaction after it, if a part of it is in the log.
     pub split: Option<SplitTransaction>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_stored_with_what_their_source_wants_to_know_again() {
+        let old = r#"{"position":"gtid:x:1","transactions":7}"#;
+        let mark: Mark = serde_json::from_str(old).unwrap();
+        assert_eq!((mark.position.as_str(), mark.position.witness(), mark.transactions), ("gtid:x:1", None, 7));
+        assert_eq!(serde_json::to_string(&mark).unwrap(), old, "a position without a witness is what it always was");
+        let mark = Mark { position: mark.position.with_witness("words"), ..mark };
+        assert_eq!(mark.position.to_string(), "gtid:x:1", "nobody needs to read them");
+        let stored = serde_json::to_string(&mark).unwrap();
+        assert_eq!(stored, r#"{"position":"gtid:x:1","witness":"words","transactions":7}"#);
+        assert_eq!(serde_json::from_str::<Mark>(&stored).unwrap(), mark);
+    }
 }

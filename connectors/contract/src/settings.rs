@@ -9,6 +9,8 @@ use crate::endpoint::Endpoint;
 pub struct SourceSettings {
     /// The server.
     pub endpoint: Endpoint,
+    /// A replica of it where tables are read whose history is copied; none: they are read where changes are captured.
+    pub read: Option<Endpoint>,
     /// Our own identity among the server's replicas; no other replica may have it.
     pub server_id: u32,
     /// How often an idle server tells that it is alive; a connection silent for three times as long counts as dead.

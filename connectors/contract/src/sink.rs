@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use tailrace_row::{RecordBatch, RecordId, RowImage, Sequence, TableName, TableSchema};
 
 use crate::{
-    BoxFuture, Checkpoint, DdlPolicy, Encounter, Error, Grant, LogPartition, Meeting, Policy, PolicyUse, Problem,
-    ProofReader, Result, StoredMeeting, TableReader, Unheld,
+    BoxFuture, Checkpoint, DdlPolicy, Encounter, Error, Grant, LedgerEntry, LogPartition, Meeting, Policy, PolicyUse,
+    Problem, ProofReader, Result, StoredMeeting, TableReader, Unheld,
 };
 
 /// What a target guarantees. At least one of the two must hold, else start-up refuses it.
@@ -169,6 +169,8 @@ pub struct StreamStep<'a> {
     pub owner: Owner,
     /// What the target holds afterwards.
     pub checkpoint: &'a StreamCheckpoint,
+    /// Documents that replace those of the same keys.
+    pub ledger: &'a [LedgerEntry],
 }
 
 /// One image of one record.
@@ -210,7 +212,8 @@ pub struct TableChanges {
     /// Rows to delete by the key of this image.
     pub deletes: Vec<RowRef>,
     /// Rows to insert or replace. Of an image that lacks columns ([`RowImage::is_partial`]) what it has replaces what the row
-    /// has; a row that is not there can't be made of it, so that fails the table.
+    /// has; a row that is not there can't be made of it, so that fails the table, unless the image says that it may not be there yet
+    /// ([`RowImage::may_be_absent`]): then it is left out, and counted.
     pub upserts: Vec<RowRef>,
 }
 
@@ -234,6 +237,8 @@ pub struct Applied {
     pub upserted: u64,
     /// Rows deleted.
     pub deleted: u64,
+    /// Updates of rows that are not there and are copied later ([`RowImage::may_be_absent`]): nothing was written of them.
+    pub absent: u64,
     /// Values that were written by a policy, by table and column; empty where none was.
     pub policy_uses: Vec<PolicyUse>,
 }
@@ -304,6 +309,12 @@ pub trait Sink: Send + Sync {
 
     /// Reads a stream's checkpoint and claims nothing; none if the target knows no stream of that name.
     fn stream_progress<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamProgress>>>;
+
+    /// The documents that were stored with a stream's checkpoints, ordered by key. Makes nothing; empty where Tailrace's own tables
+    /// don't exist.
+    fn ledger<'a>(&'a self, _stream: &'a str) -> BoxFuture<'a, Result<Vec<LedgerEntry>>> {
+        Box::pin(async { Err(Error::refused("this target keeps no ledger")) })
+    }
 
     /// How far the partitions of the log of that name are applied, ordered by partition. Claims nothing and makes nothing;
     /// empty where Tailrace's own tables don't exist.

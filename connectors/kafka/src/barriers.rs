@@ -43,7 +43,7 @@ pub(crate) fn barrier_value(barrier: &Barrier) -> Vec<u8> {
     serde_json::to_vec(&value).expect("invariant: plain structs have a JSON form")
 }
 
-fn read_barrier(topic: &str, record: &SmallRecord) -> Result<Barrier> {
+pub(crate) fn read_barrier(topic: &str, record: &SmallRecord) -> Result<Barrier> {
     let unreadable = || {
         not_understood(topic, record, "can't be read")
             .hint("something else writes into this topic: restore it, or use another prefix")

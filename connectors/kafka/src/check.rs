@@ -240,7 +240,7 @@ fn check_topic(settings: &LogSettings, wanted: &WantedTopic, facts: &TopicFacts)
     if facts.are_hidden() {
         return vec![missing_right(settings, name)];
     }
-    if let Some((code, refusal)) = refusal(wanted, facts) {
+    if let Some((code, refusal)) = refusal(settings, wanted, facts) {
         let needed = "what a log needs".to_owned();
         let mend = refusal.advice().map(str::to_owned);
         let found = refusal.message().to_owned();

@@ -79,7 +79,7 @@ pub(crate) fn last_owner(topic: &str, reader: &SmallTopicReader) -> Result<Optio
     last.map(|record| read_owner(topic, &record)).transpose()
 }
 
-fn read_capture(topic: &str, record: &SmallRecord) -> Result<StoredCheckpoint> {
+pub(crate) fn read_capture(topic: &str, record: &SmallRecord) -> Result<StoredCheckpoint> {
     if record.key != CAPTURE_KEY.as_bytes() {
         return Err(not_understood(topic, record, "has an unknown key").hint(
             "something else writes into this topic, or a newer Tailrace did: use another prefix or that version",
@@ -90,7 +90,7 @@ fn read_capture(topic: &str, record: &SmallRecord) -> Result<StoredCheckpoint> {
     Ok(StoredCheckpoint { checkpoint, has_inline_schemas: value.schemas })
 }
 
-fn read_owner(topic: &str, record: &SmallRecord) -> Result<String> {
+pub(crate) fn read_owner(topic: &str, record: &SmallRecord) -> Result<String> {
     let value: OwnerValue<'_> = read_value(topic, record)?;
     Ok(value.owner.into_owned())
 }

@@ -16,11 +16,11 @@ pub(crate) fn least(user: &str, names: &TopicNames, group: &str, filter: &TableF
         statement: command(user, operations, &resources),
         reason,
     };
-    let own = [names.checkpoint(), names.schemas(), names.control()];
+    let own = [names.checkpoint(), names.schemas(), names.control(), names.ledger()];
     let ids = [names.writer_id(), names.preparer_id()];
     let mut grants = vec![
         Grant { statement: for_cluster(user), reason: "checks the brokers' version and limits" },
-        add(TOPIC_OPERATIONS, named("topic", &own), "keeps the checkpoint, the schemas and the barriers"),
+        add(TOPIC_OPERATIONS, named("topic", &own), "keeps the checkpoint, the schemas, the barriers and the ledger"),
         add(
             &["Write"],
             named("transactional-id", &ids),
@@ -106,7 +106,7 @@ mod tests {
             found,
             [
                 "--operation DescribeConfigs --cluster",
-                &format!("{ALL} --topic p.checkpoint --topic p.schemas --topic p.control"),
+                &format!("{ALL} --topic p.checkpoint --topic p.schemas --topic p.control --topic p.ledger"),
                 "--operation Write --transactional-id p.capture --transactional-id p.prepare",
                 "--operation Read --group p.apply --group p.look",
                 &format!("{ALL} --topic p.shop.orders --topic p.shop.two_words"),

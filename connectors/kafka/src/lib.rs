@@ -6,9 +6,10 @@
 //! | `reader` | what a reader sees, and what it does with a record that it can't read |
 //! | `transaction` | the transactional producer |
 //! | `topics` | names and settings of the topics |
-//! | `checkpoint`, `schemas`, `barriers`, `small_topic` | the small topics beside the tables' |
+//! | `checkpoint`, `schemas`, `barriers`, `ledger`, `small_topic` | the small topics beside the tables' |
 //! | `debezium` | the JSON of records |
 //! | `config`, `errors`, `watch`, `check`, `blocking` | the client library: settings, errors, what it says, preflight, threads |
+//! | `hostile` | the parsers of what is read, for tests with damaged records |
 //! | `certificate` | why a broker's certificate was refused |
 //!
 //! The tokio runtime must be a multi-threaded one: the client's calls block (see `blocking`).
@@ -22,6 +23,9 @@ mod config;
 mod debezium;
 mod errors;
 mod grants;
+#[cfg(feature = "hostile")]
+pub mod hostile;
+mod ledger;
 mod reader;
 mod record_headers;
 mod schemas;
@@ -38,8 +42,8 @@ use std::{
 };
 
 use tailrace_contract::{
-    BarrierReader, BoxFuture, Checkpoint, Error, ErrorKind, Grant, Log, LogPartition, LogReader, LogSettings, LogStart,
-    OpenedWriter, PartitionEnds, Problem, Result, TableFilter,
+    BarrierReader, BoxFuture, Checkpoint, Error, ErrorKind, Grant, LedgerEntry, Log, LogPartition, LogReader,
+    LogSettings, LogStart, OpenedWriter, PartitionEnds, Problem, Result, TableFilter,
 };
 use tailrace_row::{RecordBatch, TableName, TableSchema};
 
@@ -179,6 +183,10 @@ impl Log for KafkaLog {
         Box::pin(async move { block(|| self.shared.checkpoint()) })
     }
 
+    fn ledger(&self) -> BoxFuture<'_, Result<Vec<LedgerEntry>>> {
+        Box::pin(async move { block(|| ledger::read(&self.shared)) })
+    }
+
     fn ends<'a>(&'a self, partitions: &'a [LogPartition]) -> BoxFuture<'a, Result<Vec<PartitionEnds>>> {
         Box::pin(async move { block(|| reader::ends(&self.shared, partitions)) })
     }
@@ -195,7 +203,16 @@ impl Log for KafkaLog {
     }
 
     fn open_reader<'a>(&'a self, from: &'a [(LogPartition, LogStart)]) -> BoxFuture<'a, Result<Box<dyn LogReader>>> {
-        Box::pin(async move { block(|| Ok(Box::new(reader::open(&self.shared, from)?) as Box<dyn LogReader>)) })
+        Box::pin(async move {
+            let keeper = TopicKeeper::new(&self.shared.settings)?;
+            let topics = from.iter().map(|(partition, _)| self.shared.names.table(&partition.table)).collect();
+            let refused = keeper.refuse_compacted(&topics).await;
+            block(|| {
+                drop(keeper);
+                refused?;
+                Ok(Box::new(reader::open(&self.shared, from)?) as Box<dyn LogReader>)
+            })
+        })
     }
 }
 
@@ -237,7 +254,8 @@ impl Shared {
         keeper.ensure(&keeper.wanted(&self.names, topics)).await?;
         block(|| {
             drop(keeper);
-            let book = self.schema_book(ReadTo::Everything)?;
+            // Without what a writer that died may have left undecided, for a minute or more: opening ours decides it, and looks again.
+            let book = self.schema_book(ReadTo::Committed)?;
             // Also the tables that are in the log already must not share a topic with these.
             for table in book.tables()? {
                 owners.claim(&self.names, &table)?;

@@ -11,7 +11,10 @@
 //!    the same error until the table is stopped, so that nobody goes on without it by mistake.
 //! 6. A lane that comes to a record which names a barrier stands before it. That record, and what the client may still give of the
 //!    lane, is kept and read first when the lane is released: nothing is asked for twice, and no place is set back.
-//! 7. The client reconnects by itself for ever. Leaders that are away for [`ANSWER_TIMEOUT`] become a transient error.
+//! 7. A topic that was deleted, made anew and has grown past our offset has that offset too (E20). So a lane begins a little earlier,
+//!    and looks at the sequences of what was applied already: had that topic been ours, one at least would not be newer than the last
+//!    that was applied. The first record to be handed over is held back until that is known.
+//! 8. The client reconnects by itself for ever. Leaders that are away for [`ANSWER_TIMEOUT`] become a transient error.
 //!
 //! Waiting is done in short blocking steps between which the task can be dropped; no record is taken out of the client's
 //! queue before it is read into the batch.
@@ -49,6 +52,10 @@ use crate::{
 
 /// How long a step of waiting blocks the task.
 const WAIT_STEP: Duration = Duration::from_millis(100);
+
+/// How many offsets before its begin a lane is looked at. Markers of transactions are among them; somebody who sets an offset forward
+/// over a damaged record leaves others.
+const LOOKED_AT: i64 = 100;
 
 /// See the module.
 pub(crate) struct KafkaReader {
@@ -104,6 +111,11 @@ struct Lane {
     topic: String,
     next_offset: i64,
     state: LaneState,
+    /// What lies before it was applied already.
+    begin: i64,
+    /// Where the client begins.
+    looked_from: i64,
+    origin: Origin,
     /// Whether `next_offset` moved since progress was last told.
     moved: bool,
     /// It may pass barriers up to this one.
@@ -112,6 +124,17 @@ struct Lane {
     held: Option<u64>,
     /// What the client gave while the lane stood.
     kept: VecDeque<OwnedMessage>,
+}
+
+/// What is known of where a lane begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Set by opening; nothing contradicts it.
+    Taken,
+    /// Set by `expect`: this sequence was applied last. Ended by a record before the begin.
+    Expected(Sequence),
+    /// Set by a record before the begin that is newer than that; ended by one that is not.
+    Foreign(Sequence),
 }
 
 enum LaneState {
@@ -214,6 +237,12 @@ impl LogReader for KafkaReader {
 
     fn hold(&mut self, lane: u32, number: u64) {
         self.lanes[lane as usize].held = Some(number);
+    }
+
+    fn expect(&mut self, lane: u32, applied: Sequence) {
+        if self.theirs.is_none() {
+            self.lanes[lane as usize].origin = Origin::Expected(applied);
+        }
     }
 
     fn report_applied(&mut self, applied: &[ReadProgress]) {
@@ -327,7 +356,7 @@ impl KafkaReader {
                 tracing::debug!(%error, "the Kafka client will try again");
                 Ok(())
             }
-            ErrorKind::PositionLost => Err(self.find_lost_position().unwrap_or(error)),
+            ErrorKind::PositionLost => Err(self.find_lost_position(error)),
             ErrorKind::Refused
             | ErrorKind::TableFailed
             | ErrorKind::Corrupt
@@ -336,12 +365,19 @@ impl KafkaReader {
         }
     }
 
-    /// The client does not say whose offset was refused: the lane whose offset the log does not have.
-    fn find_lost_position(&self) -> Option<Error> {
-        self.lanes.iter().filter(|lane| matches!(lane.state, LaneState::Reading)).find_map(|lane| {
-            let (low, high) = watermarks(&self.consumer, &lane.topic, &lane.partition).ok()?;
-            check_offset(lane, lane.next_offset, low, high).err()
-        })
+    /// The client does not say whose offset was refused: the lane whose offset the log does not have. Where all are there, only what was
+    /// to be looked at is gone.
+    fn find_lost_position(&self, error: Error) -> Error {
+        for lane in self.lanes.iter().filter(|lane| matches!(lane.state, LaneState::Reading)) {
+            let Ok((low, high)) = watermarks(&self.consumer, &lane.topic, &lane.partition) else { return error };
+            if let Err(lost) = check_offset(lane, lane.next_offset, low, high) {
+                return lost;
+            }
+            if lane.looked_from < low && lane.next_offset == lane.begin {
+                return Error::transient("records that were applied already were deleted while they were looked at");
+            }
+        }
+        error
     }
 
     fn check_brokers(&self) -> Result<()> {
@@ -407,6 +443,9 @@ impl KafkaReader {
             partition: partition.clone(),
             topic,
             next_offset: 0,
+            begin: 0,
+            looked_from: 0,
+            origin: Origin::Taken,
             state: LaneState::Reading,
             moved: false,
             released: 0,
@@ -421,6 +460,8 @@ impl KafkaReader {
                 offset
             }
         };
+        lane.begin = lane.next_offset;
+        lane.looked_from = low.max(lane.begin - LOOKED_AT);
         let lanes = self.lanes_of.entry(lane.topic.clone()).or_default();
         if lanes.insert(kafka_partition(partition), self.lanes.len()).is_some() {
             return Err(Error::refused(format!("partition {partition} was asked for twice")));
@@ -432,7 +473,7 @@ impl KafkaReader {
     fn assign(&self) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for lane in &self.lanes {
-            list.add_partition_offset(&lane.topic, kafka_partition(&lane.partition), Offset::Offset(lane.next_offset))
+            list.add_partition_offset(&lane.topic, kafka_partition(&lane.partition), Offset::Offset(lane.looked_from))
                 .map_err(|error| errors::from_kafka(&error, "choosing partitions"))?;
         }
         self.consumer.assign(&list).map_err(|error| errors::from_kafka(&error, "choosing partitions"))
@@ -470,6 +511,26 @@ impl Lane {
         number
     }
 
+    /// A record that was applied already.
+    fn look_at(&mut self, message: &impl Message) {
+        let (Origin::Expected(applied) | Origin::Foreign(applied)) = self.origin else { return };
+        if let Some(headers) = message.payload().and_then(|_| read_headers(message).ok()) {
+            self.origin = if headers.sequence > applied { Origin::Foreign(applied) } else { Origin::Taken };
+        }
+    }
+
+    fn check_origin(&self) -> Result<()> {
+        let Origin::Foreign(applied) = self.origin else { return Ok(()) };
+        let what = format!(
+            "all records right before offset {} are newer than what was applied last ({applied}): the topic was made anew",
+            self.begin
+        );
+        Err(Error::position_lost(what)
+            .on_table(self.partition.table.clone())
+            .at(format!("{}[{}]", self.topic, self.partition.index))
+            .hint("copy the table again; to go on with what the topic holds, set next_offset and sequence of its rows in the target to NULL"))
+    }
+
     fn move_to(&mut self, next_offset: i64) {
         if matches!(self.state, LaneState::Reading) && next_offset > self.next_offset {
             self.next_offset = next_offset;
@@ -500,6 +561,11 @@ impl Intake<'_> {
             LaneState::Failed { .. } | LaneState::Stopped => return Ok(()),
         }
         let offset = message.offset();
+        if offset < self.lane.begin {
+            self.lane.look_at(message);
+            return Ok(());
+        }
+        self.lane.check_origin()?;
         if let Some(value) = message.payload() {
             let read = match self.theirs {
                 None => self.read(message, value, lane_number, out),
@@ -534,24 +600,28 @@ impl Intake<'_> {
         out: &mut LogBatch,
     ) -> std::result::Result<(), Trouble> {
         let headers = read_headers(message).map_err(|what| Trouble::Unreadable(what.to_owned()))?;
-        let RecordHeaders { sequence, schema, truths, barrier } = headers;
+        let RecordHeaders { sequence, schema, truths, barrier, is_uncopied } = headers;
         if let Some(number) = self.lane.stands_before(barrier) {
             return Err(Trouble::Barrier(number));
         }
-        let table = match self.book.get(schema) {
-            Some(known) => known.map_err(|what| Trouble::Unreadable(what.to_owned()))?,
-            None => {
-                // Its schema may have become visible a moment after the record.
-                refresh_schemas(self.shared, self.book, ReadTo::Everything).map_err(Trouble::Other)?;
-                match self.book.get(schema) {
-                    Some(known) => known.map_err(|what| Trouble::Unreadable(what.to_owned()))?,
-                    None => return Err(Trouble::Unreadable(unknown_schema(self.shared, schema))),
-                }
+        // Its schema may become visible a moment after the record. What a writer that died has left undecided is waited for last.
+        for to in [ReadTo::Committed, ReadTo::Everything] {
+            if self.book.get(schema).is_none() {
+                refresh_schemas(self.shared, self.book, to).map_err(Trouble::Other)?;
             }
+        }
+        let Some(known) = self.book.get(schema) else {
+            return Err(Trouble::Unreadable(unknown_schema(self.shared, schema)));
         };
+        let table = known.map_err(|what| Trouble::Unreadable(what.to_owned()))?;
         self.check_table(table)?;
         let raw = RawRecord { value, truths, sequence, lane, offset: message.offset() };
-        decode(table, &raw, self.scratch, &mut out.records).map_err(|unreadable| Trouble::Unreadable(unreadable.0))
+        let first = out.records.len();
+        decode(table, &raw, self.scratch, &mut out.records).map_err(|unreadable| Trouble::Unreadable(unreadable.0))?;
+        if is_uncopied {
+            out.records.allow_absence(first, |_| true);
+        }
+        Ok(())
     }
 
     /// Their order is the partition's: the sequence is the offset, so that none is ever taken for read before.
@@ -646,9 +716,9 @@ fn check_offset(lane: &Lane, wanted: i64, low: i64, high: i64) -> Result<()> {
         format!("the log does not have offset {wanted} yet: it begins at {low} and ends at {high}")
     };
     let hint = if wanted < low {
-        "records were deleted before they were applied: copy the table again, and raise [log] retention"
+        "records were deleted before they were applied: raise [log] retention, and begin a new log (another [log] prefix), which copies the tables again"
     } else {
-        "the topic was made anew or lost its end: copy the table again"
+        "the topic was made anew or lost its end: begin a new log (another [log] prefix), which copies the tables again"
     };
     Err(Error::position_lost(what)
         .on_table(lane.partition.table.clone())

@@ -18,6 +18,8 @@ pub(crate) struct RecordHeaders<'a> {
     pub(crate) truths: Option<&'a [u8]>,
     /// The barrier before the record, if it is the first of its partition behind it.
     pub(crate) barrier: Option<u64>,
+    /// Whether the row that it updates may not be there yet.
+    pub(crate) is_uncopied: bool,
 }
 
 const FOREIGN: &str = "the record has no headers of Tailrace: something else wrote it (if that is Debezium, say so with \
@@ -38,7 +40,7 @@ pub(crate) fn has_our_headers(message: &impl Message) -> Result<bool, &'static s
 /// Reads the headers of a record with a value; an error says what is wrong, without any content.
 pub(crate) fn read_headers(message: &impl Message) -> Result<RecordHeaders<'_>, &'static str> {
     let headers = message.headers().ok_or(FOREIGN)?;
-    let (mut sequence, mut schema, mut truths, mut barrier) = (None, None, None, None);
+    let (mut sequence, mut schema, mut truths, mut barrier, mut is_uncopied) = (None, None, None, None, false);
     for index in 0..headers.count() {
         let found = catch_unwind(AssertUnwindSafe(|| headers.try_get(index)));
         let found = found.map_err(|_| "the record has a header whose name is not UTF-8")?;
@@ -52,12 +54,15 @@ pub(crate) fn read_headers(message: &impl Message) -> Result<RecordHeaders<'_>, 
             header::BARRIER => {
                 barrier = Some(parse(found.value).ok_or("the header tailrace.barrier can't be read")?);
             }
+            header::UNCOPIED => {
+                is_uncopied = parse(found.value).ok_or("the header tailrace.uncopied can't be read")?;
+            }
             // Debezium's own headers, and what others may add.
             _ => {}
         }
     }
     match (sequence, schema) {
-        (Some(sequence), Some(schema)) => Ok(RecordHeaders { sequence, schema, truths, barrier }),
+        (Some(sequence), Some(schema)) => Ok(RecordHeaders { sequence, schema, truths, barrier, is_uncopied }),
         (None, None) => Err(FOREIGN),
         (Some(_), None) => Err("the record lacks the header tailrace.schema"),
         (None, Some(_)) => Err("the record lacks the header tailrace.sequence"),

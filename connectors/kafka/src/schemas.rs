@@ -101,7 +101,7 @@ impl SchemaBook {
     }
 }
 
-fn read_schema(topic: &str, id: SchemaId, record: &SmallRecord) -> Result<TableForm> {
+pub(crate) fn read_schema(topic: &str, id: SchemaId, record: &SmallRecord) -> Result<TableForm> {
     let bytes = record.value.as_deref().ok_or_else(|| not_understood(topic, record, "has no value"))?;
     check_format(topic, record, bytes)?;
     let value: SchemaValue =

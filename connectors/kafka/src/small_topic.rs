@@ -1,4 +1,4 @@
-//! Reading the one partition of `<prefix>.checkpoint` and `<prefix>.schemas`: committed records only.
+//! Reading the one partition of a topic that belongs to the log itself (`<prefix>.checkpoint`, say): committed records only.
 //!
 //! The one thing to know: "the end" of a partition is asked first and then reached, so that nothing that was committed
 //! before the question is missed. Whoever must also see what an open transaction may still commit asks for

@@ -6,6 +6,7 @@
 //! | `<prefix>.checkpoint` | 1 | compact | where capture stands, and who owns the log |
 //! | `<prefix>.schemas` | 1 | compact | every schema that a record names |
 //! | `<prefix>.control` | 1 | delete, for ever | statements that changed tables, and where they lie in each partition |
+//! | `<prefix>.ledger` | 1 | compact | documents that say how far something is done which takes long |
 //!
 //! All are made with `[log] replication` replicas and `min.insync.replicas` = replicas - 1 (at least 1), so that one broker
 //! may be away; table topics with `[log] retention` (for ever: -1). `max.message.bytes` is left to the cluster. The small
@@ -18,7 +19,7 @@
 //! named to a producer.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -73,6 +74,10 @@ impl TopicNames {
 
     pub(crate) fn control(&self) -> String {
         format!("{}.control", self.prefix)
+    }
+
+    pub(crate) fn ledger(&self) -> String {
+        format!("{}.ledger", self.prefix)
     }
 
     /// The topic of a table.
@@ -156,7 +161,7 @@ pub(crate) struct WantedTopic {
 pub(crate) enum TopicKind {
     /// Records of a table.
     Table,
-    /// The checkpoint or the schemas: the last record of each key must stay.
+    /// The checkpoint, the schemas or the ledger: the last record of each key must stay.
     Small,
     /// The barriers: every record must stay.
     Control,
@@ -238,7 +243,11 @@ pub(crate) const TOPIC_CLEANUP: &str = "topic_cleanup";
 const TOPIC_BATCH_BYTES: &str = "topic_batch_bytes";
 
 /// Why an existing topic can't be used, if so, and that problem's code.
-pub(crate) fn refusal(wanted: &WantedTopic, facts: &TopicFacts) -> Option<(&'static str, Error)> {
+pub(crate) fn refusal(
+    settings: &LogSettings,
+    wanted: &WantedTopic,
+    facts: &TopicFacts,
+) -> Option<(&'static str, Error)> {
     let name = &wanted.name;
     if facts.are_hidden() {
         let error = errors::from_code(RDKafkaErrorCode::TopicAuthorizationFailed, &format!("looking at topic {name}"));
@@ -263,6 +272,9 @@ pub(crate) fn refusal(wanted: &WantedTopic, facts: &TopicFacts) -> Option<(&'sta
         let hint = format!("{} cleanup.policy=compact", alter_command(name));
         return Some((TOPIC_CLEANUP, Error::refused(found).hint(hint)));
     }
+    if wanted.kind == TopicKind::Table && facts.is_compacted() && !settings.is_compacted {
+        return Some((TOPIC_CLEANUP, compacted(name, policy)));
+    }
     if wanted.kind == TopicKind::Control
         && let Some((key, value, needed)) = facts.forgets()
     {
@@ -278,6 +290,15 @@ pub(crate) fn refusal(wanted: &WantedTopic, facts: &TopicFacts) -> Option<(&'sta
         return Some((TOPIC_BATCH_BYTES, Error::refused(found).hint(hint)));
     }
     None
+}
+
+/// E21: compaction drops a delete and keeps its tombstone, which nobody applies: the row would stay in the target for ever.
+fn compacted(name: &str, policy: &str) -> Error {
+    Error::refused(format!("topic {name} has cleanup.policy={policy}: an apply that is behind would miss deletes"))
+        .hint(format!(
+            "{} cleanup.policy=delete; rows whose deletes are gone already need a new copy",
+            alter_command(name)
+        ))
 }
 
 /// The beginning of the command that sets a topic's setting.
@@ -318,6 +339,7 @@ impl TopicKeeper {
             own(names.checkpoint(), TopicKind::Small),
             own(names.schemas(), TopicKind::Small),
             own(names.control(), TopicKind::Control),
+            own(names.ledger(), TopicKind::Small),
         ];
         own.into_iter().chain(tables).collect()
     }
@@ -337,12 +359,35 @@ impl TopicKeeper {
         for (topic, facts) in wanted.iter().zip(facts) {
             let facts = facts
                 .ok_or_else(|| Error::transient(format!("topic {} vanished while it was looked at", topic.name)))?;
-            if let Some((_, refusal)) = refusal(topic, &facts) {
+            if let Some((_, refusal)) = refusal(&self.settings, topic, &facts) {
                 return Err(refusal);
             }
             known.push(facts);
         }
         Ok(known)
+    }
+
+    /// Refuses to read tables whose deletes may be gone. Of topics whose settings are hidden nobody can tell.
+    pub(crate) async fn refuse_compacted(&self, topics: &BTreeSet<String>) -> Result<()> {
+        if self.settings.is_compacted {
+            return Ok(());
+        }
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        for (name, facts) in names.iter().zip(self.facts(&names).await?) {
+            match facts {
+                Some(facts) if facts.are_hidden() => {
+                    tracing::warn!(
+                        topic = name,
+                        "the topic's settings are hidden: were it compacted, deletes would be missed"
+                    );
+                }
+                Some(facts) if facts.is_compacted() => {
+                    return Err(compacted(name, facts.settings.get("cleanup.policy").map_or("", String::as_str)));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// What is known of each topic; none for one that does not exist.
@@ -519,6 +564,16 @@ mod tests {
         assert!(error.contains("shop.a.b_c and shop.a.b.c"), "{error}");
     }
 
+    /// A table's topic has two names behind the prefix, and what Kafka takes as the same then has a `_` between them.
+    #[test]
+    fn no_table_has_the_name_of_a_topic_of_our_own() {
+        let names = TopicNames::new("shop");
+        for own in [names.checkpoint(), names.schemas(), names.control(), names.ledger()] {
+            let own = own.strip_prefix("shop.").unwrap();
+            assert!(own.bytes().all(|byte| byte.is_ascii_lowercase()), "{own}");
+        }
+    }
+
     #[test]
     fn topics_that_do_not_fit_are_refused_with_the_remedy() {
         let facts = |partitions, policy: &str, bytes: &str| TopicFacts {
@@ -529,16 +584,19 @@ mod tests {
         };
         let table = WantedTopic { name: "p.d.t".into(), partitions: 8, kind: TopicKind::Table };
         let small = WantedTopic { name: "p.checkpoint".into(), partitions: 1, kind: TopicKind::Small };
+        let settings = settings_for_tests("p");
         let check = |wanted: &WantedTopic, facts: &TopicFacts, words: Option<&str>| match words {
-            None => assert!(refusal(wanted, facts).is_none(), "{wanted:?}"),
+            None => assert!(refusal(&settings, wanted, facts).is_none(), "{wanted:?}"),
             Some(words) => {
-                let text = refusal(wanted, facts).unwrap().1.to_string();
+                let text = refusal(&settings, wanted, facts).unwrap().1.to_string();
                 assert!(text.contains(words), "{text}");
             }
         };
         check(&table, &facts(8, "delete", "1048588"), None);
         check(&table, &facts(4, "delete", "1048588"), Some("set [log] partitions = 4"));
         check(&table, &facts(8, "delete", "1000"), Some("max.message.bytes=1048588"));
+        check(&table, &facts(8, "compact", "1048588"), Some("cleanup.policy=delete"));
+        check(&table, &facts(8, "compact,delete", "1048588"), Some("cleanup.policy=delete"));
         check(&small, &facts(1, "compact", "1048588"), None);
         check(&small, &facts(1, "delete", "1048588"), Some("cleanup.policy=compact"));
         check(&small, &facts(1, "compact,delete", "1048588"), Some("cleanup.policy=compact"));

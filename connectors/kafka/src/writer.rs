@@ -10,6 +10,8 @@
 //!    log is asked who owns it. If it is still us, the error is transient. The other writer may be between steps 1 and 2,
 //!    so the question is repeated for a while before it is believed that nobody else is there.
 //!
+//! Documents of the ledger are records of such a transaction like any other.
+//!
 //! Keys lie where murmur2 of the key's bytes says. A record that is larger than its topic takes is refused before it is
 //! sent, because a batch that the broker refuses would take its neighbours along.
 
@@ -21,8 +23,8 @@ use std::{
 
 use rdkafka::message::{Header, OwnedHeaders};
 use tailrace_contract::{
-    Barrier, BoxFuture, Checkpoint, Error, ErrorKind, LogPartition, LogWriter, OpenedWriter, Result, SchemaChange,
-    fault,
+    Barrier, BoxFuture, Checkpoint, Error, ErrorKind, LedgerEntry, LogPartition, LogWriter, OpenedWriter, Result,
+    SchemaChange, fault,
 };
 use tailrace_row::{RecordBatch, SchemaId, TableSchema, murmur2_partition};
 
@@ -33,6 +35,7 @@ use crate::{
     checkpoint,
     config::RECORD_BYTES_MAX,
     debezium::{Encoded, Encoder, RecordForm, RecordSink, TableForm, header},
+    ledger::ledger_value,
     schemas::schema_value,
     small_topic::{ReadTo, SmallTopicReader},
     topics::{TopicFacts, TopicKeeper, TopicOwners},
@@ -62,6 +65,8 @@ pub(crate) struct KafkaWriter {
     /// Schemas that are in the log; those of the open transaction are in `new_schemas` until it is committed.
     known_schemas: HashSet<SchemaId>,
     new_schemas: HashSet<SchemaId>,
+    /// Of the ledger, to be sent with the commit.
+    documents: Vec<(Box<str>, Option<Vec<u8>>)>,
     barriers: BarrierBook,
 }
 
@@ -138,6 +143,15 @@ impl LogWriter for KafkaWriter {
         })
     }
 
+    fn append_ledger<'a>(&'a mut self, entries: &'a [LedgerEntry]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let values = entries.iter().map(ledger_value).collect::<Result<Vec<_>>>()?;
+            let keys = entries.iter().map(|entry| entry.key.clone());
+            self.documents.extend(keys.zip(values));
+            Ok(())
+        })
+    }
+
     fn commit<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { block(|| self.commit_blocking(checkpoint).map_err(|error| self.judge(error))) })
     }
@@ -165,6 +179,7 @@ impl KafkaWriter {
             topic_owners: TopicOwners::default(),
             known_schemas: HashSet::new(),
             new_schemas: HashSet::new(),
+            documents: Vec::new(),
             barriers: BarrierBook::default(),
         }
     }
@@ -187,7 +202,23 @@ impl KafkaWriter {
         Ok(())
     }
 
+    /// Documents are sent when all records are acknowledged: a broker that tears the transaction shows none of a record that it
+    /// does not show.
+    fn send_documents(&mut self) -> Result<()> {
+        if self.documents.is_empty() {
+            return Ok(());
+        }
+        self.transaction.drain()?;
+        let topic = self.shared.names.ledger();
+        for (key, value) in std::mem::take(&mut self.documents) {
+            let (key, value) = (key.as_bytes(), value.as_deref());
+            self.transaction.send(Outgoing { topic: &topic, partition: 0, key, value, headers: None })?;
+        }
+        Ok(())
+    }
+
     fn commit_blocking(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.send_documents()?;
         let value = checkpoint::capture_value(&self.owner, self.shared.settings.has_inline_schemas, Some(checkpoint));
         self.send_small(&self.shared.names.checkpoint(), checkpoint::CAPTURE_KEY, &value)?;
         self.transaction.drain()?;
@@ -200,7 +231,7 @@ impl KafkaWriter {
 
     /// Everything appended is committed, and nobody else writes: so what the partitions hold now is what lies before the change.
     fn commit_barrier_blocking(&mut self, change: &SchemaChange, checkpoint: &Checkpoint) -> Result<u64> {
-        if self.transaction.is_open() {
+        if self.transaction.is_open() || !self.documents.is_empty() {
             return Err(over_open_records());
         }
         let mut partitions = Vec::new();
@@ -385,6 +416,9 @@ fn headers(form: &RecordForm, record: &Encoded<'_>, barrier: Option<u64>) -> Opt
     }
     if let Some(truths) = record.truths {
         headers = headers.insert(Header { key: header::EXACT, value: Some(truths) });
+    }
+    if record.is_uncopied {
+        headers = headers.insert(Header { key: header::UNCOPIED, value: Some("true") });
     }
     if let Some((name, key)) = record.other_key {
         headers = headers.insert(Header { key: name, value: Some(key) });

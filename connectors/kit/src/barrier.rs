@@ -14,7 +14,7 @@ use crate::{
     sink::{Batch, LOG, STREAM, SinkBench, SinkHarness, checkpoint, kind, step},
 };
 
-fn truncate(table: &TableName, transaction: u64) -> SchemaChange {
+pub(crate) fn truncate(table: &TableName, transaction: u64) -> SchemaChange {
     SchemaChange {
         sequence: Sequence { epoch: Epoch(0), transaction, event: 0, row: 0 },
         place: "kit:1, binlog.000001:4".into(),
@@ -217,7 +217,7 @@ fn emptying() -> BarrierAct {
 }
 
 /// The act is done by whoever asks first once every partition is there, and never again; asked for anew it is.
-pub async fn sink_meets_once_all_partitions_are_there(harness: &dyn SinkHarness) {
+pub async fn e22_sink_meets_once_all_partitions_are_there(harness: &dyn SinkHarness) {
     let sink = harness.sink();
     assert_eq!(sink.meetings(LOG).await.unwrap(), [], "before anything was made");
     let bench = MeetingBench::new(harness).await;
@@ -280,7 +280,7 @@ pub async fn sink_pauses_a_table_until_it_is_resumed(harness: &dyn SinkHarness) 
 }
 
 /// Rows from behind the barrier are not emptied away, and what the target refuses is a reason to wait.
-pub async fn sink_keeps_rows_from_behind_a_barrier(harness: &dyn SinkHarness) {
+pub async fn e22_sink_keeps_rows_from_behind_a_barrier(harness: &dyn SinkHarness) {
     let bench = MeetingBench::new(harness).await;
     bench.bring(0, (4, 6), &[Row::new(1, "behind")]).await;
     bench.bring(1, (5, 3), &[]).await;
@@ -310,7 +310,8 @@ pub async fn sink_meets_with_the_checkpoint_of_a_stream(harness: &dyn SinkHarnes
     let (act, behind) = (emptying(), checkpoint(2, false));
     let change = truncate(&bench.partition.table, 2);
     let meet = |act, owner, saves| {
-        let place = BarrierPlace::Stream(Some(StreamStep { stream: STREAM, saves, owner, checkpoint: &behind }));
+        let place =
+            BarrierPlace::Stream(Some(StreamStep { stream: STREAM, saves, owner, checkpoint: &behind, ledger: &[] }));
         sink.meet(Encounter { log: STREAM, mapping: &bench.mapping, number: 2, change: &change, act, place })
     };
     for (owner, saves) in [(old.owner, 1), (claimed.owner, 0)] {

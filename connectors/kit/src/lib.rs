@@ -12,6 +12,8 @@
 #![allow(clippy::unwrap_used, reason = "a kit of tests: whatever fails fails the test")]
 
 mod barrier;
+mod chunk;
+mod ledger;
 mod log;
 mod reader;
 mod sample;
@@ -19,6 +21,8 @@ mod sink;
 mod source;
 
 pub use barrier::*;
+pub use chunk::*;
+pub use ledger::*;
 pub use log::*;
 pub use reader::*;
 pub use sample::{Change, Row, sample_schema};

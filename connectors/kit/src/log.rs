@@ -12,12 +12,15 @@ use tailrace_contract::{
 };
 use tailrace_row::{Epoch, Sequence, TableName, TableSchema};
 
-use crate::sample::{Change, Recorder, Row, change_of, sample_schema};
+use crate::sample::{Change, Recorder, Row, change_of, part, sample_schema};
 
 /// A log under test, with nothing in it.
 pub trait LogHarness: Send + Sync {
     /// The log. Any number of partitions a table.
     fn log(&self) -> &dyn Log;
+
+    /// The same log as another process opens it.
+    fn elsewhere(&self) -> Box<dyn Log>;
 }
 
 /// Runs every test of a log.
@@ -29,6 +32,7 @@ macro_rules! log_tests {
             log_shows_records_with_their_checkpoint,
             log_keeps_the_order_of_every_key,
             log_splits_a_key_change,
+            e11_log_tells_whose_row_may_be_absent,
             log_reader_resumes_at_an_offset,
             log_second_writer_fences_the_first,
             log_forgets_what_was_not_committed,
@@ -39,6 +43,9 @@ macro_rules! log_tests {
             log_stops_at_a_barrier,
             e29_log_names_a_barrier_again_after_a_restart,
             log_holds_a_lane,
+            log_keeps_a_ledger,
+            log_forgets_documents_that_were_not_committed,
+            log_refuses_a_barrier_over_open_documents,
         );
     };
 }
@@ -156,6 +163,33 @@ async fn read_batch(reader: &mut dyn LogReader, seen: &mut Vec<Seen>) {
         let offsets: Vec<i64> = seen.iter().filter(|seen| seen.lane == lane).map(|seen| seen.offset).collect();
         assert!(offsets.is_sorted_by(|one, next| one < next), "offsets of a lane rise");
     }
+}
+
+/// What is said of a row that may not be there yet comes back with its update, and with no other record.
+pub async fn e11_log_tells_whose_row_may_be_absent(harness: &dyn LogHarness) {
+    let mut bench = LogBench::new(harness).await;
+    let mut writer = bench.writer().await;
+    let mut reader = bench.reader().await;
+    let mut recorder = Recorder::new(&bench.schema, bench.transaction);
+    recorder.add(&[Change::Insert(Row::new(1, "a"))]);
+    part(&mut recorder.batch, 1);
+    let first = recorder.batch.len();
+    part(&mut recorder.batch, 1);
+    recorder.batch.allow_absence(first, |_| true);
+    bench.transaction += 1;
+    writer.append(&recorder.batch).await.unwrap();
+    bench.commit(&mut *writer).await.unwrap();
+    let begin = Instant::now();
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        assert!(begin.elapsed() < PATIENCE, "{} of 3 records came", told.len());
+        let mut batch = LogBatch::default();
+        reader.read_batch(&mut batch, LIMITS).await.unwrap();
+        let after = |record| batch.records.after(record).expect("each record has a row after");
+        let records = batch.records.records().iter().map(after);
+        told.extend(records.map(|image| (image.is_partial(), image.may_be_absent())));
+    }
+    assert_eq!(told, [(false, false), (true, false), (true, true)]);
 }
 
 /// Inserts of keys 1 to `count`, then an update of each, ten changes a transaction.

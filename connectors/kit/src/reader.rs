@@ -119,10 +119,10 @@ macro_rules! reader_tests {
     };
 }
 
-const LIMITS: ReadLimits = ReadLimits { rows_max: 100, bytes_max: 1 << 20 };
+pub(crate) const LIMITS: ReadLimits = ReadLimits { rows_max: 100, bytes_max: 1 << 20 };
 
 /// The origin that the kit's rows get.
-fn origin() -> Origin {
+pub(crate) fn origin() -> Origin {
     Origin {
         epoch: Epoch(7),
         transaction: 42,
@@ -137,7 +137,7 @@ fn origin() -> Origin {
 }
 
 /// The rest of the read, in pieces of these limits.
-async fn rest(reader: &mut dyn TableReader, schema: &TableSchema, limits: ReadLimits) -> Vec<(Key, Row)> {
+pub(crate) async fn rest(reader: &mut dyn TableReader, schema: &TableSchema, limits: ReadLimits) -> Vec<(Key, Row)> {
     let mut rows = Vec::new();
     loop {
         let mut batch = RecordBatch::new();
@@ -162,14 +162,14 @@ async fn read_rows(reader: &mut dyn TableReader, schema: &TableSchema, rows: Row
     rest(reader, schema, LIMITS).await
 }
 
-fn plain(rows: Vec<(Key, Row)>) -> Vec<Row> {
+pub(crate) fn plain(rows: Vec<(Key, Row)>) -> Vec<Row> {
     let mut rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
     rows.sort();
     rows
 }
 
 /// Rows with huge gaps between their ids, at both ends of the numbers, and runs without any.
-fn scattered() -> Vec<Row> {
+pub(crate) fn scattered() -> Vec<Row> {
     let mut ids = BTreeSet::from([i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX]);
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     while ids.len() < 400 {
@@ -186,7 +186,7 @@ fn scattered() -> Vec<Row> {
     ids.into_iter().map(|id| Row { id, name: name(id) }).collect()
 }
 
-fn inserts(rows: &[Row]) -> Vec<Change> {
+pub(crate) fn inserts(rows: &[Row]) -> Vec<Change> {
     rows.iter().cloned().map(Change::Insert).collect()
 }
 

@@ -35,12 +35,14 @@ pub enum Call {
     LogPartitions,
     /// `Log::open_writer`.
     LogOpenWriter,
-    /// `LogWriter::append`.
+    /// `LogWriter::append` and `LogWriter::append_ledger`.
     LogAppend,
     /// `LogWriter::commit` and `LogWriter::commit_barrier`.
     LogCommit,
     /// `Log::checkpoint`.
     LogCheckpoint,
+    /// `Log::ledger`.
+    LogLedger,
     /// `Log::ends`.
     LogEnds,
     /// `Log::forget_checkpoint`.
@@ -65,6 +67,8 @@ pub enum Call {
     SinkClaim,
     /// `Sink::progress`.
     SinkProgress,
+    /// `Sink::ledger`.
+    SinkLedger,
     /// `Sink::forget`.
     SinkForget,
     /// `Sink::meet`.
@@ -81,9 +85,15 @@ pub enum Call {
     SinkApply,
     /// `Source::open_reader` and `Sink::open_reader`.
     OpenReader,
+    /// `Source::open_chunks`.
+    OpenChunks,
+    /// `ChunkReader::read_chunk` and `ChunkReader::read_keys`.
+    ReaderChunk,
+    /// `ChunkReader::end_of_view`.
+    ReaderEndOfView,
     /// `TableReader::estimate`.
     ReaderEstimate,
-    /// `TableReader::bound`.
+    /// `TableReader::bound` and `ChunkReader::bound_within`.
     ReaderBound,
     /// `TableReader::read`.
     ReaderRead,
@@ -102,8 +112,10 @@ pub enum Fault {
     /// that changes nothing just fails.
     Late(u32),
     /// A commit of the log is torn, as by a broken broker: so many of its records become visible, the rest and the
-    /// checkpoint don't, and it fails as transient. Any other call just fails.
+    /// checkpoint don't, nor its documents, and it fails as transient. Any other call just fails.
     Tear(usize),
+    /// As [`Fault::Tear`], but all records become visible, and so many of its documents: documents are never seen before them.
+    TearLedger(usize),
     /// It takes so long, then goes its way.
     Delay(Duration),
     /// It waits until the gate is opened, then goes its way.
@@ -166,8 +178,24 @@ pub(crate) enum Outcome {
     Lost,
     /// Fail, and do it after so many calls.
     Late(u32),
-    /// Make so many records visible and fail.
-    Torn(usize),
+    /// Make a part visible and fail.
+    Torn(Torn),
+}
+
+/// What becomes visible of a torn transaction of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Torn {
+    /// So many of its records.
+    pub(crate) records: usize,
+    /// So many of its documents.
+    pub(crate) documents: usize,
+}
+
+impl Torn {
+    /// All of it: it is not torn at all.
+    pub(crate) const WHOLE: Self = Self { records: usize::MAX, documents: usize::MAX };
+    /// Nothing of it: it is aborted.
+    pub(crate) const NOTHING: Self = Self { records: 0, documents: 0 };
 }
 
 impl Outcome {
@@ -219,7 +247,8 @@ impl Faults {
             Some(Fault::Fail(kind)) => Err(Error::new(kind, format!("{call:?} was made to fail"))),
             Some(Fault::After) => Ok(Outcome::Lost),
             Some(Fault::Late(calls)) => Ok(Outcome::Late(calls)),
-            Some(Fault::Tear(records)) => Ok(Outcome::Torn(records)),
+            Some(Fault::Tear(records)) => Ok(Outcome::Torn(Torn { records, documents: 0 })),
+            Some(Fault::TearLedger(documents)) => Ok(Outcome::Torn(Torn { records: usize::MAX, documents })),
             Some(Fault::Delay(duration)) => {
                 tokio::time::sleep(duration).await;
                 Ok(Outcome::Answered)

@@ -7,6 +7,7 @@
 //! They use tokio's clock only, so that a paused runtime runs them deterministically. They persist nothing.
 
 mod binlog;
+mod chunk_reader;
 mod faults;
 mod log;
 mod log_reader;
@@ -20,7 +21,7 @@ mod source;
 mod stream;
 mod table_reader;
 
-pub use binlog::{BinlogTransaction, MemoryTransaction, SourceChange};
+pub use binlog::{BinlogTransaction, MemoryTransaction, SourceChange, Stall};
 pub use faults::{Call, Fault, Faults, Gate};
 pub use log::{LogCommit, LogEntry, MemoryLog, Offsets};
 pub use row::Row;

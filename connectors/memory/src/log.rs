@@ -1,4 +1,4 @@
-//! The log: partitions of records, a checkpoint, one writer at a time.
+//! The log: partitions of records, a checkpoint, a ledger, one writer at a time.
 //!
 //! Log transactions become visible at once, with their checkpoint. As in Kafka, offsets have holes: markers behind each
 //! commit, tombstones behind deletes, the records of aborted transactions. A key change is two records, which may lie in two
@@ -10,15 +10,15 @@ use std::{
 };
 
 use tailrace_contract::{
-    Barrier, BarrierReader, BoxFuture, Checkpoint, Error, Log, LogPartition, LogReader, LogStart, OpenedWriter,
-    PartitionEnd, PartitionEnds, Problem, Result, RowRef, SchemaChange,
+    Barrier, BarrierReader, BoxFuture, Checkpoint, Error, LedgerEntry, Log, LogPartition, LogReader, LogStart,
+    OpenedWriter, PartitionEnd, PartitionEnds, Problem, Result, RowRef, SchemaChange,
 };
 use tailrace_row::{
     Operation, Record, RecordBatch, RecordId, Sequence, TableName, TableSchema, has_changed_key, murmur2_partition,
 };
 
 use crate::{
-    faults::{Call, Faults, lost},
+    faults::{Call, Faults, Torn, lost},
     log_reader::{MemoryBarrierReader, MemoryLogReader},
     log_writer::MemoryLogWriter,
     news::News,
@@ -77,12 +77,14 @@ pub(crate) struct LogServer {
 pub(crate) struct LogState {
     pub(crate) tables: BTreeMap<TableName, Vec<Partition>>,
     pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) ledger: BTreeMap<Box<str>, Box<str>>,
     pub(crate) commits: Vec<LogCommit>,
     pub(crate) barriers: Vec<Barrier>,
     /// The writer that may write; an older one is fenced.
     pub(crate) writer: u64,
     /// What the writer has appended since its last commit.
     pub(crate) open: RecordBatch,
+    pub(crate) open_documents: Vec<LedgerEntry>,
     /// How far readers told that they have applied.
     pub(crate) reported: BTreeMap<LogPartition, i64>,
     /// Commits that are done later, after so many calls.
@@ -129,15 +131,18 @@ impl Partition {
 }
 
 impl LogState {
-    /// Makes the first `count` records of the open transaction visible; the rest is forgotten.
-    pub(crate) fn publish(&mut self, server: &LogServer, count: usize, checkpoint: Option<Checkpoint>) {
+    /// Makes the first records and documents of the open transaction visible; the rest is forgotten.
+    pub(crate) fn publish(&mut self, server: &LogServer, visible: Torn, checkpoint: Option<Checkpoint>) {
+        for document in std::mem::take(&mut self.open_documents).into_iter().take(visible.documents) {
+            note(&mut self.ledger, document);
+        }
         let records = Arc::new(std::mem::take(&mut self.open));
         let mut written: BTreeMap<(TableName, u32), Vec<Slot>> = BTreeMap::new();
         let mut sequences = Vec::new();
         for (id, record) in (0..).zip(records.records()) {
             let partition = server.partition_of(&records, record);
             let slots = written.entry((records.schema(record).name().clone(), partition)).or_default();
-            let is_visible = (id as usize) < count;
+            let is_visible = (id as usize) < visible.records;
             slots.push(if is_visible { Slot::Record(Arc::clone(&records), id) } else { Slot::Hole });
             if record.operation == Operation::Delete {
                 slots.push(Slot::Hole);
@@ -224,7 +229,7 @@ impl LogServer {
             }
             let (_, commit) = state.late.remove(index);
             match (commit.writer == state.writer, &commit.change) {
-                (true, None) => state.publish(self, usize::MAX, Some(commit.checkpoint)),
+                (true, None) => state.publish(self, Torn::WHOLE, Some(commit.checkpoint)),
                 (true, Some(change)) => {
                     state.publish_barrier(self, change, Some(commit.checkpoint));
                 }
@@ -290,6 +295,12 @@ impl MemoryLog {
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.server.lock().checkpoint.clone()
+    }
+
+    /// The documents of the ledger.
+    #[must_use]
+    pub fn ledger(&self) -> BTreeMap<Box<str>, Box<str>> {
+        self.server.lock().ledger.clone()
     }
 
     /// Every log transaction that became visible, in order.
@@ -391,7 +402,7 @@ impl Log for MemoryLog {
             let mut state = self.server.state();
             // An older writer is fenced, and its open transaction aborted, before the checkpoint is read (E17).
             state.writer += 1;
-            state.publish(&self.server, 0, None);
+            state.publish(&self.server, Torn::NOTHING, None);
             state.forget_announced();
             let (number, checkpoint) = (state.writer, state.checkpoint.clone());
             drop(state);
@@ -427,6 +438,17 @@ impl Log for MemoryLog {
         })
     }
 
+    fn ledger(&self) -> BoxFuture<'_, Result<Vec<LedgerEntry>>> {
+        Box::pin(async {
+            self.server.faults.enter(Call::LogLedger).await?.answer(Call::LogLedger)?;
+            // What is still to be decided is waited for: so many calls pass.
+            while !self.server.lock().late.is_empty() {
+                drop(self.server.state());
+            }
+            Ok(entries(&self.server.state().ledger))
+        })
+    }
+
     fn ends<'a>(&'a self, partitions: &'a [LogPartition]) -> BoxFuture<'a, Result<Vec<PartitionEnds>>> {
         Box::pin(async move {
             self.server.faults.enter(Call::LogEnds).await?.answer(Call::LogEnds)?;
@@ -447,7 +469,7 @@ impl Log for MemoryLog {
             if state.checkpoint.is_some() {
                 // Whoever writes is fenced, and what it left open is aborted, as by a writer.
                 state.writer += 1;
-                state.publish(&self.server, 0, None);
+                state.publish(&self.server, Torn::NOTHING, None);
                 state.checkpoint = None;
             }
             drop(state);
@@ -468,6 +490,19 @@ impl Log for MemoryLog {
             Ok(Box::new(MemoryLogReader::open(&self.server, from)?) as Box<dyn LogReader>)
         })
     }
+}
+
+/// Replaces a document, or forgets it.
+pub(crate) fn note(ledger: &mut BTreeMap<Box<str>, Box<str>>, entry: LedgerEntry) {
+    match entry.value {
+        Some(value) => drop(ledger.insert(entry.key, value)),
+        None => drop(ledger.remove(&entry.key)),
+    }
+}
+
+/// The documents, as they are read.
+pub(crate) fn entries(ledger: &BTreeMap<Box<str>, Box<str>>) -> Vec<LedgerEntry> {
+    ledger.iter().map(|(key, value)| LedgerEntry { key: key.clone(), value: Some(value.clone()) }).collect()
 }
 
 /// The error after a commit whose outcome the writer can't know.

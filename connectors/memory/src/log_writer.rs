@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tailrace_contract::{BoxFuture, Checkpoint, Error, LogWriter, Result, SchemaChange};
+use tailrace_contract::{BoxFuture, Checkpoint, Error, LedgerEntry, LogWriter, Result, SchemaChange};
 use tailrace_row::RecordBatch;
 
 use crate::{
-    faults::{Call, Outcome},
+    faults::{Call, Outcome, Torn},
     log::{LateCommit, LogServer, LogState, append_copies, commit_lost},
 };
 
@@ -46,6 +46,14 @@ impl MemoryLogWriter {
         outcome.answer(Call::LogAppend)
     }
 
+    async fn append_documents(&self, entries: &[LedgerEntry]) -> Result<()> {
+        let outcome = self.server.faults.enter(Call::LogAppend).await?;
+        let mut state = self.server.state();
+        self.check_owner(&state)?;
+        state.open_documents.extend_from_slice(entries);
+        outcome.answer(Call::LogAppend)
+    }
+
     async fn commit_open(&self, checkpoint: &Checkpoint) -> Result<()> {
         let outcome = self.server.faults.enter(Call::LogCommit).await?;
         let mut state = self.server.state();
@@ -53,19 +61,19 @@ impl MemoryLogWriter {
         let checkpoint = checkpoint.clone();
         match outcome {
             Outcome::Answered => {
-                state.publish(&self.server, usize::MAX, Some(checkpoint));
+                state.publish(&self.server, Torn::WHOLE, Some(checkpoint));
                 Ok(())
             }
             Outcome::Lost => {
-                state.publish(&self.server, usize::MAX, Some(checkpoint));
+                state.publish(&self.server, Torn::WHOLE, Some(checkpoint));
                 Err(commit_lost())
             }
             Outcome::Late(calls) => {
                 state.late.push((calls, LateCommit { writer: self.number, checkpoint, change: None }));
                 Err(commit_lost())
             }
-            Outcome::Torn(records) => {
-                state.publish(&self.server, records, None);
+            Outcome::Torn(visible) => {
+                state.publish(&self.server, visible, None);
                 Err(commit_lost())
             }
         }
@@ -77,7 +85,7 @@ impl MemoryLogWriter {
         let outcome = self.server.faults.enter(Call::LogCommit).await?;
         let mut state = self.server.state();
         self.check_owner(&state)?;
-        if !state.open.is_empty() {
+        if !state.open.is_empty() || !state.open_documents.is_empty() {
             return Err(Error::corrupt("a barrier was committed over records that were not"));
         }
         let checkpoint = checkpoint.clone();
@@ -92,8 +100,8 @@ impl MemoryLogWriter {
                 state.late.push((calls, LateCommit { writer: self.number, checkpoint, change }));
                 Err(commit_lost())
             }
-            Outcome::Torn(records) => {
-                if records > 0 {
+            Outcome::Torn(visible) => {
+                if visible.records > 0 {
                     state.publish_barrier(&self.server, change, None);
                 }
                 Err(commit_lost())
@@ -107,6 +115,15 @@ impl LogWriter for MemoryLogWriter {
         Box::pin(async move {
             self.begin()?;
             self.append_batch(batch).await?;
+            self.has_failed = false;
+            Ok(())
+        })
+    }
+
+    fn append_ledger<'a>(&'a mut self, entries: &'a [LedgerEntry]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.begin()?;
+            self.append_documents(entries).await?;
             self.has_failed = false;
             Ok(())
         })

@@ -104,7 +104,7 @@ pub(crate) fn copy_image(to: &mut RecordBatch, image: RowImage<'_>) -> ImageSpan
         Ok(())
     });
     match written {
-        Ok(span) => span,
+        Ok(span) => span.allow_absence(image.may_be_absent()),
         Err(never) => match never {},
     }
 }

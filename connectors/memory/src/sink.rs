@@ -9,14 +9,15 @@ use std::{
 };
 
 use tailrace_contract::{
-    BoxFuture, Capabilities, Encounter, Error, LogPartition, Meeting, Owner, PartitionProgress, Problem, Result,
-    Severity, Sink, SinkWriter, StoredMeeting, StreamCheckpoint, StreamProgress, TableMapping, TableReader,
+    BoxFuture, Capabilities, Encounter, Error, LedgerEntry, LogPartition, Meeting, Owner, PartitionProgress, Problem,
+    Result, Severity, Sink, SinkWriter, StoredMeeting, StreamCheckpoint, StreamProgress, TableMapping, TableReader,
     TargetState, TargetTable,
 };
 use tailrace_row::{Sequence, TableName, TableSchema};
 
 use crate::{
     faults::{Call, Faults, Outcome, lost},
+    log::entries,
     meeting::{self, KnownMeeting, MeetingKey, OwnedEncounter},
     row::Row,
     sink_writer::{MemorySinkWriter, OwnedBatch},
@@ -54,6 +55,8 @@ pub(crate) struct SinkState {
     pub(crate) tables: BTreeMap<TargetTable, SinkTable>,
     pub(crate) progress: BTreeMap<(String, LogPartition), PartitionProgress>,
     pub(crate) streams: BTreeMap<String, StreamProgress>,
+    /// Documents by their keys, of each stream.
+    pub(crate) ledgers: BTreeMap<String, BTreeMap<Box<str>, Box<str>>>,
     pub(crate) meetings: BTreeMap<MeetingKey, KnownMeeting>,
     owners: i64,
     pub(crate) commits: u64,
@@ -177,6 +180,12 @@ impl MemorySink {
     #[must_use]
     pub fn stream(&self, stream: &str) -> Option<StreamProgress> {
         self.server.lock().streams.get(stream).cloned()
+    }
+
+    /// The documents of a stream's ledger.
+    #[must_use]
+    pub fn ledger(&self, stream: &str) -> BTreeMap<Box<str>, Box<str>> {
+        self.server.lock().ledgers.get(stream).cloned().unwrap_or_default()
     }
 
     /// Sets a stream's checkpoint back by hand, as an operator would.
@@ -346,6 +355,13 @@ impl Sink for MemorySink {
         Box::pin(async move { Ok(self.server.lock().streams.get(stream).cloned()) })
     }
 
+    fn ledger<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Vec<LedgerEntry>>> {
+        Box::pin(async move {
+            self.server.faults.enter(Call::SinkLedger).await?.answer(Call::SinkLedger)?;
+            Ok(self.server.state().ledgers.get(stream).map(entries).unwrap_or_default())
+        })
+    }
+
     fn progress<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
         Box::pin(async move {
             self.server.faults.enter(Call::SinkProgress).await?.answer(Call::SinkProgress)?;
@@ -402,6 +418,7 @@ impl Sink for MemorySink {
             let mut state = self.server.state();
             state.progress.retain(|(name, _), _| name != log);
             state.meetings.retain(|(name, ..), _| name != log);
+            state.ledgers.remove(log);
             state.owners += 1;
             let owner = Owner(state.owners);
             if let Some(stream) = state.streams.get_mut(log) {

@@ -3,13 +3,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use tailrace_contract::{
-    Applied, ApplyBatch, BoxFuture, Error, ErrorKind, Owner, PartitionProgress, ProgressStep, Result, RowRef,
-    SinkWriter, StreamCheckpoint, StreamProgress, StreamStep, TableMapping,
+    Applied, ApplyBatch, BoxFuture, Error, ErrorKind, LedgerEntry, Owner, PartitionProgress, ProgressStep, Result,
+    RowRef, SinkWriter, StreamCheckpoint, StreamProgress, StreamStep, TableMapping,
 };
 use tailrace_row::{Field, Operation, Record, RecordBatch};
 
 use crate::{
     faults::{Call, Outcome, lost},
+    log::note,
     row::{Row, copy_image, key_of, no_origin},
     sink::{Late, SinkServer, SinkState, SinkTable},
 };
@@ -34,6 +35,7 @@ pub(crate) struct OwnedStep {
     saves: i64,
     owner: Owner,
     checkpoint: StreamCheckpoint,
+    ledger: Vec<LedgerEntry>,
 }
 
 impl OwnedStep {
@@ -43,14 +45,17 @@ impl OwnedStep {
             saves: step.saves,
             owner: step.owner,
             checkpoint: step.checkpoint.clone(),
+            ledger: step.ledger.to_vec(),
         }
     }
 
-    /// Saves the checkpoint; it was compared before.
+    /// Saves the checkpoint and its documents; it was compared before.
     pub(crate) fn save(self, state: &mut SinkState) {
         let known = state.streams.get_mut(&self.stream).expect("invariant: compared before");
         known.checkpoint = Some(self.checkpoint);
         known.saves += 1;
+        let ledger = state.ledgers.entry(self.stream).or_default();
+        self.ledger.into_iter().for_each(|entry| note(ledger, entry));
     }
 }
 
@@ -144,6 +149,7 @@ impl OwnedBatch {
         if let Some(step) = &self.stream {
             check_stream_step(state.streams.get(&step.stream), step)?;
         }
+        let mut applied = Applied::default();
         let mut writes = Vec::new();
         let mut seen = BTreeSet::new();
         for changes in &self.changes {
@@ -155,11 +161,12 @@ impl OwnedBatch {
             for (row, place) in &changes.upserts {
                 let key = row.key();
                 check_once(seen.insert((target, key.clone())), changes, place)?;
-                let row = fit(table, row, &key).map_err(|why| refused(changes, &why).at(place))?;
-                writes.push((target, key, row));
+                match fit(table, row, &key).map_err(|why| refused(changes, &why).at(place))? {
+                    Some(row) => writes.push((target, key, row)),
+                    None => applied.absent += 1,
+                }
             }
         }
-        let mut applied = Applied::default();
         for changes in &self.changes {
             let table = state.tables.get_mut(&changes.mapping.target).expect("invariant: looked up before");
             for (key, _) in &changes.deletes {
@@ -214,8 +221,8 @@ fn check_once(is_first: bool, changes: &OwnedChanges, place: &str) -> Result<()>
     Err(Error::corrupt("a key stands twice in one batch").on_table(changes.mapping.source.clone()).at(place))
 }
 
-/// The row as the table holds it: columns by name, those that were not sent taken from the row that is there.
-fn fit(table: &SinkTable, row: &Row, key: &[u8]) -> std::result::Result<Row, String> {
+/// The row as the table holds it: columns by name, those that were not sent taken from the row that is there. None: it need not be.
+fn fit(table: &SinkTable, row: &Row, key: &[u8]) -> std::result::Result<Option<Row>, String> {
     if table.refused.contains(key) {
         return Err("the table refuses the row".into());
     }
@@ -227,9 +234,12 @@ fn fit(table: &SinkTable, row: &Row, key: &[u8]) -> std::result::Result<Row, Str
     }
     let is_whole = !row.image().is_partial();
     if is_whole && table.schema.columns() == columns {
-        return Ok(row.clone());
+        return Ok(Some(row.clone()));
     }
     let known = table.rows.get(key);
+    if !is_whole && known.is_none() && row.image().may_be_absent() {
+        return Ok(None);
+    }
     if !is_whole && known.is_none() {
         let names: Vec<&str> = row.schema().key().iter().map(|place| &*columns[*place].name).collect();
         return Err(format!(
@@ -247,7 +257,7 @@ fn fit(table: &SinkTable, row: &Row, key: &[u8]) -> std::result::Result<Row, Str
         };
         fields.push(field.ok_or_else(|| format!("there is no value for the column {}", column.name))?);
     }
-    Ok(Row::new(&table.schema, &fields))
+    Ok(Some(Row::new(&table.schema, &fields)))
 }
 
 fn refused(changes: &OwnedChanges, why: &str) -> Error {

@@ -1,18 +1,19 @@
 //! The source: tables and a binlog that a test writes and streams follow.
 //!
 //! A position is `name:count`, the number of transactions executed; `/n` behind it counts heartbeats, which mean nothing, as
-//! a rotation of files means nothing. A position beyond the binlog, or before what was purged, or of another name, is lost.
+//! a rotation of files means nothing. A place is a file and an offset in it. A position beyond the binlog, or before what was purged, or of another name, is lost.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tailrace_contract::{
-    BoxFuture, ChangeStream, Checkpoint, Error, Position, Problem, Result, Source, SourceState, StartAt, TableFilter,
-    TableReader,
+    BoxFuture, ChangeStream, Checkpoint, ChunkReader, Error, Position, Problem, Result, Source, SourcePlace,
+    SourceState, StartAt, TableFilter, TableReader,
 };
 use tailrace_row::{TableName, TableSchema};
 
 use crate::{
-    binlog::{Binlog, BinlogTransaction, MemoryTransaction, SourceTable},
+    binlog::{Binlog, BinlogTransaction, MemoryTransaction, SourceTable, Stall},
+    chunk_reader::MemoryChunkReader,
     faults::{Call, Faults},
     news::News,
     sink::Rows,
@@ -31,6 +32,8 @@ pub struct MemorySource {
 
 pub(crate) struct SourceServer {
     pub(crate) name: String,
+    /// What its binlog's files have in common.
+    pub(crate) series: Arc<str>,
     pub(crate) binlog: Mutex<Binlog>,
     pub(crate) committed: News,
     pub(crate) pieces: Mutex<Option<Pieces>>,
@@ -55,12 +58,30 @@ impl SourceServer {
         }
     }
 
-    /// How many transactions were executed at the position; an error if the binlog does not continue it.
-    pub(crate) fn transactions_at(&self, position: &Position) -> Result<usize> {
+    /// Somebody calls the server.
+    pub(crate) fn pass_call(&self) {
+        self.binlog().pass_call();
+    }
+
+    /// Where the binlog ends.
+    pub(crate) fn end(&self) -> SourcePlace {
+        let binlog = self.binlog();
+        let count = binlog.transactions.len();
+        binlog.place(&self.series, count, binlog.files_at(count))
+    }
+
+    /// How many transactions the position counts; an error if it is of another source.
+    pub(crate) fn transactions_of(&self, position: &Position) -> Result<usize> {
         let counts = position.as_str().strip_prefix(&self.name).and_then(|rest| rest.strip_prefix(':'));
         let count = counts.and_then(|counts| counts.split('/').next()?.parse().ok());
+        let lost = || Error::position_lost(format!("{}: the position is of another source", self.name)).at(position);
+        count.ok_or_else(lost)
+    }
+
+    /// How many transactions were executed at the position; an error if the binlog does not continue it.
+    pub(crate) fn transactions_at(&self, position: &Position) -> Result<usize> {
         let lost = |why: &str| Err(Error::position_lost(format!("{}: {why}", self.name)).at(position));
-        let Some(count) = count else { return lost("the position is of another source") };
+        let count = self.transactions_of(position)?;
         let binlog = self.binlog();
         if count < binlog.purged {
             return lost("the transactions after the position were purged");
@@ -83,6 +104,7 @@ impl MemorySource {
         Self {
             server: Arc::new(SourceServer {
                 name: name.to_owned(),
+                series: format!("{name}-bin").into(),
                 binlog: Mutex::default(),
                 committed: News::default(),
                 pieces: Mutex::default(),
@@ -102,7 +124,7 @@ impl MemorySource {
     pub fn create_table(&self, schema: TableSchema) -> Arc<TableSchema> {
         let schema = Arc::new(schema);
         let table = SourceTable { schema: Arc::clone(&schema), rows: Rows::new() };
-        self.server.binlog().tables.insert(schema.name().clone(), table);
+        self.server.binlog().make_table(table);
         schema
     }
 
@@ -118,7 +140,47 @@ impl MemorySource {
         self.server.committed.announce();
     }
 
-    /// The rows of a table by key.
+    /// From now on a transaction that is committed stays so long invisible to readers, and unexecuted.
+    pub fn stall(&self, stall: Stall) {
+        self.server.binlog().stall = stall;
+    }
+
+    /// Shows readers all that is committed.
+    pub fn make_visible(&self) {
+        self.server.binlog().make_visible();
+    }
+
+    /// Counts all that is visible as executed.
+    pub fn make_executed(&self) {
+        self.server.binlog().make_executed();
+    }
+
+    /// How many transactions readers see.
+    #[must_use]
+    pub fn visible(&self) -> usize {
+        self.server.binlog().visible()
+    }
+
+    /// How many transactions count as executed.
+    #[must_use]
+    pub fn executed(&self) -> usize {
+        self.server.binlog().executed()
+    }
+
+    /// The place in the binlog behind so many transactions.
+    #[must_use]
+    pub fn place_behind(&self, transactions: usize) -> SourcePlace {
+        let binlog = self.server.binlog();
+        binlog.place(&self.server.series, transactions, binlog.files_at(transactions))
+    }
+
+    /// Begins a new file of the binlog, which streams hear of when they read on.
+    pub fn rotate(&self) {
+        self.server.binlog().rotate();
+        self.server.committed.announce();
+    }
+
+    /// The rows of a table by key, visible or not.
     #[must_use]
     pub fn rows(&self, table: &TableName) -> Rows {
         self.server.binlog().tables.get(table).map(|table| table.rows.clone()).unwrap_or_default()
@@ -160,8 +222,9 @@ impl Source for MemorySource {
         Box::pin(async move {
             self.server.faults.enter(Call::SourcePosition).await?.answer(Call::SourcePosition)?;
             let (executed, purged) = {
-                let binlog = self.server.binlog();
-                (binlog.transactions.len(), binlog.purged)
+                let mut binlog = self.server.binlog();
+                binlog.pass_call();
+                (binlog.executed(), binlog.purged)
             };
             match start {
                 StartAt::Now => Ok(self.server.position(executed)),
@@ -170,6 +233,7 @@ impl Source for MemorySource {
                     let position = Position::new(text);
                     self.server.transactions_at(&position).map(|_| position)
                 }
+                StartAt::Since(_) => Err(Error::refused("this source has no clock")),
             }
         })
     }
@@ -178,12 +242,14 @@ impl Source for MemorySource {
         Box::pin(async move {
             self.server.faults.enter(Call::SourceState).await?.answer(Call::SourceState)?;
             let at = from.map(|from| self.server.transactions_at(from)).transpose()?;
-            let executed = self.server.binlog().transactions.len();
+            self.server.pass_call();
+            let executed = self.server.binlog().executed();
             Ok(SourceState {
                 server: "memory".to_owned(),
                 end: self.server.position(executed),
+                place: Some(self.server.end()),
                 bytes_behind: None,
-                transactions_behind: at.map(|at| (executed - at) as u64),
+                transactions_behind: at.map(|at| executed.saturating_sub(at) as u64),
             })
         })
     }
@@ -200,7 +266,8 @@ impl Source for MemorySource {
     fn has_rows<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
             self.server.faults.enter(Call::SourceHasRows).await?.answer(Call::SourceHasRows)?;
-            Ok(self.server.binlog().tables.get(table).is_some_and(|table| !table.rows.is_empty()))
+            self.server.pass_call();
+            Ok(self.server.binlog().shown(table).is_some_and(|table| !table.rows.is_empty()))
         })
     }
 
@@ -214,6 +281,10 @@ impl Source for MemorySource {
             let stream = MemoryStream::open(&self.server, from, filter)?;
             Ok(Box::new(stream) as Box<dyn ChangeStream>)
         })
+    }
+
+    fn open_chunks(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn ChunkReader>>> {
+        Box::pin(async { Ok(Box::new(MemoryChunkReader::open(&self.server, schema).await?) as Box<dyn ChunkReader>) })
     }
 
     fn open_reader(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn TableReader>>> {

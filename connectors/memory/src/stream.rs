@@ -3,8 +3,8 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use tailrace_contract::{
-    BatchEnd, BatchLimits, BoxFuture, ChangeStream, Checkpoint, Error, Mark, Result, SchemaChange, SplitTransaction,
-    TableAct, TableFilter,
+    BatchEnd, BatchLimits, BoxFuture, ChangeStream, Checkpoint, Error, Mark, Result, SchemaChange, SourcePlace,
+    SplitTransaction, TableAct, TableFilter,
 };
 use tailrace_row::{Epoch, Origin, Record, RecordBatch, RecordId, Sequence};
 use tokio::time::Instant;
@@ -17,6 +17,8 @@ pub(crate) struct MemoryStream {
     epoch: Epoch,
     /// Index in the binlog of the next transaction, or of the one in progress.
     next: usize,
+    /// How many files of the binlog were begun before what comes next, as far as was read.
+    files: usize,
     /// How many transactions were complete, as the checkpoint counts them.
     complete: u64,
     /// The record of the transaction in progress to look at next.
@@ -43,11 +45,14 @@ impl MemoryStream {
                     .at(&from.mark.position));
             }
         }
+        // A file that begins here is heard of by reading on.
+        let files = next.checked_sub(1).map_or(0, |last| server.binlog().files_at(last));
         Ok(Self {
             server: Arc::clone(server),
             filter,
             epoch: from.epoch,
             next,
+            files,
             complete: from.mark.transactions,
             record: 0,
             last: from.split.as_ref().map(|split| split.last),
@@ -64,6 +69,7 @@ impl MemoryStream {
 
     async fn read(&mut self, out: &mut RecordBatch, limits: BatchLimits) -> Result<BatchEnd> {
         self.server.faults.enter(Call::StreamRead).await?.answer(Call::StreamRead)?;
+        self.server.pass_call();
         let piece = self.server.next_piece();
         let records_max = limits.records_max.min(out.len().saturating_add(piece));
         let limits = BatchLimits { records_max, ..limits };
@@ -92,7 +98,7 @@ impl MemoryStream {
             return ControlFlow::Continue(());
         }
         loop {
-            let transaction = self.server.binlog().transactions.get(self.next).map(Arc::clone);
+            let transaction = self.listen();
             let Some(transaction) = transaction else { return ControlFlow::Continue(()) };
             let change = self.change(&transaction);
             if change.is_some() && !out.is_empty() {
@@ -109,6 +115,13 @@ impl MemoryStream {
                 return ControlFlow::Break(());
             }
         }
+    }
+
+    /// The next transaction; a file that begins before it is heard of.
+    fn listen(&mut self) -> Option<Arc<BinlogTransaction>> {
+        let binlog = self.server.binlog();
+        self.files = binlog.files_at(self.next);
+        binlog.transactions.get(self.next).map(Arc::clone)
     }
 
     /// What the transaction does to captured tables, if it is a statement.
@@ -222,5 +235,10 @@ impl ChangeStream for MemoryStream {
             self.has_failed = false;
             Ok(end)
         })
+    }
+
+    fn place(&self) -> Option<SourcePlace> {
+        let is_between = self.record == 0 && !self.has_begun;
+        is_between.then(|| self.server.binlog().place(&self.server.series, self.next, self.files))
     }
 }

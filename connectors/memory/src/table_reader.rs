@@ -2,7 +2,11 @@
 //!
 //! The fakes' own order of a key is that of its bytes: no order of numbers, so that nobody comes to rely on one.
 
-use std::{collections::VecDeque, ops::Bound, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ops::Bound,
+    sync::Arc,
+};
 
 use tailrace_contract::{BoxFuture, Error, ReadLimits, Result, Rows as Wanted, TableReader, TargetTable};
 use tailrace_row::{Key, Operation, Origin, Record, RecordBatch, TableSchema};
@@ -31,8 +35,9 @@ impl Held {
     fn rows(&self, schema: &TableSchema) -> Option<Rows> {
         match self {
             Self::BySource(server) => {
-                let binlog = server.binlog();
-                let table = binlog.tables.get(schema.name()).filter(|table| table.schema.id() == schema.id())?;
+                let mut binlog = server.binlog();
+                binlog.pass_call();
+                let table = binlog.shown(schema.name()).filter(|table| table.schema.id() == schema.id())?;
                 Some(table.rows.clone())
             }
             Self::BySink(server, target) => {
@@ -59,12 +64,42 @@ pub(crate) struct MemoryTableReader {
 impl MemoryTableReader {
     pub(crate) async fn open(held: Held, schema: Arc<TableSchema>) -> Result<Box<dyn TableReader>> {
         held.faults().enter(Call::OpenReader).await?.answer(Call::OpenReader)?;
+        Ok(Box::new(Self::new(held, schema)?))
+    }
+
+    pub(crate) fn new(held: Held, schema: Arc<TableSchema>) -> Result<Self> {
         if schema.key().is_empty() {
             return Err(Error::table_failed(schema.name().clone(), "the table has no key to read it by"));
         }
         let reader = Self { held, schema, under_way: VecDeque::new() };
         reader.view()?;
-        Ok(Box::new(reader))
+        Ok(reader)
+    }
+
+    /// Ends the read that is under way.
+    pub(crate) fn end(&mut self) {
+        self.under_way.clear();
+    }
+
+    /// Begins to read so many of these rows, as they are now.
+    pub(crate) fn begin_view(&mut self, rows: Wanted<'_>, rows_max: usize) -> Result<()> {
+        let view = self.view()?;
+        self.under_way = chosen(&view, rows).take(rows_max).cloned().collect();
+        Ok(())
+    }
+
+    /// The key of the row that is so many rows behind the beginning of a range, if it has so many.
+    pub(crate) async fn find_bound(
+        &mut self,
+        after: Option<&Key>,
+        until: Option<&Key>,
+        rows: u64,
+    ) -> Result<Option<Key>> {
+        let view = self.begin(Call::ReaderBound).await?;
+        let Some(skipped) = rows.checked_sub(1) else { return Ok(None) };
+        let mut rows = chosen(&view, Wanted::Range { after, until });
+        let found = rows.nth(usize::try_from(skipped).unwrap_or(usize::MAX));
+        Ok(found.map(|row| Key::of(&self.schema, row.image())))
     }
 
     fn view(&self) -> Result<Rows> {
@@ -75,7 +110,7 @@ impl MemoryTableReader {
     }
 
     async fn begin(&mut self, call: Call) -> Result<Rows> {
-        self.under_way.clear();
+        self.end();
         self.held.faults().enter(call).await?.answer(call)?;
         self.view()
     }
@@ -87,31 +122,13 @@ impl TableReader for MemoryTableReader {
     }
 
     fn bound<'a>(&'a mut self, after: Option<&'a Key>, rows: u64) -> BoxFuture<'a, Result<Option<Key>>> {
-        Box::pin(async move {
-            let view = self.begin(Call::ReaderBound).await?;
-            let Some(skipped) = rows.checked_sub(1) else { return Ok(None) };
-            let behind = view.range((behind(after), Bound::Unbounded));
-            let found = behind.map(|(_, row)| row).nth(usize::try_from(skipped).unwrap_or(usize::MAX));
-            Ok(found.map(|row| Key::of(&self.schema, row.image())))
-        })
+        Box::pin(self.find_bound(after, None, rows))
     }
 
     fn read<'a>(&'a mut self, rows: Wanted<'a>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let view = self.begin(Call::ReaderRead).await?;
-            self.under_way = match rows {
-                Wanted::Range { after, until } => {
-                    let until = until.map(bytes_of);
-                    let behind = view.range((behind(after), Bound::Unbounded));
-                    let within = |(key, _): &(&Vec<u8>, &Row)| until.as_ref().is_none_or(|until| *key <= until);
-                    behind.take_while(within).map(|(_, row)| row.clone()).collect()
-                }
-                Wanted::Keys(keys) => view
-                    .iter()
-                    .filter(|(bytes, _)| keys.iter().any(|key| bytes_of(key) == **bytes))
-                    .map(|(_, row)| row.clone())
-                    .collect(),
-            };
+            self.under_way = chosen(&view, rows).cloned().collect();
             Ok(())
         })
     }
@@ -137,6 +154,21 @@ impl TableReader for MemoryTableReader {
             }
             Ok(false)
         })
+    }
+}
+
+/// The rows that are wanted, in the order of their keys.
+fn chosen<'v>(view: &'v Rows, rows: Wanted<'_>) -> Box<dyn Iterator<Item = &'v Row> + 'v> {
+    match rows {
+        Wanted::Range { after, until } => {
+            let until = until.map(bytes_of);
+            let within = move |(key, _): &(&Vec<u8>, &Row)| until.as_ref().is_none_or(|until| *key <= until);
+            Box::new(view.range((behind(after), Bound::Unbounded)).take_while(within).map(|(_, row)| row))
+        }
+        Wanted::Keys(keys) => {
+            let wanted: BTreeSet<Vec<u8>> = keys.iter().map(bytes_of).collect();
+            Box::new(view.iter().filter(move |(key, _)| wanted.contains(*key)).map(|(_, row)| row))
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use tailrace_contract::{
-    ApplyBatch, BatchLimits, Checkpoint, ErrorKind, Log, LogBatch, LogPartition, LogStart, LogWriter, Mark, Position,
-    ProgressStep, Result, RowRef, Sink, Source, StartAt, TableChanges, TableMapping, TargetTable,
+    ApplyBatch, BatchLimits, ChangeStream, Checkpoint, ChunkRange, ChunkReader, ErrorKind, LedgerEntry, Log, LogBatch,
+    LogPartition, LogStart, LogWriter, Mark, Position, ProgressStep, ReadLimits, Result, RowRef, Rows, Sink, Source,
+    SourcePlace, StartAt, TableChanges, TableFilter, TableMapping, TablePattern, TargetTable,
 };
-use tailrace_memory::{Call, Fault, Gate, MemoryLog, MemorySink, MemorySource, MemoryTransaction, Offsets, Row};
+use tailrace_memory::{Call, Fault, Gate, MemoryLog, MemorySink, MemorySource, MemoryTransaction, Offsets, Row, Stall};
 use tailrace_row::{
     Column, ColumnType, Epoch, Field, Operation, Origin, Record, RecordBatch, TableName, TableSchema, Value,
 };
@@ -243,9 +244,7 @@ async fn a_position_that_the_binlog_does_not_continue_is_lost() {
     let source = MemorySource::new("db");
     let table = source.create_table(schema().as_ref().clone());
     for id in 0..5 {
-        let mut transaction = MemoryTransaction::new();
-        transaction.insert(&table, &[Field::Value(Value::Integer(id)), Field::Null]);
-        source.commit(transaction);
+        insert(&source, &table, id);
     }
     source.purge(2);
     for (text, is_there) in [("db:2", true), ("db:5", true), ("db:1", false), ("db:6", false), ("other:3", false)] {
@@ -253,4 +252,111 @@ async fn a_position_that_the_binlog_does_not_continue_is_lost() {
         assert_eq!(found.map_err(|error| error.kind()).err(), (!is_there).then_some(ErrorKind::PositionLost), "{text}");
     }
     assert_eq!(source.position(&StartAt::Earliest).await.unwrap().as_str(), "db:2");
+}
+
+fn document(text: &str) -> LedgerEntry {
+    LedgerEntry { key: "chunk".into(), value: Some(text.into()) }
+}
+
+/// A log whose transaction with a record and two documents met the fault.
+async fn noted_under(fault: Fault) -> MemoryLog {
+    let log = MemoryLog::new("log", 1, Offsets::Dense);
+    let mut writer = log.open_writer().await.expect("a writer").writer;
+    log.faults().script(Call::LogCommit, fault);
+    writer.append_ledger(&[document("first"), document("last")]).await.expect("documents are taken");
+    assert!(is_transient(write(&mut *writer, 1, &[1]).await));
+    log
+}
+
+#[tokio::test]
+async fn documents_are_lost_late_or_torn_with_their_transaction() {
+    for (fault, records, expect) in [
+        (Fault::Fail(ErrorKind::Transient), 0, vec![]),
+        (Fault::After, 1, vec![document("last")]),
+        (Fault::Tear(1), 1, vec![]),
+        (Fault::TearLedger(1), 1, vec![document("first")]),
+        (Fault::TearLedger(2), 1, vec![document("last")]),
+        // Undecided when the writer is superseded.
+        (Fault::Late(9), 0, vec![]),
+    ] {
+        let log = noted_under(fault.clone()).await;
+        let opened = log.open_writer().await.unwrap();
+        assert_eq!((log.entries(&lane(), 0).len(), Log::ledger(&log).await.unwrap()), (records, expect), "{fault:?}");
+        assert_eq!(opened.checkpoint.is_some(), matches!(fault, Fault::After));
+    }
+    let log = noted_under(Fault::Late(9)).await;
+    assert_eq!(Log::ledger(&log).await.unwrap(), [document("last")], "what is undecided is waited for");
+    assert_eq!(log.checkpoint(), Some(checkpoint(1)));
+}
+
+/// Commits an insert.
+fn insert(source: &MemorySource, table: &Arc<TableSchema>, id: i64) {
+    let mut transaction = MemoryTransaction::new();
+    transaction.insert(table, &[Field::Value(Value::Integer(id)), Field::Null]);
+    source.commit(transaction);
+}
+
+/// Reads all that there is; gives where the stream stands then.
+async fn drain(stream: &mut dyn ChangeStream) -> (Position, SourcePlace) {
+    let mut batch = RecordBatch::new();
+    loop {
+        batch.clear();
+        let end = stream.read_batch(&mut batch, LIMITS).await.expect("a batch");
+        if batch.is_empty() {
+            return (end.mark().position.clone(), stream.place().expect("it stands between transactions"));
+        }
+    }
+}
+
+/// How many rows a read brings.
+async fn count(reader: &mut dyn ChunkReader) -> usize {
+    let mut batch = RecordBatch::new();
+    let origin = records(1, &[(0, None)]).last_origin().expect("one origin").clone();
+    let limits = ReadLimits { rows_max: 100, bytes_max: 1 << 20 };
+    while reader.fill(&mut batch, &origin, limits).await.expect("rows") {}
+    batch.len()
+}
+
+const WHOLE: ChunkRange<'static> = ChunkRange { after: None, until: None, rows_max: 100 };
+
+#[tokio::test(start_paused = true)]
+async fn what_is_delivered_is_visible_later_and_executed_last() {
+    let source = MemorySource::new("db");
+    let table = source.create_table(schema().as_ref().clone());
+    let filter = Arc::new(TableFilter { patterns: vec![TablePattern::Table(table.name().clone())] });
+    let mut stream = source.open(&checkpoint(0), filter).await.unwrap();
+    insert(&source, &table, 1);
+    source.stall(Stall { visible_calls: Stall::HELD, executed_calls: Stall::HELD });
+    insert(&source, &table, 2);
+    let (delivered, place) = drain(&mut *stream).await;
+    assert_eq!((delivered.as_str().split('/').next(), &place), (Some("db:2"), &source.place_behind(2)));
+    let mut reader = source.open_chunks(Arc::clone(&table)).await.unwrap();
+    reader.read(Rows::ALL).await.unwrap();
+    assert_eq!((count(&mut *reader).await, source.rows(table.name()).len()), (1, 2), "delivered, and not visible");
+    let error = reader.read_chunk(&delivered, WHOLE).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+    assert_eq!(reader.end_of_view().await.unwrap_err().kind(), ErrorKind::Corrupt, "no row of it was taken");
+    let shows = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        source.make_visible();
+    };
+    tokio::join!(shows, async { reader.read_chunk(&delivered, WHOLE).await.unwrap() });
+    assert_eq!(count(&mut *reader).await, 2);
+    assert_eq!(reader.end_of_view().await.unwrap(), place, "behind all that is visible");
+    assert_eq!((source.visible(), source.executed()), (2, 1));
+    assert_eq!(source.position(&StartAt::Now).await.unwrap().as_str(), "db:1", "visible, and not executed");
+    source.make_executed();
+    assert_eq!(source.state(None).await.unwrap().end.as_str(), "db:2");
+
+    source.stall(Stall { visible_calls: 2, executed_calls: 1 });
+    insert(&source, &table, 3);
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push((source.visible(), source.executed()));
+        source.state(None).await.unwrap();
+    }
+    assert_eq!(seen, [(2, 2), (2, 2), (3, 2), (3, 3)], "counted in calls");
+    source.rotate();
+    assert!(!stream.place().is_some_and(|place| place.has_reached(&source.place_behind(3))));
+    assert_eq!(drain(&mut *stream).await.1, source.place_behind(3), "a new file is heard of");
 }

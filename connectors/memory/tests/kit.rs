@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
-use tailrace_contract::{BoxFuture, Log, Sink, Source, TargetTable};
-use tailrace_kit::{Change, LogHarness, Row, SinkHarness, SinkTable, SourceHarness, SourceTable, sample_schema};
-use tailrace_memory::{MemoryLog, MemorySink, MemorySource, MemoryTransaction, Offsets};
-use tailrace_row::{Field, TableName, TableSchema, Value};
+use tailrace_contract::{
+    BoxFuture, ChangeStream, Checkpoint, ChunkReader, Log, Mark, Position, Result, Sink, Source, StartAt, TableFilter,
+    TablePattern, TableReader, TargetTable,
+};
+use tailrace_kit::{
+    Change, ChunkHarness, LogHarness, ReaderHarness, Row, SinkHarness, SinkTable, SourceHarness, SourceTable,
+    sample_schema,
+};
+use tailrace_memory::{MemoryLog, MemorySink, MemorySource, MemoryTransaction, Offsets, Stall};
+use tailrace_row::{Epoch, Field, TableName, TableSchema, Value};
 
 mod sources {
     //! Runs the tests of a source.
@@ -20,6 +26,21 @@ mod sources_in_pieces {
 mod source_tables {
     //! Runs the tests of a reader of the source's table.
     tailrace_kit::reader_tests!(super::source_table);
+}
+
+mod chunked_tables {
+    //! The same of a reader of chunks.
+    tailrace_kit::reader_tests!(super::chunked);
+}
+
+mod chunks {
+    //! Runs the tests of chunks.
+    tailrace_kit::chunk_tests!(super::chunked);
+}
+
+mod chunks_in_pieces {
+    //! The same with a stream whose reads bring one record at most.
+    tailrace_kit::chunk_tests!(super::chunked_in_pieces);
 }
 
 mod sink_tables {
@@ -114,6 +135,62 @@ async fn source_table(test: &str) -> SourceTable<SourceUnderTest> {
     SourceTable(source(test).await)
 }
 
+/// The source's table, read in chunks.
+struct Chunked(SourceTable<SourceUnderTest>);
+
+async fn chunked(test: &str) -> Chunked {
+    Chunked(source_table(test).await)
+}
+
+async fn chunked_in_pieces(test: &str) -> Chunked {
+    Chunked(SourceTable(source_in_pieces(test).await))
+}
+
+impl ReaderHarness for Chunked {
+    fn schema(&self) -> Arc<TableSchema> {
+        self.0.schema()
+    }
+
+    fn open(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn TableReader>>> {
+        Box::pin(async { Ok(self.open_chunks(schema).await? as Box<dyn TableReader>) })
+    }
+
+    fn change<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, ()> {
+        self.0.change(changes)
+    }
+
+    fn alter(&self) -> BoxFuture<'_, ()> {
+        self.0.alter()
+    }
+}
+
+impl ChunkHarness for Chunked {
+    fn open_chunks(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn ChunkReader>>> {
+        self.0.0.source.open_chunks(schema)
+    }
+
+    fn follow(&self) -> BoxFuture<'_, (Box<dyn ChangeStream>, Position)> {
+        Box::pin(async {
+            let source = &self.0.0.source;
+            let filter = TableFilter { patterns: vec![TablePattern::Table(self.0.0.table())] };
+            let position = source.position(&StartAt::Now).await.expect("a position");
+            let mark = Mark { position: position.clone(), transactions: 0 };
+            let from = Checkpoint { epoch: Epoch(0), mark, split: None };
+            (source.open(&from, Arc::new(filter)).await.expect("a stream"), position)
+        })
+    }
+
+    fn stall(&self) -> BoxFuture<'_, ()> {
+        self.0.0.source.stall(Stall { visible_calls: 30, executed_calls: 50 });
+        Box::pin(async {})
+    }
+
+    fn rotate(&self) -> BoxFuture<'_, ()> {
+        self.0.0.source.rotate();
+        Box::pin(async {})
+    }
+}
+
 async fn sink_table(test: &str) -> SinkTable<SinkUnderTest> {
     SinkTable::new(sink(test).await, test).await
 }
@@ -131,6 +208,10 @@ async fn dense_log(_test: &str) -> LogUnderTest {
 impl LogHarness for LogUnderTest {
     fn log(&self) -> &dyn Log {
         &self.0
+    }
+
+    fn elsewhere(&self) -> Box<dyn Log> {
+        Box::new(self.0.clone())
     }
 }
 

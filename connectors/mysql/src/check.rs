@@ -1,9 +1,13 @@
 //! The preflight of a source: every problem at once, each with the statement that mends it. It changes nothing.
 
 mod mariadb;
+mod prepared;
 mod privileges;
+mod read_server;
 mod retention;
-mod unlogged;
+pub(crate) mod start;
+pub(crate) mod throttle;
+pub(crate) mod unlogged;
 
 use tailrace_contract::{Error, ErrorKind, Problem, Result, Severity, SourceSettings, TableFilter, TablePattern};
 use tailrace_row::TableName;
@@ -30,8 +34,10 @@ pub(crate) async fn check(settings: &SourceSettings, filter: &TableFilter) -> Re
     check_identity(&mut server, settings, &mut problems).await?;
     check_binlog(&mut server, filter, &mut problems).await?;
     unlogged::check(&mut server, filter, &mut problems).await?;
+    prepared::check(&mut server, &mut problems).await?;
     retention::check(&mut server, settings.expected_outage, &mut problems).await?;
     check_tables(&mut server.connection, filter, &mut problems).await?;
+    problems.extend(read_server::check(settings).await);
     Ok(problems)
 }
 
@@ -69,8 +75,9 @@ const WANTED: [Wanted; 10] = [
     Wanted {
         variable: "binlog_row_metadata",
         is_good: |value| value == "FULL",
-        needed: "FULL, so that every change says how its table looks",
-        severity: Severity::Error,
+        needed: "FULL: else the shapes of tables are followed through statements, and rows that lie before a statement which altered their \
+                 table are refused unless they were followed up to there",
+        severity: Severity::Warning,
         mend: "SET PERSIST binlog_row_metadata = 'FULL'",
     },
     Wanted {
@@ -83,7 +90,8 @@ const WANTED: [Wanted; 10] = [
     Wanted {
         variable: "gtid_mode",
         is_good: |value| value == "ON",
-        needed: "ON, so that capture survives a failover to another server",
+        needed: "ON, so that capture survives a failover to another server, and the history of tables is copied without locking them for \
+                 a moment, for which the account needs LOCK TABLES",
         severity: Severity::Warning,
         mend: "SET PERSIST enforce_gtid_consistency = ON; then gtid_mode to OFF_PERMISSIVE, ON_PERMISSIVE, ON, one by one",
     },

@@ -72,6 +72,17 @@ pub(crate) fn is_privilege_missing(error: &Error) -> bool {
     matches!(number(error), Some(1044 | 1142 | 1143 | 1227 | 1370 | 3530))
 }
 
+/// Whether a lock was waited for in vain.
+pub(crate) fn is_lock_missing(error: &Error) -> bool {
+    number(error) == Some(1205)
+}
+
+/// Whether the server has the transactions, and does not send them because its gtid_mode was another one when it logged them.
+pub(crate) fn is_of_other_gtid_mode(error: &Error) -> bool {
+    let answer = error.cause().and_then(|cause| cause.downcast_ref::<ServerError>());
+    answer.is_some_and(|answer| answer.number == DUMP_ENDED && answer.text.to_lowercase().contains("gtid_mode"))
+}
+
 /// Whether there was no answer at all.
 pub(crate) fn is_connection_gone(error: &Error) -> bool {
     number(error).is_none()

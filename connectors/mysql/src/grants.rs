@@ -1,6 +1,6 @@
 //! The least that an account needs to be a source's: what `tailrace check --print-grants` shows.
 
-use tailrace_contract::{Grant, TableFilter, TablePattern};
+use tailrace_contract::{Grant, LoadQuestions, TableFilter, TablePattern};
 
 use crate::protocol::{quote_name, quote_table};
 
@@ -17,6 +17,17 @@ pub(crate) fn least(user: &str, filter: &TableFilter) -> Vec<Grant> {
         grants.push(grant("SELECT", &object(pattern, false), "reads how the table looks and whether it has rows"));
     }
     grants
+}
+
+/// What questions after the server's load need beside that.
+pub(crate) fn of_load(user: &str, questions: &LoadQuestions) -> Vec<Grant> {
+    if questions.history { of_history(user).into() } else { Vec::new() }
+}
+
+/// The length of InnoDB's history list stands among metrics that show what everybody does.
+pub(crate) fn of_history(user: &str) -> [Grant; 1] {
+    let reason = "asks for the length of InnoDB's history list ([backfill.throttle] history_max)";
+    [Grant { statement: statement("PROCESS", "*.*", &account(user)), reason }]
 }
 
 /// Quoted so that no setting of the server changes what it means.

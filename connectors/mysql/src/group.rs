@@ -108,7 +108,7 @@ async fn search(settings: &SourceSettings, server: &mut Server, wanted: &WantedG
 const FILE_HEAD: u64 = 4;
 
 /// Goes through what is in the binlog.
-struct Walk {
+pub(crate) struct Walk {
     connection: Connection,
     silence_max: std::time::Duration,
     has_checksums: bool,
@@ -117,12 +117,13 @@ struct Walk {
     offset: u64,
 }
 
-enum Walked {
-    /// An event of the file, without its checksum, and where it begins.
+pub(crate) enum Walked {
+    /// An event of the file, without its checksum, where it begins, and its checksum, or that of its bytes if it has none.
     Event {
         header: Header,
         event: Range<usize>,
         start: u64,
+        checksum: u32,
     },
     End,
 }
@@ -136,15 +137,34 @@ struct Passed {
 
 impl Walk {
     async fn open(settings: &SourceSettings, logged: Logged<'_>) -> Result<Self> {
+        Self::on(Connection::open(&settings.endpoint).await?, settings, logged).await
+    }
+
+    /// The same on a connection that serves for nothing else.
+    pub(crate) async fn on(mut connection: Connection, settings: &SourceSettings, logged: Logged<'_>) -> Result<Self> {
         /// More than it takes to skip a file.
         const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
-        let mut connection = Connection::open(&settings.endpoint).await?;
         let offset = replication::request_logged(&mut connection, settings, logged).await?;
         let silence_max = (settings.heartbeat * 3).max(SILENCE);
         Ok(Self { connection, silence_max, has_checksums: false, file: String::new(), offset })
     }
 
-    async fn next(&mut self) -> Result<Walked> {
+    /// The event's header and body.
+    pub(crate) fn bytes(&self, event: &Range<usize>) -> &[u8] {
+        self.connection.bytes(event)
+    }
+
+    /// The file in which the last event stands.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Behind the last event.
+    pub(crate) fn end(&self) -> FileOffset {
+        FileOffset { file: self.file.as_str().into(), offset: self.offset }
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<Walked> {
         loop {
             if let Some(walked) = self.buffered()? {
                 return Ok(walked);
@@ -160,7 +180,7 @@ impl Walk {
     /// No event before `from` is asked about.
     async fn find(&mut self, is_it: impl Fn(u64, Option<TransactionId>) -> Option<bool>, from: u64) -> Result<bool> {
         loop {
-            let Walked::Event { header, event, start } = self.next().await? else { return Ok(false) };
+            let Walked::Event { header, event, start, .. } = self.next().await? else { return Ok(false) };
             let Some(id) = self.named(header, &event)? else {
                 // At the wanted offset nothing but a transaction may begin.
                 if from > 0 && start >= from {
@@ -182,7 +202,7 @@ impl Walk {
         let mut unpacker = Unpacker::default();
         let mut file = None;
         loop {
-            let Walked::Event { header, event, start } = self.next().await? else { return Ok(passed.found) };
+            let Walked::Event { header, event, start, .. } = self.next().await? else { return Ok(passed.found) };
             if start >= end || *file.get_or_insert_with(|| self.file.clone()) != self.file {
                 return Ok(passed.found);
             }
@@ -261,13 +281,17 @@ impl Walk {
         if is_elsewhere {
             return Ok(None);
         }
+        let checksum = match bytes.last_chunk::<CHECKSUM_BYTES>() {
+            Some(last) if self.has_checksums => u32::from_le_bytes(*last),
+            Some(_) | None => crc32fast::hash(bytes),
+        };
         let size = u64::from(header.size);
         let behind = match header.end {
             0 => self.offset + size,
             low => extended_offset(low, self.offset + size),
         };
         self.offset = behind;
-        Ok(Some(Walked::Event { header, event: event.start..end, start: behind - size }))
+        Ok(Some(Walked::Event { header, event: event.start..end, start: behind - size, checksum }))
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod alterations;
 pub(crate) mod domains;
+mod since;
 
 use tailrace_contract::{Error, Result, SourceSettings, StartAt};
 
@@ -24,7 +25,7 @@ pub(crate) async fn start(server: &mut Server, settings: &SourceSettings, start:
         return Err(crate::server::no_binlog());
     }
     if server.facts.is_mariadb() {
-        return domains::start(server, start).await;
+        return domains::start(server, settings, start).await;
     }
     match start {
         StartAt::Now if server.facts.gives_gtids() => Ok(by_gtid(gtid_variable(server, "gtid_executed").await?)),
@@ -39,13 +40,20 @@ pub(crate) async fn start(server: &mut Server, settings: &SourceSettings, start:
             Ok(by_file(FileOffset { file: first.into(), offset: 4 }))
         }
         StartAt::At(text) => match position::parse_start(text)? {
-            BinlogPosition::File { at, .. } if server.facts.gives_gtids() => {
-                Ok(by_gtid(gtids_before(server, settings, &at).await?))
-            }
+            BinlogPosition::File { at, .. } => start_at(server, settings, at).await,
             BinlogPosition::Domains { .. } => Err(other_kind("MariaDB", "MySQL")),
-            position @ (BinlogPosition::File { .. } | BinlogPosition::Gtids { .. }) => Ok(position),
+            position @ BinlogPosition::Gtids { .. } => Ok(position),
         },
+        StartAt::Since(micros) => {
+            let at = since::find(server, settings, *micros).await?;
+            start_at(server, settings, at).await
+        }
     }
+}
+
+/// The position of a place where a transaction begins.
+async fn start_at(server: &mut Server, settings: &SourceSettings, at: FileOffset) -> Result<BinlogPosition> {
+    if server.facts.gives_gtids() { Ok(by_gtid(gtids_before(server, settings, &at).await?)) } else { Ok(by_file(at)) }
 }
 
 /// Whether the server can go on from the position.
@@ -75,14 +83,7 @@ async fn check_gtids(server: &mut Server, set: &GtidSet) -> Result<()> {
         return Err(Error::position_lost(format!("the server has purged transactions that come next: {}", shown(&purged)))
             .hint("restore the purged binlog files, or start anew and copy the tables again; keep binlogs longer (binlog_expire_logs_seconds)"));
     }
-    // What we were given may not count as executed yet: it is in the binlog, and its commit is still being finished. Such
-    // transactions are owned by a session; one that ends in between is found by looking again.
-    let missing = set.without(&gtid_variable(server, "gtid_executed").await?);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let owned = owned_gtids(server).await?;
-    let missing = missing.without(&owned).without(&gtid_variable(server, "gtid_executed").await?);
+    let missing = never_had(server, set).await?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -91,7 +92,18 @@ async fn check_gtids(server: &mut Server, set: &GtidSet) -> Result<()> {
     ))
 }
 
-async fn check_file(server: &mut Server, at: &FileOffset) -> Result<()> {
+/// What of the set is neither executed nor about to be. What the server has sent may not count as executed yet: it is in the binlog, and
+/// its commit is still being finished. Such transactions are owned by a session; one that ends in between is found by looking again.
+pub(crate) async fn never_had(server: &mut Server, set: &GtidSet) -> Result<GtidSet> {
+    let missing = set.without(&gtid_variable(server, "gtid_executed").await?);
+    if missing.is_empty() {
+        return Ok(missing);
+    }
+    let owned = owned_gtids(server).await?;
+    Ok(missing.without(&owned).without(&gtid_variable(server, "gtid_executed").await?))
+}
+
+pub(crate) async fn check_file(server: &mut Server, at: &FileOffset) -> Result<()> {
     let logs = binlogs(server).await?;
     let Some((_, size)) = logs.iter().find(|(name, _)| **name == *at.file) else {
         let oldest = logs.first().map_or("none", |(name, _)| name);
@@ -119,7 +131,7 @@ pub(crate) async fn gtid_variable(server: &mut Server, name: &str) -> Result<Gti
 }
 
 /// Transactions in the act of committing, told as `uuid:number#session,…`.
-async fn owned_gtids(server: &mut Server) -> Result<GtidSet> {
+pub(crate) async fn owned_gtids(server: &mut Server) -> Result<GtidSet> {
     let row = server.connection.query_row("SELECT @@GLOBAL.gtid_owned").await?;
     let mut plain = String::new();
     let mut is_session = false;
@@ -143,7 +155,7 @@ pub(crate) async fn binlogs(server: &mut Server) -> Result<Vec<(String, u64)>> {
 }
 
 /// A set for an error's text; a long one is cut.
-fn shown(set: &GtidSet) -> String {
+pub(crate) fn shown(set: &GtidSet) -> String {
     const SHOWN_MAX: usize = 500;
     let mut text = set.to_string();
     if text.len() > SHOWN_MAX {

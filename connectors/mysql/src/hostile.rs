@@ -16,12 +16,16 @@ use tailrace_row::{Epoch, RecordBatch};
 
 use crate::{
     binlog::{BinlogReader, Dictionary, ReaderSettings, Step},
-    events::{CHECKSUM_BYTES, HEADER_BYTES, QueryEvent, TableMap, Xid, kind, unpack_event, unpack_value},
+    events::{
+        CHECKSUM_BYTES, DomainGtidEvent, HEADER_BYTES, QueryEvent, TableMap, XaPrepare, Xid, kind, unpack_event,
+        unpack_value,
+    },
     gtid::{DomainGtid, GtidList, GtidSet},
     position::{BinlogPosition, parse_start},
     prepared::Prepared,
     protocol::PacketReader,
     row_decoder::{RowDecoder, charset::Collations, write_changed_json_text, write_json_text},
+    shapes::Shapes,
     statement::{self, Captured},
 };
 
@@ -104,7 +108,7 @@ pub fn events(bytes: &[u8]) {
 pub fn table_map(bytes: &[u8]) {
     let Some((mode, bytes)) = bytes.split_first() else { return };
     let Ok(map) = TableMap::parse(bytes) else { return };
-    let Ok(Some(shape)) = map.shape(mode & 1 != 0) else { return };
+    let Ok(shape) = map.shape(mode & 1 != 0) else { return };
     let name = tailrace_row::TableName::new(map.database, map.table);
     let _ = RowDecoder::compile(name, &shape, &Collations::of(COLLATIONS));
 }
@@ -122,6 +126,19 @@ pub fn json_changes(bytes: &[u8]) {
     let changes = bytes.get(2 + document.len()..).unwrap_or_default();
     let mut text = Vec::new();
     let _ = write_changed_json_text(document, changes, &mut text);
+}
+
+/// Names of XA transactions: in the event that ends a first phase, in MariaDB's that names a transaction, in a statement, and in
+/// positions that name what stands between its phases.
+pub fn prepared(bytes: &[u8]) {
+    let _ = XaPrepare::parse(bytes).map(|prepare| prepare.xid.to_string());
+    let _ = DomainGtidEvent::parse(1, bytes);
+    let _ = Xid::parse_statement(bytes).map(|xid| xid.to_string());
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let position = Position::new(text);
+    let Some(mut prepared) = Prepared::parse(&position) else { return };
+    let _ = BinlogPosition::parse(&position).map(|boundary| prepared.position(&boundary));
+    let _ = Xid::parse_statement(bytes).map(|xid| prepared.take_rows(&xid));
 }
 
 /// GTIDs: a set in the server's bytes, and the texts of sets, lists, positions.
@@ -152,9 +169,18 @@ pub fn statement(bytes: &[u8]) {
     let (filter, collations) = (filter(), Collations::of(COLLATIONS));
     let _ = statement::control(&query);
     let _ = (Xid::parse_statement(text), statement::savepoint(&query));
-    let _ =
-        Captured { filter: &filter, collations: &collations, ignores_case: mode & 4 != 0, is_mariadb: mode & 8 != 0 }
-            .judge(&query);
+    let captured = Captured {
+        filter: &filter,
+        collations: &collations,
+        ignores_case: mode & 4 != 0,
+        is_mariadb: mode & 8 != 0,
+        logs_cascades: mode & 16 != 0,
+    };
+    let _ = captured.judge(&query);
+    let mut shapes = Shapes::default();
+    shapes.follow(&filter, captured.ignores_case, captured.reshapes(&query));
+    // What was made is altered in the same way once more.
+    shapes.follow(&filter, captured.ignores_case, captured.reshapes(&query));
 }
 
 /// What MariaDB compresses: the statement or rows of an event, and a value.
@@ -242,10 +268,13 @@ fn new_reader(is_mariadb: bool) -> BinlogReader {
         filter: Arc::new(filter()),
         collations: Arc::new(Collations::of(COLLATIONS)),
         ignores_case: false,
+        logs_cascades: !is_mariadb,
         has_lead_in: false,
         prepared: Prepared::default(),
         server: "server".into(),
         dictionary: is_mariadb.then(Dictionary::default),
+        shapes: Shapes::default(),
+        damaged: Arc::default(),
     };
     let mut reader = BinlogReader::new(&Checkpoint { epoch: Epoch(1), mark, split: None }, position, settings);
     let rotation = rotation();

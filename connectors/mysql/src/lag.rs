@@ -7,6 +7,7 @@
 use tailrace_contract::{Error, Position, Result, SourceState};
 
 use crate::{
+    binlog::source_place,
     gtid::GtidSet,
     history,
     position::{BinlogPosition, FileOffset},
@@ -45,12 +46,13 @@ pub(crate) async fn state(server: &mut Server, from: Option<&Position>) -> Resul
             (transactions, bytes)
         }
     };
+    let place = source_place(&server.facts.name, &end);
     let end = match executed {
         Some(set) => BinlogPosition::Gtids { set, seen_at: Some(end) },
         None => BinlogPosition::File { at: end, begun: None },
     };
     let server = server.connection.version().to_string();
-    Ok(SourceState { server, end: end.to_position(), bytes_behind, transactions_behind })
+    Ok(SourceState { server, end: end.to_position(), place, bytes_behind, transactions_behind })
 }
 
 /// The same of MariaDB: what was logged before a place its server tells exactly. Its numbers count transactions as long as nobody
@@ -70,8 +72,10 @@ async fn state_of_mariadb(server: &mut Server, from: Option<BinlogPosition>) -> 
         }
         Some(BinlogPosition::Gtids { .. } | BinlogPosition::File { .. }) | None => (None, None),
     };
+    let place = source_place(&server.facts.name, &end);
     let end = BinlogPosition::Domains { list: logged, seen_at: Some(end) }.to_position();
-    Ok(SourceState { server: server.connection.version().to_string(), end, bytes_behind, transactions_behind })
+    let server = server.connection.version().to_string();
+    Ok(SourceState { server, end, place, bytes_behind, transactions_behind })
 }
 
 /// From a place to the end of the newest file; none if the server has no such file.

@@ -10,6 +10,7 @@
 mod binlog;
 mod check;
 mod config;
+mod debezium_offset;
 mod engine;
 mod errors;
 mod events;
@@ -23,17 +24,21 @@ pub mod hostile;
 #[path = "hostile_off.rs"]
 mod hostile;
 mod lag;
+mod load;
 mod position;
 mod prepared;
 mod proof;
 mod protocol;
 mod reader;
+mod replica;
 mod replication;
 mod row_decoder;
 mod schema;
 mod server;
+mod shapes;
 mod source;
 mod statement;
 mod stream;
+mod witness;
 
 pub use source::{Drained, MysqlSource};

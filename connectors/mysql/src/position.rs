@@ -22,12 +22,16 @@ pub(crate) struct FileOffset {
     pub(crate) offset: u64,
 }
 
+/// The largest offset that a file can have; far above those that file systems allow.
+pub(crate) const OFFSET_MAX: u64 = 1 << 62;
+
 impl FileOffset {
     /// The text `file:offset`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (file, offset) = text.rsplit_once(':')?;
         let offset = offset.parse().ok()?;
-        let is_possible = !file.is_empty() && file.len() <= 512 && !file.contains(['/', '\0']) && offset >= 4;
+        let is_possible =
+            !file.is_empty() && file.len() <= 512 && !file.contains(['/', '\0']) && (4..=OFFSET_MAX).contains(&offset);
         is_possible.then(|| Self { file: file.into(), offset })
     }
 }

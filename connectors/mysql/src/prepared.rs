@@ -91,6 +91,11 @@ impl Prepared {
         Some((group.begin.clone(), std::mem::replace(&mut group.rows, GroupRows::InBinlog)))
     }
 
+    /// Whether it is prepared there.
+    pub(crate) fn names(&self, xid: &Xid) -> bool {
+        self.groups.iter().any(|group| group.xid == *xid)
+    }
+
     /// A first phase is complete.
     pub(crate) fn push(&mut self, group: Group) {
         self.remove(&group.xid);
@@ -141,8 +146,16 @@ impl fmt::Display for Group {
         if let Some(id) = id {
             write!(f, "{id}")?;
         }
-        write!(f, "@{}@", at.offset)?;
-        at.file.bytes().try_for_each(|byte| match byte {
+        write!(f, "@{}@{}", at.offset, Escaped(&at.file))
+    }
+}
+
+/// A text without any character that parts a position.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.bytes().try_for_each(|byte| match byte {
             b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => f.write_char(char::from(byte)),
             other => write!(f, "%{other:02x}"),
         })
@@ -156,16 +169,13 @@ fn parse_group(text: &str) -> Option<Group> {
     let xid = Xid { format: format.parse().ok()?, global: from_hex(global)?, branch: from_hex(branch)? };
     let mut parts = begin.split('@');
     let (id, offset, file) = (parts.next()?, parts.next()?, parts.next()?);
-    let id = match id {
-        "" => None,
-        of_mysql if of_mysql.contains(':') => Some(TransactionId::Mysql(of_mysql.parse().ok()?)),
-        of_mariadb => Some(TransactionId::Mariadb(of_mariadb.parse().ok()?)),
-    };
+    let id = TransactionId::parse_optional(id)?;
     let at = FileOffset::parse(&format!("{}:{offset}", unescaped(file)?))?;
     Some(Group { xid, begin: GroupBegin { at, id }, rows: GroupRows::InBinlog })
 }
 
-fn unescaped(file: &str) -> Option<String> {
+/// The text that [`Escaped`] wrote.
+pub(crate) fn unescaped(file: &str) -> Option<String> {
     let mut parts = file.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();
     for part in parts {
@@ -219,6 +229,7 @@ mod tests {
             prepared.push(Group { rows: GroupRows::Held(vec![0; 10]), ..group(number, "b", None) });
         }
         assert_eq!((prepared.groups.len(), prepared.held_bytes), (GROUPS_MAX, GROUPS_MAX * 10));
+        assert!(prepared.names(&group(1, "b", None).xid) && !prepared.names(&group(0, "b", None).xid));
         assert!(prepared.take_rows(&group(0, "b", None).xid).is_none());
         prepared.remove(&group(1, "b", None).xid);
         assert_eq!(prepared.room(), HELD_BYTES_MAX - (GROUPS_MAX - 1) * 10);

@@ -29,18 +29,33 @@ pub(crate) struct Facts {
 
 impl Server {
     pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Self> {
-        let mut connection = Connection::open(endpoint).await?;
+        Self::of(Connection::open(endpoint).await?).await
+    }
+
+    /// The server that answers on a connection.
+    pub(crate) async fn of(mut connection: Connection) -> Result<Self> {
         let facts = Facts::read(&mut connection).await?;
         Ok(Self { connection, facts })
     }
 
+    /// When it was started, in seconds since 1970 by its own clock, give or take one.
+    pub(crate) async fn started(&mut self) -> Result<u64> {
+        let uptime = self.connection.query_row("SHOW GLOBAL STATUS LIKE 'Uptime'").await?;
+        let now = self.connection.query_row("SELECT FLOOR(UNIX_TIMESTAMP())").await?;
+        Ok(now.number::<u64>(0)?.saturating_sub(uptime.number(1)?))
+    }
+
     /// Where the binlog ends: file and offset.
     pub(crate) async fn binlog_end(&mut self) -> Result<Row> {
-        let status =
-            if self.facts.version.is_mysql_since(8, 2) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
-        let rows = self.connection.query(status).await?;
-        rows.into_iter().next().ok_or_else(no_binlog)
+        binlog_end(&mut self.connection).await
     }
+}
+
+/// Where the binlog ends of the server that answers on a connection.
+pub(crate) async fn binlog_end(connection: &mut Connection) -> Result<Row> {
+    let is_renamed = connection.version().is_mysql_since(8, 2);
+    let status = if is_renamed { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+    connection.query(status).await?.into_iter().next().ok_or_else(no_binlog)
 }
 
 impl Facts {

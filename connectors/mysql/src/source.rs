@@ -6,29 +6,32 @@ use std::{
 };
 
 use tailrace_contract::{
-    BoxFuture, ChangeStream, Checkpoint, Error, Grant, Position, Problem, ProofReader, Result, SeenTable, Source,
-    SourceSettings, SourceState, StartAt, TableFilter, TableReader,
+    BoxFuture, ChangeStream, Checkpoint, ChunkReader, Endpoint, Error, Grant, Load, LoadQuestions, Position, Problem,
+    ProofReader, Result, SeenTable, Source, SourceSettings, SourceState, StartAt, TableFilter, TableReader,
 };
 use tailrace_row::{TableName, TableSchema};
 
 use crate::{
-    binlog::{BinlogReader, Dictionary, ReaderSettings},
-    check, grants,
+    binlog::{BinlogReader, Damaged, Dictionary, ReaderSettings},
+    check::{self, unlogged},
+    debezium_offset, grants,
     history::{
         self,
         alterations::{self, Backlog},
     },
-    lag,
+    lag, load,
     position::{BinlogPosition, unreadable},
     prepared::Prepared,
     proof::MysqlProof,
-    protocol::quote_table,
-    reader::MysqlTableReader,
-    replication,
+    protocol::{Connection, quote_table},
+    reader::{MysqlChunkReader, MysqlTableReader},
+    replica, replication,
     row_decoder::charset::Collations,
     schema,
     server::{self, Server},
+    shapes::{self, Shapes, Wanted},
     stream::MysqlChangeStream,
+    witness::{Witness, again},
 };
 
 /// Three missed heartbeats are no accident.
@@ -37,13 +40,15 @@ const HEARTBEATS_MISSED_MAX: u32 = 3;
 /// A MySQL or MariaDB server whose changes we follow; which of them it is, the server says.
 pub struct MysqlSource {
     settings: SourceSettings,
+    damaged: Arc<Damaged>,
+    wanted: Arc<Wanted>,
 }
 
 impl MysqlSource {
     /// Checks the settings as far as that goes without the server. Connects to nothing.
     pub fn new(settings: SourceSettings) -> Result<Self> {
         crate::config::check(&settings)?;
-        Ok(Self { settings })
+        Ok(Self { settings, damaged: Arc::default(), wanted: Arc::default() })
     }
 
     async fn connect(&self) -> Result<Server> {
@@ -53,6 +58,7 @@ impl MysqlSource {
     async fn open_stream(&self, from: &Checkpoint, filter: Arc<TableFilter>) -> Result<MysqlChangeStream> {
         let position = BinlogPosition::parse(&from.mark.position)?;
         let prepared = Prepared::parse(&from.mark.position).ok_or_else(|| unreadable(&from.mark.position))?;
+        let (witness, memory) = Witness::of(&from.mark.position)?;
         let mut server = self.connect().await?;
         if !server.facts.has_binlog {
             return Err(server::no_binlog());
@@ -62,6 +68,10 @@ impl MysqlSource {
                 .hint("choose a number that no server and no other replica has"));
         }
         history::check(&mut server, &position).await.map_err(|error| error.at(&from.mark.position))?;
+        let looked = again::check(&mut server, &self.settings, &position, &witness).await;
+        looked.map_err(|error| error.at(&from.mark.position))?;
+        let started = server.started().await?;
+        let witness = witness.on(&server.facts.identity, started);
         let collations = Arc::new(Collations::load(&mut server.connection).await?);
         let dictionary = match &position {
             BinlogPosition::Domains { list, .. } => {
@@ -74,18 +84,30 @@ impl MysqlSource {
             }
             BinlogPosition::Gtids { .. } | BinlogPosition::File { .. } => None,
         };
+        let logs_cascades = unlogged::are_cascades_logged(&mut server).await?;
+        let shapes = match &dictionary {
+            Some(_) => Shapes::default(),
+            None => {
+                let (settings, filter) = (&self.settings, &*filter);
+                let backlog = shapes::Backlog { settings, filter, collations: &collations, position: &position };
+                shapes::open(&mut server, &backlog, memory, &self.wanted).await?
+            }
+        };
         let Server { mut connection, facts } = server;
         let start = replication::request(&mut connection, &self.settings, &position).await?;
         let settings = ReaderSettings {
             filter,
             collations,
             ignores_case: facts.ignores_case,
+            logs_cascades,
             has_lead_in: start.has_lead_in,
             prepared,
             server: facts.name.into(),
             dictionary,
+            shapes,
+            damaged: Arc::clone(&self.damaged),
         };
-        let reader = BinlogReader::new(from, position, settings);
+        let reader = BinlogReader::new(from, position, settings).with_witness(witness);
         let silence_max = self.settings.heartbeat * HEARTBEATS_MISSED_MAX;
         let settings = self.settings.clone();
         MysqlChangeStream::begin(connection, reader, settings, silence_max)
@@ -145,6 +167,10 @@ impl Source for MysqlSource {
         Box::pin(check::check(&self.settings, filter))
     }
 
+    fn check_start<'a>(&'a self, start: &'a StartAt) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(check::start::check(&self.settings, start))
+    }
+
     fn grants(&self, filter: &TableFilter) -> Vec<Grant> {
         grants::least(&self.settings.endpoint.user, filter)
     }
@@ -170,6 +196,13 @@ impl Source for MysqlSource {
         Box::pin(async {
             let mut server = self.connect().await?;
             Ok(history::start(&mut server, &self.settings, start).await?.to_position())
+        })
+    }
+
+    fn position_of_debezium<'a>(&'a self, offset: &'a str) -> BoxFuture<'a, Result<Position>> {
+        Box::pin(async {
+            let mut server = self.connect().await?;
+            Ok(debezium_offset::position(&mut server, &self.settings, offset).await?.to_position())
         })
     }
 
@@ -201,10 +234,43 @@ impl Source for MysqlSource {
         })
     }
 
+    fn load<'a>(&'a self, questions: &'a LoadQuestions) -> BoxFuture<'a, Result<Load>> {
+        Box::pin(async move { load::load(&mut Connection::open(&self.settings.endpoint).await?, questions).await })
+    }
+
+    fn check_load<'a>(&'a self, questions: &'a LoadQuestions) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(check::throttle::check_load(&self.settings.endpoint, questions))
+    }
+
+    fn load_grants(&self, questions: &LoadQuestions) -> Vec<Grant> {
+        grants::of_load(&self.settings.endpoint.user, questions)
+    }
+
+    fn executed<'a>(&'a self, replica: &'a Endpoint) -> BoxFuture<'a, Result<Position>> {
+        Box::pin(replica::executed(replica))
+    }
+
+    fn covers(&self, reached: &Position, wanted: &Position) -> Result<bool> {
+        replica::covers(reached, wanted)
+    }
+
+    fn check_replica<'a>(&'a self, replica: &'a Endpoint) -> BoxFuture<'a, Result<Vec<Problem>>> {
+        Box::pin(check::throttle::check_replica(&self.settings.endpoint, replica))
+    }
+
     fn open_proof(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn ProofReader>>> {
         Box::pin(async {
             let proof: Box<dyn ProofReader> = Box::new(MysqlProof::open(&self.settings.endpoint, schema).await?);
             Ok(proof)
+        })
+    }
+
+    fn open_chunks(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn ChunkReader>>> {
+        Box::pin(async {
+            let name = schema.name().clone();
+            let reader = MysqlChunkReader::open(&self.settings, schema).await;
+            let reader: Box<dyn ChunkReader> = Box::new(reader.map_err(|error| error.on_table(name))?);
+            Ok(reader)
         })
     }
 

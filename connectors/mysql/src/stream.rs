@@ -9,7 +9,9 @@
 
 use std::{future::poll_fn, ops::Range, pin::pin, task::Poll, time::Duration};
 
-use tailrace_contract::{BatchEnd, BatchLimits, BoxFuture, ChangeStream, Error, Result, SourceSettings};
+use tailrace_contract::{
+    BatchEnd, BatchLimits, BoxFuture, ChangeStream, Error, Result, SourcePlace, SourceSettings, StreamCounts,
+};
 use tailrace_row::RecordBatch;
 use tokio::{
     task::yield_now,
@@ -237,5 +239,13 @@ impl MysqlChangeStream {
 impl ChangeStream for MysqlChangeStream {
     fn read_batch<'a>(&'a mut self, out: &'a mut RecordBatch, limits: BatchLimits) -> BoxFuture<'a, Result<BatchEnd>> {
         Box::pin(self.read(out, limits))
+    }
+
+    fn place(&self) -> Option<SourcePlace> {
+        self.reader.read_place()
+    }
+
+    fn counts(&self) -> StreamCounts {
+        self.reader.counts()
     }
 }

@@ -228,7 +228,8 @@ fn is_held(column: &Column, known: &TargetColumn) -> bool {
     holds && (known.is_nullable || !column.nullable) && !known.is_generated
 }
 
-/// Empties the table. Where the account may not TRUNCATE it, or other tables point at it, row by row: slower, and the same.
+/// Empties the table, and no other: one that would cascade is refused. Where the account may not TRUNCATE it, or other tables
+/// point at it, row by row: slower, and the same.
 async fn truncate(session: &mut Session, mapping: &TableMapping) -> Result<()> {
     let name = quote_table(&mapping.target)?;
     let doing = format!("emptying {}", mapping.target);
@@ -236,6 +237,11 @@ async fn truncate(session: &mut Session, mapping: &TableMapping) -> Result<()> {
     add(&mut arguments, name.as_str());
     let rows = session.read(MAY_TRUNCATE, arguments, &doing).await.map_err(|failure| refused(mapping, failure))?;
     let row = rows.first().ok_or_else(|| Error::refused(format!("{doing}: no answer")))?;
+    if let Some(child) = get::<Option<String>>(row, "cascades_to")? {
+        let what = format!("{doing} would change rows of {child}, whose foreign key cascades");
+        return Err(Error::table_failed(mapping.source.clone(), what)
+            .hint(format!("drop the foreign key of {child} in the target, or make it one without a rule")));
+    }
     let statement = if get(row, "may_truncate")? { "TRUNCATE" } else { "DELETE FROM" };
     session.run(AssertSqlSafe(format!("{statement} {name}")), &doing).await.map_err(|failure| refused(mapping, failure))
 }
@@ -251,4 +257,6 @@ fn refused(mapping: &TableMapping, failure: Failure) -> Error {
 const MAY_TRUNCATE: &str = "
 SELECT has_table_privilege($1::regclass, 'TRUNCATE')
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.confrelid = $1::regclass AND c.conrelid <> c.confrelid)
-   AS may_truncate";
+   AS may_truncate,
+       (SELECT min(c.conrelid::regclass::text) FROM pg_catalog.pg_constraint c
+         WHERE c.confrelid = $1::regclass AND c.conrelid <> c.confrelid AND c.confdeltype IN ('c', 'n', 'd')) AS cascades_to";

@@ -17,6 +17,7 @@ mod errors;
 mod evolve;
 mod grants;
 mod identifier;
+mod ledger;
 mod meeting;
 mod plan;
 mod progress;

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) delete_arrays: Arc<str>,
     pub(crate) update: UpdateParts,
     pub(crate) stage: Stage,
+    /// The COPY that writes rows into the table itself; none where it would not do what an upsert does.
+    pub(crate) insert: Option<String>,
     /// Whether every row of an upsert counts as written: not where an existing row is left alone.
     pub(crate) counts_all: bool,
     /// Whether a row may be deleted and written again in one transaction.
@@ -96,6 +98,7 @@ impl Plan {
             delete_arrays: statements.delete_arrays().into(),
             update: statements.update_parts(),
             stage: statements.stage(),
+            insert: statements.insert(shape),
             may_clear: may_clear(schema, shape),
             counts_all: has_rest || !statements.forms.is_empty(),
             columns,
@@ -135,6 +138,14 @@ impl Plan {
         let arrays = arrays(&self.columns, self.key.iter().chain(places).copied());
         format!("UPDATE {table} AS t SET {sets} FROM unnest({arrays}) AS d ({}) WHERE {matches}", fields.join(", "))
             .into()
+    }
+
+    /// The statement that counts the rows that have these keys: one array per key column.
+    pub(crate) fn count_arrays(&self) -> String {
+        let UpdateParts { table, matches, .. } = &self.update;
+        let fields: Vec<String> = (0..self.key.len()).map(|number| format!("k{number}")).collect();
+        let arrays = arrays(&self.columns, self.key.iter().copied());
+        format!("SELECT count(*) FROM {table} AS t, unnest({arrays}) AS d ({}) WHERE {matches}", fields.join(", "))
     }
 
     /// The key columns' names, for messages.
@@ -250,6 +261,16 @@ impl<'p> Statements<'p> {
             }
         }
         matches.join(" AND ")
+    }
+
+    /// COPY passes rules by, and knows no casts: values must travel in the column's own type. What triggers do is not tried twice.
+    fn insert(&self, shape: &TableShape) -> Option<String> {
+        let travels = |column: &PlanColumn| match column.target_type {
+            TargetType::Bit { .. } | TargetType::RealArray => false,
+            target_type => shape.column(&column.name).is_some_and(|target| target.target_type == Some(target_type)),
+        };
+        let is_possible = shape.rules.is_empty() && shape.triggers.is_empty() && self.columns.iter().all(travels);
+        is_possible.then(|| format!("COPY {} ({}) FROM STDIN (FORMAT binary)", self.table, self.names.join(", ")))
     }
 
     fn stage(&self) -> Stage {

@@ -1,4 +1,5 @@
-//! Tailrace's own tables in the target: format, offsets, adopted tables; streams are in `stream`, barriers in `meeting`.
+//! Tailrace's own tables in the target: format, offsets, adopted tables; streams are in `stream`, their ledgers in `ledger`, barriers
+//! in `meeting`.
 //!
 //! Why a partition's progress can't be moved by two owners, nor apart from its rows:
 //!
@@ -25,13 +26,14 @@ use crate::{
     catalog::{add, get},
     errors::Failure,
     identifier::quote,
+    ledger::{self, LedgerStatements},
     meeting::{self, MeetingStatements},
     session::Session,
     stream::StreamStatements,
 };
 
-/// The format of the tables below. 1 had no `streams`, 2 no `barriers`.
-const FORMAT: i32 = 3;
+/// The format of the tables below. 1 had no `streams`, 2 no `barriers`, 3 no `ledger`.
+const FORMAT: i32 = 4;
 
 /// The statements on our own tables, whose schema is configured.
 #[derive(Debug)]
@@ -47,6 +49,7 @@ pub(crate) struct OwnTables {
     adopt: Arc<str>,
     is_adopted: Arc<str>,
     pub(crate) streams: StreamStatements,
+    pub(crate) ledger: LedgerStatements,
     pub(crate) meetings: MeetingStatements,
 }
 
@@ -58,7 +61,7 @@ impl OwnTables {
         Ok(Self {
             schema: schema.to_owned(),
             read_format: build("SELECT version FROM $schema.format"),
-            create: build(&format!("{CREATE}{}{FORMAT_ROW}", meeting::CREATE)),
+            create: build(&format!("{CREATE}{}{}{FORMAT_ROW}", meeting::CREATE, ledger::CREATE)),
             claim: build(CLAIM),
             step: build(STEP),
             read_offsets: build(READ_OFFSETS),
@@ -66,6 +69,7 @@ impl OwnTables {
             adopt: build(ADOPT),
             is_adopted: build(IS_ADOPTED),
             streams: StreamStatements::new(&quoted),
+            ledger: LedgerStatements::new(&quoted),
             meetings: MeetingStatements::new(&quoted),
         })
     }
@@ -347,7 +351,7 @@ COMMENT ON TABLE $schema.streams IS
   'Where the source is read on, for each stream that comes without a log. To apply again from an earlier point: stop tailrace, put an earlier checkpoint back.';"#;
 
 const FORMAT_ROW: &str = "
-INSERT INTO $schema.format (version) VALUES (3) ON CONFLICT (is_only_row) DO UPDATE SET version = 3 WHERE format.version < 3";
+INSERT INTO $schema.format (version) VALUES (4) ON CONFLICT (is_only_row) DO UPDATE SET version = 4 WHERE format.version < 4";
 
 /// A row that was deleted begins with an owner that nobody ever was.
 const CLAIM: &str = r#"

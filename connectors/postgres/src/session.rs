@@ -111,13 +111,13 @@ impl Session {
     }
 
     /// `COPY … FROM STDIN` of the chunks that `next` puts into the buffer until it says that there are no more.
-    /// An error of `next` ends the copying in order, so that the session stays usable.
+    /// Returns the number of rows that were written. An error of `next` ends the copying in order, so that the session stays usable.
     pub(crate) async fn copy_in<E: From<Failure>>(
         &mut self,
         sql: &str,
         buffer: &mut Vec<u8>,
         mut next: impl FnMut(&mut Vec<u8>) -> Result<bool, E>,
-    ) -> Result<(), E> {
+    ) -> Result<u64, E> {
         const DOING: &str = "copying rows to the target";
         let Self { connection, is_busy, limit, .. } = self;
         let mut copy = settle(is_busy, *limit, DOING, connection.copy_in_raw(sql)).await?;
@@ -132,8 +132,7 @@ impl Session {
             };
             settle(is_busy, *limit, DOING, copy.send(buffer.as_slice())).await?;
             if !more {
-                settle(is_busy, *limit, DOING, copy.finish()).await?;
-                return Ok(());
+                return Ok(settle(is_busy, *limit, DOING, copy.finish()).await?);
             }
         }
     }

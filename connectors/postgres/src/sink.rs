@@ -11,8 +11,8 @@ use sqlx::{
     postgres::{PgArguments, PgConnectOptions},
 };
 use tailrace_contract::{
-    BoxFuture, Capabilities, Encounter, Error, ErrorKind, Grant, LogPartition, Meeting, PartitionProgress, Problem,
-    ProofReader, Result, Severity, Sink, SinkWriter, StoredMeeting, StreamProgress, TableMapping, TableReader,
+    BoxFuture, Capabilities, Encounter, Error, ErrorKind, Grant, LedgerEntry, LogPartition, Meeting, PartitionProgress,
+    Problem, ProofReader, Result, Severity, Sink, SinkWriter, StoredMeeting, StreamProgress, TableMapping, TableReader,
     TargetScope, TargetSettings, TargetState, TargetTable, Unheld,
 };
 use tailrace_row::{Column, Sequence, TableName, TableSchema};
@@ -231,6 +231,13 @@ impl Sink for PostgresSink {
         Box::pin(async move {
             let mut session = self.target.connect().await?;
             self.target.own_tables.read_stream(&mut session, stream).await
+        })
+    }
+
+    fn ledger<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Vec<LedgerEntry>>> {
+        Box::pin(async move {
+            let mut session = self.target.connect().await?;
+            self.target.own_tables.read_ledger(&mut session, stream).await
         })
     }
 

@@ -55,18 +55,20 @@ impl OwnTables {
         rows.first().map(|row| read_stream(row, stream)).transpose()
     }
 
-    /// Forgets the stream's checkpoint and fences its owner.
+    /// Fences the stream's owner and forgets its checkpoint, then its documents.
     pub(crate) async fn forget_stream(&self, session: &mut Session, stream: &str) -> Result<()> {
         if self.read_format(session).await?.is_none_or(|format| format < FIRST_FORMAT) {
             return Ok(());
         }
         let mut arguments = PgArguments::default();
         add(&mut arguments, stream);
+        session.begin().await?;
         session.write(&self.streams.forget, arguments, "forgetting a stream's checkpoint").await?;
-        Ok(())
+        self.forget_ledger(session, stream).await?;
+        Ok(session.commit(|| ()).await?)
     }
 
-    /// Saves the next checkpoint, if everything is as it was; says whether it was. `shapes` are OIDs of tables and their stamps.
+    /// Saves the next checkpoint and its documents, if everything is as it was; says whether it was. `shapes` are OIDs of tables and their stamps.
     pub(crate) async fn save_stream(
         &self,
         session: &mut Session,
@@ -81,7 +83,11 @@ impl OwnTables {
         add(&mut arguments, step.owner.0);
         add(&mut arguments, text);
         add_shapes(&mut arguments, shapes);
-        Ok(session.write(&self.streams.save, arguments, "saving the checkpoint").await? == 1)
+        let is_saved = session.write(&self.streams.save, arguments, "saving the checkpoint").await? == 1;
+        if is_saved {
+            self.store_documents(session, step.stream, step.ledger).await?;
+        }
+        Ok(is_saved)
     }
 
     /// Who saved or took the stream when a save did not hold, asked after the rollback. None: nobody, so that a table was

@@ -13,7 +13,7 @@ use sqlx::AssertSqlSafe;
 use tailrace_contract::{
     Applied, ApplyBatch, BoxFuture, Error, PolicyUse, Result, SinkWriter, TableChanges, TargetTable, fault,
 };
-use tailrace_row::{RowImage, SchemaId};
+use tailrace_row::{RecordBatch, RowImage, SchemaId};
 
 use crate::{
     bulk::{Rows, RowsFailure, in_key_order, wants_stage},
@@ -22,8 +22,10 @@ use crate::{
     plan::Plan,
     session::Session,
     sink::Target,
+    writer::fresh::FreshTables,
 };
 
+mod fresh;
 mod row_order;
 
 /// Compiled tables kept; more than any batch has, and every new source schema adds one.
@@ -44,6 +46,7 @@ pub(crate) struct Writer {
     plans_made: usize,
     stages: HashSet<usize>,
     may_stage: bool,
+    fresh: FreshTables,
     /// Kept from batch to batch.
     copy_buffer: Vec<u8>,
 }
@@ -114,6 +117,7 @@ impl Writer {
             plans_made: 0,
             stages: HashSet::new(),
             may_stage: false,
+            fresh: FreshTables::default(),
             copy_buffer: Vec::new(),
         }
     }
@@ -157,9 +161,19 @@ impl Writer {
 
     async fn try_apply(&mut self, session: &mut Session, batch: ApplyBatch<'_>) -> Result<Outcome> {
         let plans = self.plan(session, batch.changes).await?;
-        self.make_stages(session, batch, &plans).await?;
-        let mut result = self.apply_in_bulk(session, batch, &plans).await;
+        let mut is_fresh = self.fresh.choose(batch, &plans);
+        self.make_stages(session, batch, &plans, &is_fresh).await?;
+        let mut result = self.apply_in_bulk(session, batch, &plans, &is_fresh).await;
         session.roll_back().await;
+        let was_refused = matches!(&result, Err(BatchFailure::Refused(..)));
+        self.fresh.learn(&plans, &is_fresh, was_refused);
+        if was_refused && is_fresh.contains(&true) {
+            // Some of the rows are there, or the table takes no COPY.
+            is_fresh.fill(false);
+            self.make_stages(session, batch, &plans, &is_fresh).await?;
+            result = self.apply_in_bulk(session, batch, &plans, &is_fresh).await;
+            session.roll_back().await;
+        }
         if matches!(&result, Err(BatchFailure::Refused(_, refusal)) if refusal.is_about_rows()) {
             result = self.apply_in_row_order(session, batch, &plans).await;
             session.roll_back().await;
@@ -182,6 +196,7 @@ impl Writer {
         session: &mut Session,
         batch: ApplyBatch<'_>,
         plans: &[Arc<Planned>],
+        is_fresh: &[bool],
     ) -> std::result::Result<Applied, BatchFailure> {
         session.begin().await?;
         let mut applied = Applied::default();
@@ -192,11 +207,18 @@ impl Writer {
         }
         for (place, (changes, planned)) in batch.changes.iter().zip(plans).enumerate() {
             let mut images = in_key_order(&planned.plan, batch.records, &changes.upserts);
-            applied.upserted += images.len() as u64;
             let partial: Vec<RowImage<'_>> = images.extract_if(.., |image| image.is_partial()).collect();
             let updated = Rows { plan: &planned.plan, images: &partial }.update(session).await;
-            updated.map_err(|failure| BatchFailure::of_rows(place, failure))?;
-            let upserted = self.upsert(session, planned, &images).await;
+            let updated = updated.map_err(|failure| BatchFailure::of_rows(place, failure))?;
+            applied.upserted += images.len() as u64 + updated;
+            applied.absent += partial.len() as u64 - updated;
+            let upserted = match &planned.plan.insert {
+                Some(insert) if is_fresh[place] => {
+                    let rows = Rows { plan: &planned.plan, images: &images };
+                    rows.insert(session, insert, &mut self.copy_buffer).await
+                }
+                _ => self.upsert(session, planned, &images).await,
+            };
             upserted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
         }
         self.finish(session, batch, plans).await?;
@@ -284,13 +306,13 @@ impl Writer {
         session: &mut Session,
         batch: ApplyBatch<'_>,
         plans: &[Arc<Planned>],
+        is_fresh: &[bool],
     ) -> Result<()> {
         if !self.may_stage {
             return Ok(());
         }
-        for (changes, planned) in batch.changes.iter().zip(plans) {
-            let bytes = || changes.upserts.iter().map(|row| row.image(batch.records).bytes().len()).sum();
-            if self.stages.contains(&planned.number) || !wants_stage(changes.upserts.len(), bytes) {
+        for ((changes, planned), is_fresh) in batch.changes.iter().zip(plans).zip(is_fresh) {
+            if *is_fresh || self.stages.contains(&planned.number) || !is_many(changes, batch.records) {
                 continue;
             }
             if self.stages.len() >= STAGES_MAX {
@@ -335,6 +357,11 @@ impl Writer {
             BatchFailure::Other(error) => Err(error),
         }
     }
+}
+
+/// Whether so many rows of a table come that they are better copied than sent as arrays.
+fn is_many(changes: &TableChanges, records: &RecordBatch) -> bool {
+    wants_stage(changes.upserts.len(), || changes.upserts.iter().map(|row| row.image(records).bytes().len()).sum())
 }
 
 /// The tables of the plans, each once, with what tells that they were altered.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     image::{ImageSpan, ImageWriter, RowImage},
+    key::has_changed_key,
     schema::TableSchema,
     sequence::{Epoch, Sequence},
 };
@@ -168,6 +169,70 @@ impl RecordBatch {
         self.bytes.truncate(start);
     }
 
+    /// Takes the records from that one on into a batch of their own, and forgets all schemas but so many: those of the records that
+    /// stay.
+    #[must_use]
+    pub fn split_off(&mut self, first: usize, schemas: usize) -> RecordBatch {
+        debug_assert!(self.merged.is_empty(), "merged images are named by their records' places");
+        let mut records = self.records.split_off(first);
+        debug_assert!(self.records.iter().all(|record| (record.schema as usize) < schemas));
+        let spans = records.iter().flat_map(|record| [record.before, record.after]).flatten();
+        let cut = spans.map(|span| span.start).min().unwrap_or(self.bytes.len());
+        let origins_kept = self.records.last().map_or(0, |record| record.origin as usize + 1);
+        let origins_cut = records.iter().map(|record| record.origin).min().unwrap_or(number(self.origins.len()));
+        for record in &mut records {
+            record.origin -= origins_cut;
+            for span in [&mut record.before, &mut record.after].into_iter().flatten() {
+                (span.start, span.end) = (span.start - cut, span.end - cut);
+            }
+        }
+        let tail = RecordBatch {
+            bytes: self.bytes.split_off(cut),
+            records,
+            schemas: self.schemas.clone(),
+            origins: self.origins[origins_cut as usize..].to_vec(),
+            merged: Vec::new(),
+        };
+        self.schemas.truncate(schemas);
+        self.origins.truncate(origins_kept);
+        tail
+    }
+
+    /// Keeps the records whose row after is to be kept; all of them have one. The memory of the others stays in use.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&TableSchema, RowImage<'_>) -> bool) {
+        debug_assert!(self.merged.is_empty(), "merged images are named by their records' places");
+        let mut records = std::mem::take(&mut self.records);
+        records.retain(|record| {
+            let after = self.after(record).expect("invariant: each record has a row after");
+            is_kept(self.schema(record), after)
+        });
+        self.records = records;
+    }
+
+    /// Gives all records the same origin.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origins.clear();
+        self.origins.push(origin);
+        self.records.iter_mut().for_each(|record| record.origin = 0);
+    }
+
+    /// Notes of the updates from that record on that lack columns, where the table is such a one, that their rows may not be there
+    /// yet. Of a record that takes its row to another key nothing is noted: what stands there afterwards can't be made of it.
+    pub fn allow_absence(&mut self, first: usize, is_such: impl Fn(&TableSchema) -> bool) {
+        let is_partial = |record: &Record| record.after.is_some_and(ImageSpan::is_partial);
+        if !self.records[first..].iter().any(is_partial) {
+            return;
+        }
+        let such: Vec<bool> = self.schemas.iter().map(|schema| is_such(schema)).collect();
+        let mut records = std::mem::take(&mut self.records);
+        for record in records[first..].iter_mut().filter(|record| is_partial(record) && such[record.schema as usize]) {
+            let (Some(before), Some(after)) = (self.before(record), self.after(record)) else { continue };
+            let stays = !has_changed_key(self.schema(record), before, after);
+            record.after = record.after.map(|span| span.allow_absence(stays));
+        }
+        self.records = records;
+    }
+
     /// The schema of a record.
     #[must_use]
     pub fn schema(&self, record: &Record) -> &Arc<TableSchema> {
@@ -247,6 +312,8 @@ impl RecordBatch {
         let merged = writer.end();
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&written);
+        // Where one of the two says that the row is there, it is.
+        let merged = merged.allow_absence(older_span.may_be_absent && newer_span.may_be_absent);
         self.merged.push((newer, ImageSpan { start, end: start + merged.end, ..merged }));
         true
     }
@@ -269,7 +336,8 @@ impl RecordBatch {
 
     fn image(&self, record: &Record, span: ImageSpan) -> RowImage<'_> {
         let columns = self.schema(record).columns().len();
-        RowImage::new(&self.bytes[span.start..span.end], columns, span.is_partial)
+        let image = RowImage::new(&self.bytes[span.start..span.end], columns, span.is_partial);
+        image.allow_absence(span.may_be_absent)
     }
 }
 
@@ -339,6 +407,35 @@ mod tests {
             assert_eq!(merged(&batch, 2), [number(1), Field::Null, number(3)]);
             assert!(!batch.merged_after(2).unwrap().is_partial() && batch.merged_after(0).unwrap().is_partial());
         }
+    }
+
+    #[test]
+    fn a_row_may_be_absent_only_while_no_record_of_it_says_otherwise() {
+        let (shape, number) = (schema(&[("id", 64), ("a", 64), ("b", 64)]), |n| Field::Value(Value::Integer(n)));
+        let fields = [number(1), Field::Unchanged, Field::Unchanged];
+        for (older, newer) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut batch = RecordBatch::new();
+            for may_be_absent in [older, newer] {
+                add(&mut batch, &shape, &fields);
+                let last = batch.records.last_mut().unwrap();
+                last.after = last.after.map(|span| span.allow_absence(may_be_absent));
+            }
+            assert!(batch.merge(0, 1));
+            assert_eq!(batch.merged_after(1).unwrap().may_be_absent(), older && newer);
+        }
+        let mut batch = RecordBatch::new();
+        let (whole, other) = ([number(1), number(2), number(3)], [number(2), Field::Unchanged, Field::Unchanged]);
+        for after in [&fields, &fields, &other, &whole] {
+            add(&mut batch, &shape, &fields);
+            add(&mut batch, &shape, after);
+            let (after, before) = (batch.records.pop().unwrap(), batch.records.pop().unwrap());
+            batch.push(Record { operation: Operation::Update, before: before.after, ..after });
+        }
+        batch.allow_absence(1, |_| false);
+        assert!((0..4).all(|id| !batch.merged_after(id).unwrap().may_be_absent()));
+        batch.allow_absence(1, |schema| &*schema.name().table == "orders");
+        let may_be_absent: Vec<bool> = (0..4).map(|id| batch.merged_after(id).unwrap().may_be_absent()).collect();
+        assert_eq!(may_be_absent, [false, true, false, false], "not before, not of another key, not of a whole row");
     }
 
     #[test]

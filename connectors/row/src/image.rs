@@ -26,6 +26,7 @@ pub struct RowImage<'a> {
     bytes: &'a [u8],
     columns: u32,
     is_partial: bool,
+    may_be_absent: bool,
 }
 
 const START_BYTES: usize = 4;
@@ -34,7 +35,11 @@ impl<'a> RowImage<'a> {
     pub(crate) fn new(bytes: &'a [u8], columns: usize, is_partial: bool) -> Self {
         debug_assert!(bytes.len() >= columns * START_BYTES);
         let columns = u32::try_from(columns).expect("invariant: a table has under 2^32 columns");
-        Self { bytes, columns, is_partial }
+        Self { bytes, columns, is_partial, may_be_absent: false }
+    }
+
+    pub(crate) fn allow_absence(self, may_be_absent: bool) -> Self {
+        Self { may_be_absent, ..self }
     }
 
     /// Number of columns; equals that of the schema.
@@ -53,6 +58,13 @@ impl<'a> RowImage<'a> {
     #[must_use]
     pub fn is_unchanged(&self, index: usize) -> bool {
         self.is_partial && self.field_bytes(index)[0] == tag::UNCHANGED
+    }
+
+    /// Whether the row may not be there yet, where the image is partial: it is copied behind this record, with what the record says
+    /// ([`RecordBatch::allow_absence`](crate::RecordBatch::allow_absence)).
+    #[must_use]
+    pub fn may_be_absent(&self) -> bool {
+        self.may_be_absent
     }
 
     /// Whether there are no columns.
@@ -105,9 +117,16 @@ pub struct ImageSpan {
     pub(crate) start: usize,
     pub(crate) end: usize,
     pub(crate) is_partial: bool,
+    pub(crate) may_be_absent: bool,
 }
 
 impl ImageSpan {
+    /// A partial image as good as another one of the same row: see [`RowImage::may_be_absent`].
+    #[must_use]
+    pub fn allow_absence(self, may_be_absent: bool) -> Self {
+        Self { may_be_absent: may_be_absent && self.is_partial, ..self }
+    }
+
     /// Whether a column of the image is [`Field::Unchanged`].
     #[must_use]
     pub fn is_partial(self) -> bool {
@@ -134,7 +153,8 @@ impl<'b> ImageWriter<'b> {
     /// Ends the image and returns where it lies in the buffer. Every column must have been written.
     pub(crate) fn end(self) -> ImageSpan {
         assert!(self.written == self.columns, "{} of {} columns written", self.written, self.columns);
-        ImageSpan { start: self.image_start, end: self.bytes.len(), is_partial: self.is_partial }
+        let (start, end) = (self.image_start, self.bytes.len());
+        ImageSpan { start, end, is_partial: self.is_partial, may_be_absent: false }
     }
 
     /// The next column was not sent.
@@ -381,7 +401,7 @@ mod tests {
                 Field::Value(value) => writer.value(value),
             }
         }
-        let ImageSpan { start, end, is_partial } = writer.end();
+        let ImageSpan { start, end, is_partial, .. } = writer.end();
         let image = RowImage::new(&bytes[start..end], fields.len(), is_partial);
         assert!(image.is_partial() && image.is_unchanged(0) && !image.is_unchanged(1));
         assert_eq!(image.fields().collect::<Vec<_>>(), fields);
@@ -406,7 +426,7 @@ mod tests {
         let mut bytes = Vec::new();
         let mut writer = ImageWriter::begin(&mut bytes, 1);
         writer.value(Value::Text("secret"));
-        let ImageSpan { start, end, is_partial } = writer.end();
+        let ImageSpan { start, end, is_partial, .. } = writer.end();
         assert_eq!(format!("{:?}", RowImage::new(&bytes[start..end], 1, is_partial)), "RowImage(1 columns, 11 bytes)");
     }
 }

@@ -13,6 +13,7 @@ mod charset;
 mod ewkb;
 mod image;
 mod key;
+mod key_document;
 mod partitioner;
 mod schema;
 mod sequence;

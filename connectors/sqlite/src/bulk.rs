@@ -74,22 +74,27 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Writes what came of rows of which not every column did: a statement for each set of columns that came.
-    pub(crate) async fn update(&self, session: &mut Session) -> Result<(), RowsFailure> {
-        let mut sets: BTreeMap<Vec<usize>, Vec<RowImage<'_>>> = BTreeMap::new();
-        let plan = self.plan;
+    /// Writes what came of rows of which not every column did: a statement for each set of columns that came, apart for those of them
+    /// that may not be there yet, so that those that must be are counted alone. Returns how many rows there were.
+    pub(crate) async fn update(&self, session: &mut Session) -> Result<u64, RowsFailure> {
+        let mut sets: BTreeMap<(bool, Vec<usize>), Vec<RowImage<'_>>> = BTreeMap::new();
+        let (plan, mut updated) = (self.plan, 0);
         for image in self.images {
             let came = |place: &usize| !plan.key.contains(place) && !image.is_unchanged(*place);
-            sets.entry((0..plan.columns.len()).filter(came).collect()).or_default().push(*image);
+            let may_be_absent = image.may_be_absent() && plan.tells_absence;
+            sets.entry((may_be_absent, (0..plan.columns.len()).filter(came).collect())).or_default().push(*image);
         }
-        for (came, images) in sets {
+        for ((may_be_absent, came), images) in sets {
             let statement = plan.update(&came);
             let places: Vec<usize> = came.into_iter().chain(plan.key.iter().copied()).collect();
             let rows = Rows { plan, images: &images };
-            let updated = rows.run(session, &statement, &places, "updating rows").await?;
-            rows.expect_updated(updated)?;
+            let written = rows.run(session, &statement, &places, "updating rows").await?;
+            if !may_be_absent {
+                rows.expect_updated(written)?;
+            }
+            updated += written;
         }
-        Ok(())
+        Ok(updated)
     }
 
     /// A row that is not there can't be made of some of its columns.

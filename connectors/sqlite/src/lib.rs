@@ -17,6 +17,7 @@ mod encode;
 mod errors;
 mod evolve;
 mod identifier;
+mod ledger;
 mod meeting;
 mod parameters;
 mod plan;

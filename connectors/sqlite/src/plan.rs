@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     statements: Statements,
     /// Whether every row of an upsert counts as written: not where an existing row is left alone.
     pub(crate) counts_all: bool,
+    /// Whether a row that an update does not find is not there: not where a trigger may withhold it.
+    pub(crate) tells_absence: bool,
     /// Whether a row may be deleted and written again in one transaction.
     pub(crate) may_clear: bool,
     /// Places in `columns` that have a policy, and its name.
@@ -77,6 +79,7 @@ impl Plan {
             upsert: statements.upsert(),
             delete: statements.delete(),
             may_clear: may_clear(schema, shape),
+            tells_absence: shape.triggers.is_empty(),
             counts_all: columns.len() > key.len(),
             statements,
             columns,

@@ -1,4 +1,5 @@
-//! Tailrace's own tables in the target: format, offsets, adopted tables; streams are in `stream`, barriers in `meeting`.
+//! Tailrace's own tables in the target: format, offsets, adopted tables; streams are in `stream`, their ledgers in `ledger`, barriers
+//! in `meeting`.
 //!
 //! Why a partition's progress can't be moved by two owners, nor apart from its rows:
 //!
@@ -20,16 +21,17 @@ use tailrace_row::{Sequence, TableName};
 
 use crate::{
     identifier::{is_same, quote},
+    ledger::{self, LedgerStatements},
     meeting::{self, MeetingStatements},
     session::{Answer, Session, text},
     stream::StreamStatements,
 };
 
-/// The format of the tables below. 1 had no `barriers`.
-const FORMAT: i64 = 2;
+/// The format of the tables below. 1 had no `barriers`, 2 no `ledger`.
+const FORMAT: i64 = 3;
 
 /// Our own tables, behind the prefix.
-const NAMES: [&str; 5] = ["barriers", "format", "offsets", "streams", "tables"];
+const NAMES: [&str; 6] = ["barriers", "format", "ledger", "offsets", "streams", "tables"];
 
 /// The statements on our own tables, whose prefix is configured.
 #[derive(Debug)]
@@ -41,10 +43,12 @@ pub(crate) struct OwnTables {
     read_offset: Arc<str>,
     step: Arc<str>,
     read_offsets: Arc<str>,
-    forget: [Arc<str>; 3],
+    /// Each with the first format that has its table.
+    forget: [(i64, Arc<str>); 4],
     adopt: Arc<str>,
     is_adopted: Arc<str>,
     pub(crate) streams: StreamStatements,
+    pub(crate) ledger: LedgerStatements,
     pub(crate) meetings: MeetingStatements,
 }
 
@@ -62,17 +66,22 @@ impl OwnTables {
         };
         Ok(Self {
             prefix: prefix.to_owned(),
-            create: build(&format!("{CREATE}{}{FORMAT_ROW}", meeting::CREATE)),
+            create: build(&format!("{CREATE}{}{}{FORMAT_ROW}", meeting::CREATE, ledger::CREATE)),
             read_format: build("SELECT version FROM $format"),
             claim: build(CLAIM),
             read_offset: build(READ_OFFSET),
             step: build(STEP),
             read_offsets: build(READ_OFFSETS),
-            forget: ["DELETE FROM $offsets WHERE log = ?1", FORGET_STREAM, "DELETE FROM $barriers WHERE log = ?1"]
-                .map(&build),
+            forget: [
+                (1, build("DELETE FROM $offsets WHERE log = ?1")),
+                (1, build(FORGET_STREAM)),
+                (meeting::FIRST_FORMAT, build("DELETE FROM $barriers WHERE log = ?1")),
+                (ledger::FIRST_FORMAT, build("DELETE FROM $ledger WHERE stream = ?1")),
+            ],
             adopt: build(ADOPT),
             is_adopted: build(IS_ADOPTED),
             streams: StreamStatements::new(build),
+            ledger: LedgerStatements::new(build),
             meetings: MeetingStatements::new(build),
         })
     }
@@ -176,12 +185,11 @@ impl OwnTables {
         rows.iter().map(read).collect()
     }
 
-    /// Forgets the progress of the log and the checkpoint of the stream of that name.
+    /// Forgets the progress of the log, and the checkpoint of the stream of that name with its documents.
     pub(crate) async fn forget(&self, session: &mut Session, log: &str) -> Result<()> {
         let Some(format) = self.read_format(session).await? else { return Ok(()) };
-        let count = if format < meeting::FIRST_FORMAT { 2 } else { 3 };
         session.begin().await?;
-        for sql in self.forget.iter().take(count) {
+        for (_, sql) in self.forget.iter().filter(|(first, _)| format >= *first) {
             session.write(sql, vec![text(log)], "forgetting the progress").await?;
         }
         session.commit(|| ()).await
@@ -287,7 +295,7 @@ CREATE TABLE IF NOT EXISTS $format (
 ) STRICT;"#;
 
 const FORMAT_ROW: &str = "
-INSERT INTO $format (is_only_row, version) VALUES (1, 2)
+INSERT INTO $format (is_only_row, version) VALUES (1, 3)
 ON CONFLICT (is_only_row) DO UPDATE SET version = excluded.version WHERE version < excluded.version";
 
 /// A row that was deleted begins with an owner that nobody ever was.

@@ -4,9 +4,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use tailrace_contract::{
-    BoxFuture, Capabilities, Encounter, Error, LogPartition, Meeting, PartitionProgress, Problem, ProofReader, Result,
-    Severity, Sink, SinkWriter, StoredMeeting, StreamProgress, TableMapping, TableReader, TargetSettings, TargetState,
-    TargetTable, Unheld,
+    BoxFuture, Capabilities, Encounter, Error, LedgerEntry, LogPartition, Meeting, PartitionProgress, Problem,
+    ProofReader, Result, Severity, Sink, SinkWriter, StoredMeeting, StreamProgress, TableMapping, TableReader,
+    TargetSettings, TargetState, TargetTable, Unheld,
 };
 use tailrace_row::{Column, Sequence, TableName, TableSchema};
 use tokio::sync::Semaphore;
@@ -237,6 +237,15 @@ impl Sink for SqliteSink {
             match self.look().await? {
                 Some(mut session) => self.target.own_tables.read_stream(&mut session, stream).await,
                 None => Ok(None),
+            }
+        })
+    }
+
+    fn ledger<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Vec<LedgerEntry>>> {
+        Box::pin(async move {
+            match self.look().await? {
+                Some(mut session) => self.target.own_tables.read_ledger(&mut session, stream).await,
+                None => Ok(Vec::new()),
             }
         })
     }

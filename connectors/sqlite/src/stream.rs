@@ -44,7 +44,7 @@ impl OwnTables {
         self.find_stream(session, stream).await
     }
 
-    /// Saves the next checkpoint, if everything is as it was; else the transaction may not be committed.
+    /// Saves the next checkpoint and its documents, if everything is as it was; else the transaction may not be committed.
     pub(crate) async fn save_stream(&self, session: &mut Session, step: StreamStep<'_>) -> Result<()> {
         let what = match self.find_stream(session, step.stream).await? {
             None => "has no checkpoint in the target any more",
@@ -68,7 +68,7 @@ impl OwnTables {
             .map_err(|error| Error::corrupt("a checkpoint can't be written as JSON").caused_by(error))?;
         let parameters = vec![text(step.stream), step.saves.into(), step.owner.0.into(), checkpoint.into()];
         match session.write(&self.streams.save, parameters, DOING).await? {
-            1 => Ok(()),
+            1 => self.store_documents(session, step.stream, step.ledger).await,
             saved => Err(Error::refused(format!("{DOING}: {saved} rows were written for {}", step.stream))),
         }
     }

@@ -160,10 +160,11 @@ impl Writer {
         }
         for (place, (changes, plan)) in batch.changes.iter().zip(plans).enumerate() {
             let mut images = in_key_order(plan, batch.records, &changes.upserts);
-            applied.upserted += images.len() as u64;
             let partial: Vec<RowImage<'_>> = images.extract_if(.., |image| image.is_partial()).collect();
             let updated = Rows { plan, images: &partial }.update(session).await;
-            updated.map_err(|failure| BatchFailure::of_rows(place, failure))?;
+            let updated = updated.map_err(|failure| BatchFailure::of_rows(place, failure))?;
+            applied.upserted += images.len() as u64 + updated;
+            applied.absent += partial.len() as u64 - updated;
             let upserted = Rows { plan, images: &images }.upsert(session).await;
             upserted.map_err(|failure| BatchFailure::of_rows(place, failure))?;
         }

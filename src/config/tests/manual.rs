@@ -58,7 +58,7 @@ fn the_manual_has_every_key_and_no_other() {
 #[test]
 fn the_manual_has_the_true_defaults() {
     let without = format!(
-        "{SOURCE}[source.tls]\n{LOG}[log.tls]\n[log.debezium]\n{TARGET}[target.tls]\n{TABLE}[capture]\n[apply]\n[http]\n"
+        "{SOURCE}[source.tls]\n{LOG}[log.tls]\n[log.debezium]\n{TARGET}[target.tls]\n{TABLE}[capture]\n[apply]\n[backfill]\n[backfill.throttle]\n[http]\n"
     );
     let mut with = without.clone();
     let mut written = 0;

@@ -2,12 +2,14 @@
 //!
 //! Whatever the case, no problem may show the word `hunter2`, which stands wherever a password could stand by mistake.
 
+mod choices;
 mod debezium;
 mod files;
 mod manual;
 mod policies;
 mod shown;
 mod template;
+mod throttle;
 
 use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
@@ -207,7 +209,7 @@ fn source_is_checked() {
     source("start = \"0-1-100, 1-1-7\"", "ok");
     source(
         "start = \"strat\"",
-        "4:9: source.start: \"strat\" is no place to start at; write \"now\", \"earliest\", GTIDs or FILE:OFFSET",
+        "4:9: source.start: \"strat\" is no place to start at; write \"now\", \"earliest\", a time, GTIDs or FILE:OFFSET",
     );
     source("start = \"eariest\"", "4:9: source.start: \"eariest\" is no place to start at; did you mean \"earliest\"?");
     source("start = 4", "4:9: source.start: expected text, found a whole number; write start = \"now\"");
@@ -224,11 +226,11 @@ fn source_is_checked() {
     source("partitions = 7", "4:1: source.partitions: unknown key; partitions belongs to [log]");
     source(
         "colour = 7",
-        "4:1: source.colour: unknown key; known here: url, password, tls, server_id, name, start, heartbeat, expected_outage",
+        "4:1: source.colour: unknown key; known here: url, read_url, password, tls, server_id, name, start, heartbeat, expected_outage",
     );
     source(
         "\"a b\" = 7",
-        "4:1: source.\"a b\": unknown key; known here: url, password, tls, server_id, name, start, heartbeat, expected_outage",
+        "4:1: source.\"a b\": unknown key; known here: url, read_url, password, tls, server_id, name, start, heartbeat, expected_outage",
     );
     source("server_id = 1", "4:1: source.server_id: stands here for the second time; leave one of the two");
     for (id, expect) in [
@@ -633,7 +635,7 @@ fn tables_are_checked() {
     tables("[[tables]]\nsource = \"shop.orders\"", "1:3: tables: unknown key; did you mean table?");
     tables(
         "[[table]]\nsource = \"shop.orders\"\ntopic = \"x\"",
-        "3:1: table[1].topic: unknown key; known here: source, target, on_ddl, columns",
+        "3:1: table[1].topic: unknown key; known here: source, target, on_ddl, backfill, backfill_where, only_columns, exclude_columns, on_gap, columns",
     );
 }
 
@@ -758,7 +760,7 @@ fn examples_are_valid() {
         } else {
             format!("[{}]\n", section.path)
         });
-        for key in section.keys.iter().filter(|key| key.name != "password" && key.name != "sasl") {
+        for key in section.keys.iter().filter(|key| !["password", "sasl", "exclude_columns"].contains(&key.name)) {
             text.push_str(&format!("{} = {}\n", key.name, key.example));
         }
     }

@@ -32,10 +32,11 @@ fn every_key_is_shown_and_no_other() {
     let sections = shown(&format!("{SOURCE}{LOG}[log.debezium]\n{TARGET}{TABLE}{policy}")).shown();
     let shown =
         sections.iter().flat_map(|section| section.keys.iter().map(|(key, _)| format!("{}.{key}", section.path)));
-    let is_table = |path: &str, key: &str| path.is_empty() || ["tls", "debezium"].contains(&key);
+    let is_table = |path: &str, key: &str| path.is_empty() || ["tls", "debezium", "throttle"].contains(&key);
     // What stands in tables of tables is shown in one line.
     let is_own = |section: &&&crate::config::keys::Section| {
-        !section.path.ends_with(".password") && !section.path.starts_with("table.")
+        ![".password", ".token"].iter().any(|secret| section.path.ends_with(secret))
+            && !section.path.starts_with("table.")
     };
     let known = SECTIONS.iter().filter(is_own).flat_map(|section| {
         let keys = section.keys.iter().filter(|key| !is_table(section.path, key.name));

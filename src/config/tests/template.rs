@@ -12,7 +12,22 @@ fn check(text: &str) -> super::Config {
 /// The lines that are commented out, as if they were not; what has no default, or stands for a file, stays out.
 fn with_defaults() -> String {
     let has_no_default = |line: &str| {
-        ["tls = ", "sasl = ", "password = ", "columns = ", "debezium = "].iter().any(|key| line.starts_with(key))
+        [
+            "tls = ",
+            "read_url = ",
+            "sasl = ",
+            "password = ",
+            "columns = ",
+            "only_columns = ",
+            "exclude_columns = ",
+            "backfill_where = ",
+            "debezium = ",
+            "max_rate = ",
+            "throttle = ",
+            "token = ",
+        ]
+        .iter()
+        .any(|key| line.starts_with(key))
     };
     let is_setting =
         |line: &str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));

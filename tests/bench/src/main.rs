@@ -1,9 +1,10 @@
 //! Benchmarks: each figure beside the limit measured in the same run, on servers of their own.
 //!
-//! `cargo x bench [decode] [encode] [capture] [apply] [embedded] [reader] [proof] [latency] [huge] [--source mariadb] [--rows N]
-//! [--json FILE]`; without names all of them. The source is MySQL, or `mariadb` (10.11) or `mariadb11`.
+//! `cargo x bench [decode] [packed] [singles] [encode] [capture] [apply] [embedded] [reader] [proof] [latency] [huge] [backfill]
+//! [--source mariadb] [--rows N] [--json FILE]`; without names all of them. The source is MySQL, or `mariadb` (10.11) or `mariadb11`.
 
 mod apply;
+mod backfill;
 mod capture;
 mod dataset;
 mod decode;
@@ -23,25 +24,31 @@ use lab::Flavor;
 
 use crate::{report::Report, site::Site, stores::Stores};
 
-const NAMES: [&str; 9] = ["decode", "encode", "capture", "apply", "embedded", "reader", "proof", "latency", "huge"];
+const NAMES: [&str; 12] = [
+    "decode", "packed", "singles", "encode", "capture", "apply", "embedded", "reader", "proof", "latency", "huge",
+    "backfill",
+];
 /// Those that read or write many rows.
-const WITH_ROWS: [&str; 7] = ["decode", "encode", "capture", "apply", "embedded", "reader", "proof"];
+const WITH_ROWS: [&str; 8] = ["decode", "packed", "encode", "capture", "apply", "embedded", "reader", "proof"];
+const ROWS: u64 = 2_000_000;
+const SINGLES: u64 = 200_000;
 const HUGE_ROWS: u64 = 5_000_000;
+const HISTORY_ROWS: u64 = 1_000_000;
 
 struct Options {
     names: Vec<String>,
     source: Flavor,
-    rows: u64,
+    rows: Option<u64>,
     json: Option<String>,
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { names: Vec::new(), source: Flavor::Mysql, rows: 2_000_000, json: None };
+    let mut options = Options { names: Vec::new(), source: Flavor::Mysql, rows: None, json: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--rows" => {
-                options.rows = words.next().and_then(|rows| rows.parse().ok()).context("--rows takes a number")?
+                options.rows = Some(words.next().and_then(|rows| rows.parse().ok()).context("--rows takes a number")?);
             }
             "--source" => {
                 options.source = match words.next().as_deref() {
@@ -70,9 +77,12 @@ async fn main() -> Result<()> {
     let site = Site::open(options.source)?;
     site.make_databases().await?;
     if WITH_ROWS.into_iter().any(wants) {
-        with_rows(&site, options.rows, wants, &mut report).await?;
+        with_rows(&site, options.rows.unwrap_or(ROWS), wants, &mut report).await?;
     } else {
         dataset::fill(&site, 0).await?;
+    }
+    if wants("singles") {
+        decode::singles(&site, SINGLES, &mut report).await?;
     }
     if wants("latency") {
         latency::through_kafka(&site, &mut report).await?;
@@ -81,7 +91,12 @@ async fn main() -> Result<()> {
         }
     }
     if wants("huge") {
-        huge::huge(&site, HUGE_ROWS, &mut report).await?;
+        for is_compressed in [false, true] {
+            huge::huge(&site, HUGE_ROWS, is_compressed, &mut report).await?;
+        }
+    }
+    if wants("backfill") {
+        backfill::backfill(&site, options.rows.unwrap_or(HISTORY_ROWS), &mut report).await?;
     }
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_string_pretty(&report.json())?)?;
@@ -94,6 +109,9 @@ async fn with_rows(site: &Site, rows: u64, wants: impl Fn(&str) -> bool, report:
     let start = dataset::fill(site, rows).await?;
     if wants("decode") {
         decode::decode(site, &start, rows, report).await?;
+    }
+    if wants("packed") {
+        decode::packed(site, rows, report).await?;
     }
     if wants("encode") {
         encode::encode(site, &start, rows, report).await?;

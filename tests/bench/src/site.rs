@@ -65,11 +65,13 @@ impl Site {
         Ok(())
     }
 
-    /// A configuration of its own topics and tables, starting at GTIDs.
+    /// A configuration of its own topics and tables, starting at GTIDs. What was in the tables before is not copied.
     pub(crate) fn config(&self, prefix: &str, start: &str, tables: &[&str], ports: [u16; 2]) -> Result<PathBuf> {
         let tables: String = tables
             .iter()
-            .map(|table| format!("[[table]]\nsource = \"{NAME}.{table}\"\ntarget = \"public.{table}\"\n"))
+            .map(|table| {
+                format!("[[table]]\nsource = \"{NAME}.{table}\"\ntarget = \"public.{table}\"\nbackfill = \"off\"\n")
+            })
             .collect();
         let [capture, apply] = ports;
         let text = format!(

@@ -1,4 +1,4 @@
-//! Five million rows in one transaction, too big for one log transaction, with capture and apply killed in its middle: exact
+//! F26: five million rows in one transaction, too big for one log transaction, with capture and apply killed in its middle: exact
 //! in the target, each row once in the topic, memory flat.
 
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ SELECT thousands.n * 1000 + ones.n, (thousands.n * 7919 + ones.n * 104729) % 100
 const SUMS: &str = "SELECT COUNT(*), SUM(id), SUM(value), SUM((id % 1009) * (value + 1)), MIN(id), MAX(id) FROM huge";
 
 #[test]
-fn five_million_rows_in_one_transaction() -> Result<()> {
+fn f26_huge_txn() -> Result<()> {
     let mysql = Mysql::fresh("e2e-huge", &["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2"])?;
     let scene = Scene::alone_on("huge", Servers { mysql: mysql.clone(), ..Servers::shared()? })?;
     scene.source("CREATE TABLE huge (id INT PRIMARY KEY, value INT NOT NULL)")?;

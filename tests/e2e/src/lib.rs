@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod alerts;
+mod backfill;
 mod bad_input;
 mod begin;
 mod check;
@@ -15,6 +16,7 @@ mod debezium_topics;
 mod dist;
 mod embedded;
 mod every_type;
+mod faults;
 mod fencing;
 mod flow;
 mod harness;
@@ -23,6 +25,8 @@ mod huge_transaction;
 mod in_file;
 mod kills;
 mod partial_rows;
+mod positions;
+mod random_events;
 mod restarts;
 mod rewind;
 mod secrets;

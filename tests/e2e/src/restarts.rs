@@ -173,7 +173,7 @@ fn wait_flowing(scene: &Scene, ledger: &Ledger<'_>, rising: &str) -> Result<()> 
 }
 
 /// Health, metrics and log all say that a server is away; the process lives.
-fn wait_noticed(process: &mut Tailrace) -> Result<()> {
+pub(crate) fn wait_noticed(process: &mut Tailrace) -> Result<()> {
     let is_told = |process: &Tailrace| -> Result<bool> {
         let metrics = process.metrics()?;
         let errors = metrics.labelled("tailrace_errors_total", "kind=\"transient\"").unwrap_or(0.0);

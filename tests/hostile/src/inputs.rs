@@ -14,6 +14,7 @@ mod kind {
     pub(super) const TABLE_MAP: u8 = 19;
     pub(super) const PREVIOUS_GTIDS: u8 = 35;
     pub(super) const GTIDS: [u8; 4] = [33, 34, 42, 162];
+    pub(super) const PREPARED: [u8; 2] = [38, 162];
     pub(super) const WRITE_ROWS: [u8; 2] = [23, 30];
     pub(super) const COMPRESSED: [u8; 7] = [165, 166, 167, 168, 169, 170, 171];
 }
@@ -154,6 +155,20 @@ pub(crate) fn json_changes() -> Vec<Vec<u8>> {
         inputs.extend(parts.map(|changes| [&length[..], document, &changes].concat()));
     }
     inputs
+}
+
+/// What ends first phases and names transactions in the recordings, and the texts that name some.
+pub(crate) fn prepared() -> Vec<Vec<u8>> {
+    let texts = [
+        "XA COMMIT X'6f6e65',X'74776f',7",
+        "XA ROLLBACK X'6f6e65',X'',1",
+        "xa:7.6f6e65.74776f=3e11fa47-71ca-11e1-9e33-c80aa9429562:59@51263@binlog.000001 gtid:3e11fa47-71ca-11e1-9e33-c80aa9429562:1-114@binlog.000001:140099",
+        "xa:1.6f6e65.=@935099@binlog.000001,2.61.62=@955662@binlog.000001 file:binlog.000001:1187655@1795428653",
+        "xa:1.61.62=0-1-17@400@binlog.000002 mariadb:0-1-18@binlog.000002:500",
+    ];
+    let events = all_events().filter(|(_, event)| kind::PREPARED.contains(&kind_of(event)));
+    let bodies = events.map(|(_, event)| body(event).to_vec());
+    bodies.chain(texts.iter().map(|text| text.as_bytes().to_vec())).collect()
 }
 
 pub(crate) fn gtids() -> Vec<Vec<u8>> {

@@ -10,6 +10,7 @@ mod inputs;
 
 pub use allocations::{Counting, most_since, start_counting};
 pub use damage::Dice;
+use tailrace_kafka::hostile as topics;
 use tailrace_mysql::hostile;
 
 /// A parser's entry and what to feed it with.
@@ -28,7 +29,7 @@ pub struct Target {
 const ROOM: usize = 1 << 20;
 
 /// All parsers.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 11] = [
     // A packet says its length, up to 16 MiB, before it comes.
     Target {
         name: "packets",
@@ -57,6 +58,12 @@ pub const TARGETS: [Target; 8] = [
         inputs: inputs::json_changes,
         memory_max: |bytes| ROOM + 500 * bytes,
     },
+    Target {
+        name: "prepared",
+        entry: hostile::prepared,
+        inputs: inputs::prepared,
+        memory_max: |bytes| ROOM + 200 * bytes,
+    },
     Target { name: "gtids", entry: hostile::gtids, inputs: inputs::gtids, memory_max: |bytes| ROOM + 200 * bytes },
     Target {
         name: "statement",
@@ -69,6 +76,18 @@ pub const TARGETS: [Target; 8] = [
         entry: hostile::compressed,
         inputs: inputs::compressed,
         memory_max: |bytes| ROOM + 1_100 * bytes,
+    },
+    Target {
+        name: "records",
+        entry: topics::records,
+        inputs: topics::written_records,
+        memory_max: |bytes| ROOM + 64 * bytes,
+    },
+    Target {
+        name: "documents",
+        entry: topics::documents,
+        inputs: topics::written_documents,
+        memory_max: |bytes| ROOM + 64 * bytes,
     },
 ];
 

@@ -104,6 +104,11 @@ fn changes_of_documents() {
 }
 
 #[test]
+fn prepared() {
+    survives("prepared");
+}
+
+#[test]
 fn gtids() {
     survives("gtids");
 }
@@ -116,6 +121,16 @@ fn statements() {
 #[test]
 fn compressed() {
     survives("compressed");
+}
+
+#[test]
+fn records() {
+    survives("records");
+}
+
+#[test]
+fn documents_of_topics() {
+    survives("documents");
 }
 
 #[test]

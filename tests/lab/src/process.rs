@@ -168,6 +168,11 @@ impl Tailrace {
         http::get(self.port()?, "/healthz", ANSWER_LIMIT)
     }
 
+    /// `/status`.
+    pub fn status(&self) -> Result<http::Answer> {
+        http::get(self.port()?, "/status", ANSWER_LIMIT)
+    }
+
     /// `/metrics`.
     pub fn metrics(&self) -> Result<Metrics> {
         Ok(Metrics::parse(&self.metrics_text()?))

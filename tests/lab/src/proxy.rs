@@ -69,7 +69,7 @@ pub struct Proxy {
 }
 
 struct Shared {
-    server: SocketAddr,
+    server: Mutex<SocketAddr>,
     traffic: watch::Sender<Traffic>,
     /// Number of orders to end all connections, and how.
     ends: watch::Sender<(u64, End)>,
@@ -78,6 +78,8 @@ struct Shared {
     trap: Mutex<Option<Trap>>,
     is_sprung: AtomicBool,
     rewrites: Mutex<Vec<Rewrite>>,
+    /// Bytes of answers that still pass before all answers stall.
+    answers_left: AtomicU64,
 }
 
 impl Proxy {
@@ -89,7 +91,7 @@ impl Proxy {
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
-            server: SocketAddr::from((Ipv4Addr::LOCALHOST, server_port)),
+            server: Mutex::new(address_of(server_port)),
             traffic: watch::Sender::new(Traffic::Pass),
             ends: watch::Sender::new((0, End::Close)),
             bytes: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -97,6 +99,7 @@ impl Proxy {
             trap: Mutex::new(None),
             is_sprung: AtomicBool::new(false),
             rewrites: Mutex::new(Vec::new()),
+            answers_left: AtomicU64::new(u64::MAX),
         });
         runtime.spawn(accept(listener, Arc::clone(&shared)));
         Ok(Proxy { port, shared, runtime: Some(runtime) })
@@ -105,6 +108,11 @@ impl Proxy {
     /// The port to connect to.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whoever connects from now on comes to another server. What is open stays where it is: see [`Proxy::refuse`].
+    pub fn lead_to(&self, server_port: u16) {
+        *self.shared.server.lock().unwrap_or_else(PoisonError::into_inner) = address_of(server_port);
     }
 
     /// Everything flows again.
@@ -144,6 +152,12 @@ impl Proxy {
         self.set_trap(request, Spring::StallAnswers);
     }
 
+    /// So many more bytes of answers pass, then answers wait: in the middle of whatever was being said.
+    pub fn stall_answers_after(&self, bytes: u64) {
+        self.shared.is_sprung.store(false, Ordering::SeqCst);
+        self.shared.answers_left.store(bytes, Ordering::SeqCst);
+    }
+
     /// From the moment in which a client sends these bytes, the server is away: as after [`Proxy::refuse`].
     pub fn refuse_from(&self, request: &[u8]) {
         self.set_trap(request, Spring::Refuse);
@@ -163,7 +177,7 @@ impl Proxy {
         self.shared.rewrites.lock().unwrap_or_else(PoisonError::into_inner).push(rewrite);
     }
 
-    /// Whether the request of [`Proxy::swallow_answer_to`] was seen.
+    /// Whether what [`Proxy::swallow_answer_to`], [`Proxy::refuse_from`] or [`Proxy::stall_answers_after`] waits for has come.
     pub fn trap_sprung(&self) -> bool {
         self.shared.is_sprung.load(Ordering::SeqCst)
     }
@@ -188,6 +202,10 @@ impl Drop for Proxy {
     }
 }
 
+fn address_of(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
 impl Shared {
     fn end_all(&self, how: End) {
         self.ends.send_modify(|(number, end)| {
@@ -209,6 +227,22 @@ impl Shared {
             Spring::Refuse => {
                 self.traffic.send_replace(Traffic::Refuse);
                 self.end_all(End::Close);
+            }
+        }
+    }
+
+    /// Stalls answers once enough of them have passed.
+    fn spend(&self, bytes: usize) {
+        let left = self.answers_left.load(Ordering::SeqCst);
+        if left == u64::MAX {
+            return;
+        }
+        match left.checked_sub(bytes as u64) {
+            Some(left) => self.answers_left.store(left, Ordering::SeqCst),
+            None => {
+                self.answers_left.store(u64::MAX, Ordering::SeqCst);
+                self.is_sprung.store(true, Ordering::SeqCst);
+                self.traffic.send_replace(Traffic::Stall(Direction::ToClient));
             }
         }
     }
@@ -253,7 +287,8 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
 
 async fn connection(mut client: TcpStream, shared: Arc<Shared>) {
     let mut ends = shared.ends.subscribe();
-    let Ok(mut server) = TcpStream::connect(shared.server).await else { return };
+    let address = *shared.server.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(mut server) = TcpStream::connect(address).await else { return };
     // Small packets must not wait for each other: the proxy adds no delay of its own.
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
@@ -288,7 +323,11 @@ async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, direction: Directio
                 shared.spring_trap(&held);
                 std::mem::take(&mut held)
             }
-            Direction::ToClient => shared.rewritten(&mut held),
+            Direction::ToClient => {
+                let ready = shared.rewritten(&mut held);
+                shared.spend(ready.len());
+                ready
+            }
         };
         let is_open = traffic.wait_for(|now| now.lets_pass(direction)).await.is_ok();
         if !is_open || to.write_all(&ready).await.is_err() {
@@ -354,6 +393,17 @@ mod tests {
         let mut answer = [0u8; 1];
         stream.read_exact(&mut answer).expect("the late answer");
         assert_eq!(answer[0], 8);
+    }
+
+    #[test]
+    fn answers_stall_behind_so_many_bytes() {
+        let proxy = Proxy::start(echo()).expect("starting");
+        let mut stream = connect(&proxy);
+        proxy.stall_answers_after(2);
+        assert_eq!((ask(&mut stream, 1).expect("one"), ask(&mut stream, 2).expect("two")), (2, 3));
+        assert!(!proxy.trap_sprung());
+        assert_eq!(ask(&mut stream, 3).expect_err("no answer").kind(), std::io::ErrorKind::WouldBlock);
+        assert!(proxy.trap_sprung());
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::servers;
 
 /// Where tests, demo and benchmarks find the binary.
 const BINARY: &str = "TAILRACE_BIN";
+/// How many tests of one program run at once.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 pub(crate) fn demo(arguments: &[String]) -> Result<ExitCode> {
     lab::install::build_tools()?;
@@ -30,6 +32,17 @@ pub(crate) fn demo(arguments: &[String]) -> Result<ExitCode> {
 }
 
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
+    let mut command = testing()?;
+    // One failure must not hide the next.
+    command.args(["--no-fail-fast"]);
+    if !arguments.iter().any(|word| word == "-p" || word.starts_with("--package")) {
+        command.arg("--workspace");
+    }
+    launch(command.args(arguments))
+}
+
+/// `cargo test` with servers that run and the binary with its fault points.
+pub(crate) fn testing() -> Result<Command> {
     lab::install::build_tools()?;
     lab::install::mariadb()?;
     lab::install::mariadb11()?;
@@ -40,12 +53,13 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     let binary = folder.join("tailrace-with-faults");
     std::fs::copy(folder.join("tailrace"), &binary).context("keeping the binary with fault points")?;
     let mut command = Command::new(cargo_program());
-    // One failure must not hide the next.
-    command.args(["test", "--no-fail-fast"]);
-    if !arguments.iter().any(|word| word == "-p" || word.starts_with("--package")) {
-        command.arg("--workspace");
+    command.arg("test").current_dir(root()).env(BINARY, binary);
+    if std::env::var_os(THREADS).is_none() {
+        // Most tests wait for servers half of their time.
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        command.env(THREADS, (cores * 3 / 2).to_string());
     }
-    launch(command.args(arguments).env(BINARY, binary))
+    Ok(command)
 }
 
 pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode> {

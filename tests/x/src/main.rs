@@ -4,6 +4,7 @@
 //! It launches and reports; what is launched lives elsewhere (tests/lab, tests/e2e, tests/bench).
 
 mod build;
+mod chaos;
 mod check;
 mod fuzz;
 mod servers;
@@ -21,7 +22,7 @@ struct Command {
     run: fn(&[String]) -> Result<ExitCode>,
 }
 
-const COMMANDS: [Command; 7] = [
+const COMMANDS: [Command; 8] = [
     Command {
         name: "up",
         summary: "start MySQL, MariaDB, Kafka and PostgreSQL and print how to reach them",
@@ -71,18 +72,31 @@ const COMMANDS: [Command; 7] = [
         help: "Feeds each parser for some time with inputs that cargo-fuzz makes up, under a sanitizer. `cargo x test` feeds the same\n\
                parsers a million damaged recordings each.\n\n\
                cargo x fuzz [TARGET…] [--seconds N]\n\n\
-               Targets: packets, events, table_map, json, gtids, statement, compressed; without any, all of them.\n  \
+               Targets: packets, events, table_map, json, json_changes, prepared, gtids, statement, compressed; without any, all of them.\n  \
                --seconds N   for each target [default: 60]",
         run: fuzz::run,
+    },
+    Command {
+        name: "chaos",
+        summary: "random transactions, statements and copies under kills, seed by seed",
+        help: "Runs the random tests of tests/e2e (transactions of every kind, statements that change tables, copies), as `cargo x test`\n\
+               does once, again and again with other seeds; each round says what happened in it. The first round that fails ends it.\n\n\
+               cargo x chaos [--rounds N] [--seed N] [--transactions N] [--copies N] [NAME…]\n\n\
+               NAME: how a test's name begins, such as random_transactions_of_mariadb; without any, all of them.\n  \
+               --rounds N        [default: 5]\n  \
+               --seed N          of the first round; the next ones count on from it [default: 1]\n  \
+               --transactions N  in each test of a round [default: as in cargo x test]\n  \
+               --copies N        the same of copies, each with a seed of its own",
+        run: chaos::run,
     },
     Command {
         name: "bench",
         summary: "the measurements, each with its limit measured in the same run",
         help: "Builds tests/bench in release mode and runs it on servers of its own.\n\n\
                cargo x bench [NAME…] [--source mariadb] [--rows N] [--json FILE]\n\n\
-               Names: decode, encode, capture, apply, embedded, reader, proof, latency, huge; without names all of them.\n  \
+               Names: decode, packed, singles, encode, capture, apply, embedded, reader, proof, latency, huge, backfill; without names all of them.\n  \
                --source NAME mysql, mariadb (10.11) or mariadb11 [default: mysql]\n  \
-               --rows N      rows of the table that is captured and applied [default: 2000000]\n  \
+               --rows N      rows of the table that is captured and applied [default: 2000000], or copied [default: 1000000]\n  \
                --json FILE   writes the figures there too",
         run: build::bench,
     },

@@ -89,6 +89,8 @@ pub(crate) struct Encoded<'a> {
     pub(crate) sequence: Option<&'a str>,
     /// The value of `tailrace.exact`, if there is one.
     pub(crate) truths: Option<&'a [u8]>,
+    /// Whether its row may not be there yet: the header `tailrace.uncopied`.
+    pub(crate) is_uncopied: bool,
     /// Debezium's header that names the other key of a key change.
     pub(crate) other_key: Option<(&'static str, &'a [u8])>,
 }
@@ -208,7 +210,8 @@ impl Encoder {
         self.write_value(change, Some(before), None, "d")?;
         self.put(change, other_key, sink)?;
         let other_key = other_key.map(|name| (name, self.other_key.as_slice()));
-        let tombstone = Encoded { key: &self.key, value: None, sequence: None, truths: None, other_key };
+        let tombstone =
+            Encoded { key: &self.key, value: None, sequence: None, truths: None, is_uncopied: false, other_key };
         sink.put(change.form, tombstone)
     }
 
@@ -244,6 +247,7 @@ impl Encoder {
             value: Some(&self.value),
             sequence: Some(&self.sequence),
             truths,
+            is_uncopied: change.batch.after(change.record).is_some_and(|after| after.may_be_absent()),
             other_key: other_key.map(|name| (name, self.other_key.as_slice())),
         };
         sink.put(change.form, record)

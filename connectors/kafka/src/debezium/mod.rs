@@ -44,4 +44,6 @@ pub(crate) mod header {
     pub(crate) const EXACT: &str = "tailrace.exact";
     /// The number of the last barrier before the record, where it is the first of its partition behind it.
     pub(crate) const BARRIER: &str = "tailrace.barrier";
+    /// `true` on an update that lacks columns, of a row that may not be copied yet: it comes in a later record, with this change.
+    pub(crate) const UNCOPIED: &str = "tailrace.uncopied";
 }

@@ -1,4 +1,4 @@
-//! Broken records, more than a million of them, each read as ours and as one that Debezium wrote: an error each, or a row that can be read; never a panic, never a value in an error.
+//! Broken records of random tables, 200,000 of them (a million of one table are in tests/hostile), each read as ours and as one that Debezium wrote: an error each, or a row that can be read; never a panic, never a value in an error.
 //!
 //! Valid records of random tables (with their truths) are damaged: bytes changed, cut out, doubled, put in from a list of
 //! what JSON readers stumble over. The case and its seed are printed on failure.
@@ -159,7 +159,7 @@ fn check(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn broken_records_are_errors((schema, before, after) in sample::table_and_rows(), seed in any::<u64>()) {

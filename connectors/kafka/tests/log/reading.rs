@@ -9,7 +9,7 @@ use tailrace_contract::{
     BatchLimits, Error, ErrorKind, Log, LogBatch, LogPartition, LogReader, LogSettings, LogStart, ReadProgress,
 };
 use tailrace_kafka::KafkaLog;
-use tailrace_row::TableName;
+use tailrace_row::{Epoch, Sequence, TableName};
 
 use crate::support::{
     Change::{Delete, Insert, Update},
@@ -21,7 +21,7 @@ fn narrow_log(kafka: &lab::Kafka) -> KafkaLog {
     KafkaLog::new(LogSettings { partitions: 1, ..settings(kafka) }).expect("the settings are right")
 }
 
-fn partition(table: &str) -> LogPartition {
+pub(crate) fn partition(table: &str) -> LogPartition {
     LogPartition { table: TableName::new("shop", table), index: 0 }
 }
 
@@ -151,6 +151,53 @@ async fn e20_offsets_that_the_log_does_not_have_are_lost_positions() {
     assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
     let mut reader = log.open_reader(&[(partition("orders"), LogStart::Earliest)]).await.unwrap();
     assert_eq!(read_all(&mut *reader, 6).await[0].offset, 4);
+}
+
+/// E20: a topic that was made anew has the offset again, and other records before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn e20_a_topic_that_has_grown_past_our_offset_again_is_a_lost_position() {
+    let kafka = broker();
+    let log = narrow_log(&kafka);
+    let orders = table("orders");
+    let at = |transaction| Sequence { epoch: Epoch(1), transaction, event: 0, row: 9 };
+    let open = async |offset, applied| {
+        let mut reader = log.open_reader(&[(partition("orders"), LogStart::Offset(offset))]).await.unwrap();
+        reader.expect(0, applied);
+        reader
+    };
+    let write = async |transactions: std::ops::Range<u64>| {
+        let mut opened = log.open_writer().await.unwrap();
+        for transaction in transactions {
+            opened.writer.append(&batch(&orders, transaction, &[Insert(1, "one"), Delete(1, "one")])).await.unwrap();
+            opened.writer.commit(&checkpoint(transaction)).await.unwrap();
+        }
+    };
+    write(1..9).await;
+    // Insert, delete, tombstone, marker.
+    let mut reader = open(16, at(4)).await;
+    assert_eq!(read_all(&mut *reader, 2).await[0].offset, 16);
+    assert_eq!(read_all(&mut *open(20, at(4)).await, 2).await[0].offset, 20, "set forward by hand");
+    assert_eq!(read_all(&mut *open(0, at(4)).await, 2).await[0].offset, 0, "nothing lies before it");
+
+    let topic = format!("{}.shop.orders", log.name());
+    raw::delete_topic(&kafka, &topic).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !log.partitions(slice::from_ref(orders.name())).await.unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "the topic stays");
+    }
+    log.prepare(slice::from_ref(&orders)).await.unwrap();
+    write(9..16).await;
+    let mut reader = open(16, at(4)).await;
+    let mut out = LogBatch::default();
+    let error = loop {
+        assert!(Instant::now() < deadline + Duration::from_secs(40), "the reader notices nothing");
+        match reader.read_batch(&mut out, LIMITS).await {
+            Ok(()) => assert!(out.records.is_empty(), "records of another topic"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::PositionLost, "{error}");
+    assert!(error.to_string().contains("made anew"), "{error}");
 }
 
 /// E20 while reading: the topic is made anew under the reader.

@@ -2,7 +2,7 @@
 
 use std::{slice, sync::Arc, time::Duration};
 
-use tailrace_contract::{Error, ErrorKind, Log, LogSettings, Retention, Severity};
+use tailrace_contract::{Error, ErrorKind, Log, LogSettings, LogStart, Retention, Severity};
 use tailrace_kafka::KafkaLog;
 use tailrace_row::{Column, ColumnType, TableName, TableSchema};
 
@@ -24,6 +24,7 @@ async fn topics_are_made_with_the_documented_settings() {
     let small = [("cleanup.policy", "compact"), ("min.insync.replicas", "1"), ("segment.bytes", "16777216")];
     check(format!("{prefix}.checkpoint"), &small).await;
     check(format!("{prefix}.schemas"), &small).await;
+    check(format!("{prefix}.ledger"), &small).await;
     let table_topic = [
         ("cleanup.policy", "delete"),
         ("min.insync.replicas", "1"),
@@ -81,6 +82,25 @@ async fn existing_topics_that_do_not_fit_are_refused() {
         let problems = log.check().await.unwrap();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!((problems[0].code, problems[0].severity), ("topic_cleanup", Severity::Error));
+    }
+}
+
+/// E21: a reader that is slower than the cleaner would see a tombstone without its delete.
+#[tokio::test(flavor = "multi_thread")]
+async fn e21_compacted_topics_are_neither_written_nor_read() {
+    let kafka = broker();
+    let orders = table("orders");
+    for policy in ["compact", "compact,delete"] {
+        let good = settings(&kafka);
+        let topic = format!("{}.shop.orders", good.prefix);
+        raw::create_topic(&kafka, &topic, 3, &[("cleanup.policy", policy)]).await;
+        let words = [topic.as_str(), "would miss deletes", "--add-config cleanup.policy=delete"];
+        let log = KafkaLog::new(good).unwrap();
+        refused(&log.prepare(slice::from_ref(&orders)).await.unwrap_err(), &words);
+        let lane = (crate::reading::partition("orders"), LogStart::Earliest);
+        refused(&log.open_reader(slice::from_ref(&lane)).await.err().unwrap(), &words);
+        let problems = log.check_tables(slice::from_ref(&orders)).await.unwrap();
+        assert!(problems.iter().any(|it| (it.code, it.severity) == ("topic_cleanup", Severity::Error)), "{problems:?}");
     }
 }
 

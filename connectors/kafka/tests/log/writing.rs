@@ -2,12 +2,13 @@
 
 use std::{
     slice,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tailrace_contract::{Checkpoint, ErrorKind, Log, LogSettings, SplitTransaction};
+use tailrace_contract::{Checkpoint, ErrorKind, Log, LogSettings, LogWriter, SplitTransaction};
 use tailrace_kafka::KafkaLog;
-use tailrace_row::{Epoch, Sequence};
+use tailrace_row::{Epoch, Sequence, TableSchema};
 
 use crate::support::{
     Change::{Delete, Insert, Update},
@@ -89,6 +90,34 @@ async fn a_dropped_writer_does_not_keep_readers_waiting() {
     assert_eq!(raw::read(&kafka, &topic, 0), []);
 }
 
+/// What a writer that died has left undecided stays so for a minute or more; whoever starts anew does not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_prepares_does_not_wait_for_an_open_transaction() {
+    let kafka = broker();
+    let log = log(&kafka);
+    let (orders, users) = (table("orders"), table("users"));
+    let mut opened = log.open_writer().await.unwrap();
+    opened.writer.append(&batch(&orders, 1, &[Insert(1, "undecided")])).await.unwrap();
+    let topic = format!("{}.schemas", log.name());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while raw::watermarks(&kafka, &topic, 0, "read_uncommitted").1 == 0 {
+        assert!(Instant::now() < deadline, "the schema does not reach the broker");
+    }
+    // It would fail: nobody decides the transaction.
+    log.prepare(slice::from_ref(&users)).await.unwrap();
+    assert_eq!(
+        raw::watermarks(&kafka, &topic, 0, "read_committed").1,
+        0,
+        "the transaction is decided: this proves nothing"
+    );
+    drop(opened);
+    let mut opened = log.open_writer().await.unwrap();
+    opened.writer.append(&batch(&orders, 1, &[Insert(1, "one")])).await.unwrap();
+    opened.writer.commit(&checkpoint(1)).await.unwrap();
+    let (mut reader, _) = read_from_start(&log, &[&orders]).await;
+    assert_eq!(read_all(&mut *reader, 1).await.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_writer_fences_the_first_by_name() {
     let log = log(&broker());
@@ -110,6 +139,52 @@ async fn the_second_writer_fences_the_first_by_name() {
     let mut ids: Vec<_> = read_all(&mut *reader, 2).await.into_iter().map(|seen| seen.after.unwrap().0).collect();
     ids.sort_unstable();
     assert_eq!(ids, [2, 3]);
+}
+
+/// Commits rows one by one until it fails; returns the number of the last transaction that succeeded.
+async fn commit_on(mut writer: Box<dyn LogWriter>, orders: Arc<TableSchema>, mut last: u64) -> u64 {
+    loop {
+        let row = Insert(i64::try_from(last).unwrap() + 1, "row");
+        let appended = writer.append(&batch(&orders, last + 1, &[row])).await;
+        if appended.is_err() || writer.commit(&checkpoint(last + 1)).await.is_err() {
+            return last;
+        }
+        last += 1;
+        // A test that fails ends.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// E17: the other one commits until the moment it is fenced. What it committed is found, and nothing is written twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn e17_the_last_checkpoint_of_a_writer_that_still_commits_is_found() {
+    let log = Arc::new(log(&broker()));
+    let orders = table("orders");
+    log.prepare(slice::from_ref(&orders)).await.unwrap();
+    let mut first = log.open_writer().await.unwrap().writer;
+    let mut done = 0;
+    for round in 0..5 {
+        let committing = tokio::spawn(commit_on(first, Arc::clone(&orders), done));
+        let topic_end = async || log.ends(&[crate::reading::partition("orders")]).await.unwrap()[0].end;
+        let begun = topic_end().await;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while topic_end().await == begun {
+            assert!(Instant::now() < deadline, "it commits nothing");
+        }
+        let opened = log.open_writer().await.unwrap();
+        let found = opened.checkpoint.unwrap().mark.transactions;
+        let told = committing.await.unwrap();
+        // The answer to its last commit may have been lost to it.
+        assert!(found == told || found == told + 1, "round {round}: {found} is found of {told}");
+        assert!(found > done, "round {round}: nothing was committed");
+        (first, done) = (opened.writer, found);
+    }
+    drop(first);
+    let (mut reader, _) = read_from_start(&log, &[&orders]).await;
+    let all = read_all(&mut *reader, usize::try_from(done).unwrap()).await;
+    let mut ids: Vec<_> = all.into_iter().map(|seen| seen.after.unwrap().0).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=i64::try_from(done).unwrap()).collect::<Vec<_>>());
 }
 
 /// E18: the broker fences a producer whose transaction took too long, and looks the same. Here somebody fences us without

@@ -19,6 +19,7 @@ use crate::{
     row_decoder::{NoDecoder, Unsupported},
     schema,
     server::Server,
+    shapes::ReadAt,
 };
 
 /// Lengths of the types in question.
@@ -41,14 +42,13 @@ pub(crate) struct Dictionary {
     /// Of tables that were altered between the stream's begin and the reading: what is known of each behind each of these statements,
     /// the next one last.
     behind: HashMap<TableName, Vec<Columns>>,
-    /// The binlog before the dictionary was read: names and sizes of its files, oldest first.
-    read_at: Vec<(String, u64)>,
+    read_at: ReadAt,
 }
 
 impl Dictionary {
     /// Reads the types of all captured tables.
     pub(crate) async fn load(server: &mut Server, filter: &TableFilter) -> Result<Self> {
-        let read_at = history::binlogs(server).await?;
+        let read_at = ReadAt(history::binlogs(server).await?);
         let mut tables: HashMap<TableName, Columns> = HashMap::new();
         if !filter.patterns.is_empty() {
             let rows = server
@@ -87,7 +87,7 @@ impl Dictionary {
 
     /// The end of the binlog before it was read.
     pub(crate) fn end(&self) -> Option<(String, u64)> {
-        self.read_at.last().cloned()
+        self.read_at.0.last().cloned()
     }
 
     /// Goes back to the stream's begin: before these statements, which come again.
@@ -109,7 +109,7 @@ impl Dictionary {
         for act in acts {
             let mut moved = None;
             match act {
-                TableAct::Truncate { .. } | TableAct::Create { .. } => {}
+                TableAct::Truncate { .. } | TableAct::Create { .. } | TableAct::Renew { .. } => {}
                 TableAct::Alter { table, steps } => {
                     // What is missing is read anew if somebody needs it.
                     let is_known = self.tables.get_mut(table).is_some_and(|columns| columns.follow(steps));
@@ -165,7 +165,7 @@ impl Dictionary {
     pub(super) fn check_plain(&self, table: &TableName, column: &str, here: &FileOffset) -> Result<()> {
         match self.tables.get(table).map(|columns| &columns.plain) {
             Some(columns) if columns.contains(column) => Ok(()),
-            None if !self.is_behind(here) => {
+            None if !self.read_at.covers(here) => {
                 Err(Error::transient(format!("table {table} is newer than what was read of the dictionary")))
             }
             Some(_) | None => {
@@ -178,7 +178,7 @@ impl Dictionary {
     }
 
     fn unknown(&self, table: &TableName, column: &str, here: &FileOffset) -> Error {
-        if !self.is_behind(here) {
+        if !self.read_at.covers(here) {
             return Error::transient(format!(
                 "table {table} is newer than what was read of the dictionary, which alone tells the type of its column {column}"
             ));
@@ -190,12 +190,6 @@ impl Dictionary {
             ),
         )
         .hint("the table was dropped, renamed or altered since: start anew behind that and copy it again")
-    }
-
-    /// Whether it was read after the place was written. GTIDs don't tell: without `gtid_strict_mode` their numbers may go back.
-    fn is_behind(&self, here: &FileOffset) -> bool {
-        let Some(at) = self.read_at.iter().position(|(name, _)| **name == *here.file) else { return false };
-        at + 1 < self.read_at.len() || here.offset < self.read_at[at].1
     }
 }
 
@@ -217,7 +211,7 @@ impl Columns {
     /// What is known before the act, from what is known behind it.
     fn undo(&mut self, act: &TableAct) {
         let steps = match act {
-            TableAct::Truncate { .. } => return,
+            TableAct::Truncate { .. } | TableAct::Renew { .. } => return,
             TableAct::Alter { steps, .. } => steps,
             // Before it the name was nobody's, or another table's.
             TableAct::Create { .. } | TableAct::Drop { .. } | TableAct::Rename { .. } | TableAct::Other { .. } => {

@@ -45,10 +45,13 @@ fn reader(read: u64) -> BinlogReader {
         filter: Arc::default(),
         collations: Arc::default(),
         ignores_case: false,
+        logs_cascades: true,
         has_lead_in: true,
         prepared: Prepared::default(),
         server: "server".into(),
         dictionary: None,
+        shapes: Shapes::default(),
+        damaged: Arc::default(),
     };
     let mut reader = BinlogReader::new(&from, position, settings);
     reader.event(&rotation("binlog.000001")).unwrap();

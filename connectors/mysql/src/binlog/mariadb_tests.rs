@@ -88,10 +88,13 @@ fn reader(list: &str, table: &str) -> BinlogReader {
         filter: Arc::new(TableFilter { patterns: vec![TablePattern::Table(TableName::new("rec", table))] }),
         collations: Arc::new(Collations::of(&[(45, "utf8mb4"), (63, "binary")])),
         ignores_case: false,
+        logs_cascades: true,
         has_lead_in: false,
         prepared: Prepared::default(),
         server: "server 1".into(),
         dictionary: Some(Dictionary::default()),
+        shapes: Shapes::default(),
+        damaged: Arc::default(),
     };
     let mut reader = BinlogReader::new(&from, position, settings);
     for event in [ROTATE, FORMAT, GTID_LIST, CHECKPOINT] {
@@ -162,6 +165,21 @@ fn compressed_statements_are_judged_by_their_text() {
     assert!(change.place.contains("3-1-1") && position(&reader).contains("3-1-1"), "{change:?}");
 }
 
+/// F05: what a transaction before said of a table's number counts no more.
+#[test]
+fn rows_without_a_table_map_in_their_transaction_are_refused() {
+    let mut reader = reader("3-1-1", "t");
+    for event in [GTID_OF_INSERT, ANNOTATE, TABLE_MAP] {
+        assert_eq!(reader.event(&bytes(event)).unwrap(), Step::Continue);
+    }
+    assert_eq!(rows(&mut reader, &bytes(WRITE_ROWS_COMPRESSED)).len(), 2);
+    assert_eq!(reader.event(&bytes(XID)).unwrap(), Step::TransactionEnd);
+    assert_eq!(reader.event(&bytes(GTID_OF_UPDATE)).unwrap(), Step::Continue);
+    let error = reader.event(&bytes(UPDATE_ROWS_COMPRESSED)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("without table map"), "{error}");
+}
+
 #[test]
 fn compressed_rows_come_row_by_row() {
     let mut reader = reader("3-1-1", "t");
@@ -213,6 +231,54 @@ fn damaged_compressed_rows_end_the_stream() {
             Ok(step) => panic!("{step:?} with {cut} bytes less"),
         }
     }
+}
+
+#[test]
+fn events_that_are_cut_short_name_their_place() {
+    let before = [GTID_OF_INSERT, TABLE_MAP, WRITE_ROWS_COMPRESSED, XID];
+    for (at, event) in before.iter().enumerate().skip(1) {
+        let whole = bytes(event);
+        for cut in 1..whole.len() - HEADER_BYTES - CHECKSUM_BYTES {
+            let mut reader = reader("3-1-1", "t");
+            for event in &before[..at] {
+                if reader.event(&bytes(event)).unwrap() == Step::Rows {
+                    rows_again(&mut reader, &bytes(event));
+                }
+            }
+            match reader.event(&changed(&whole, |event| event.truncate(event.len() - cut))) {
+                Err(error) => assert!(error.to_string().contains("binlog.000001:"), "{error}"),
+                // What is missing is at the end of what nobody needs.
+                Ok(Step::Continue | Step::TransactionEnd) if at != 2 => {}
+                Ok(step) => panic!("{step:?} with {cut} bytes less of event {at}"),
+            }
+        }
+    }
+}
+
+/// Every byte of every event counts for its checksum.
+#[test]
+fn a_flipped_byte_in_any_event_is_noticed() {
+    let stream = [GTID_OF_INSERT, ANNOTATE, TABLE_MAP, WRITE_ROWS_COMPRESSED, XID, GTID_OF_UPDATE, UPDATE_MAP];
+    for (at, event) in stream.iter().enumerate() {
+        let whole = bytes(event);
+        for byte in 0..whole.len() {
+            let mut reader = reader("3-1-1", "t");
+            for event in &stream[..at] {
+                if reader.event(&bytes(event)).unwrap() == Step::Rows {
+                    rows_again(&mut reader, &bytes(event));
+                }
+            }
+            let mut damaged = whole.clone();
+            damaged[byte] ^= 0x10;
+            let step = reader.event(&damaged);
+            assert!(step.is_err(), "{step:?} with byte {byte} of event {at} flipped");
+        }
+    }
+}
+
+/// Takes the rows of an event that was given.
+fn rows_again(reader: &mut BinlogReader, event: &[u8]) {
+    while reader.proceed(event, &mut RecordBatch::new(), &LIMITS).unwrap() != Step::Continue {}
 }
 
 #[test]

@@ -15,6 +15,7 @@
 //!
 //! Events that concern no captured table cost a header, a checksum and a look at the table's id.
 
+mod damaged;
 mod dictionary;
 mod domains;
 mod held;
@@ -30,7 +31,9 @@ mod xa;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use tailrace_contract::{Checkpoint, Error, Mark, Result, SchemaChange, SplitTransaction, TableFilter};
+use tailrace_contract::{
+    Checkpoint, Error, Mark, Result, SchemaChange, SourcePlace, SplitTransaction, StreamCounts, TableFilter,
+};
 use tailrace_row::{Epoch, RecordBatch};
 
 use crate::{
@@ -43,10 +46,14 @@ use crate::{
     prepared::Prepared,
     protocol::Malformed,
     row_decoder::charset::Collations,
+    shapes::Shapes,
+    witness::{Gazer, Seen, Witness},
 };
+pub(crate) use damaged::Damaged;
 pub(crate) use dictionary::Dictionary;
 pub(crate) use held::HeldEvents;
 use payload::OpenPayload;
+pub(crate) use place::source_place;
 use place::{Place, Span};
 use rows::OpenRows;
 use tables::{BadMap, TableNames, Tables};
@@ -70,22 +77,6 @@ pub(crate) enum Step {
     Group,
     /// A statement changes captured tables: [`BinlogReader::take_change`] gives it, before the next event.
     SchemaChange,
-}
-
-/// What was passed over, for logs and tests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Unknown events whose flag says that they may be ignored.
-    pub(crate) ignorable_events: u64,
-    /// Statements that changed rows of other databases.
-    pub(crate) foreign_statements: u64,
-    /// Compressed transactions that were taken.
-    pub(crate) compressed_transactions: u64,
-    /// Records that were taken back before they were handed over.
-    pub(crate) records_taken_back: u64,
-    /// XA transactions whose rows came with their second phase, from memory and from the binlog.
-    pub(crate) xa_held: u64,
-    pub(crate) xa_read_again: u64,
 }
 
 /// Follows one stream of events.
@@ -113,7 +104,7 @@ pub(crate) struct BinlogReader {
     taken_back: Option<TakenBack>,
     /// What the statement does that is the transaction in progress.
     change: Option<Box<SchemaChange>>,
-    counts: Counts,
+    counts: StreamCounts,
     /// Events before this offset of the first file are passed: the server can't begin further than 4 GiB.
     lead_in: Option<u64>,
     /// Where rows go that the log has already.
@@ -124,6 +115,12 @@ pub(crate) struct BinlogReader {
     server: Arc<str>,
     /// Domains of the position that nothing was sent of yet.
     sought: BTreeSet<u32>,
+    /// The last transactions, and what the one in progress looks like.
+    witness: Witness,
+    gazer: Gazer,
+    /// The shapes of tables behind the last complete transaction, as positions carry them.
+    memory: String,
+    damaged: Arc<Damaged>,
 }
 
 /// What the reader must know beside the checkpoint.
@@ -131,6 +128,8 @@ pub(crate) struct ReaderSettings {
     pub(crate) filter: Arc<TableFilter>,
     pub(crate) collations: Arc<Collations>,
     pub(crate) ignores_case: bool,
+    /// Whether the server logs what foreign keys change.
+    pub(crate) logs_cascades: bool,
     /// The stream begins at the begin of the position's file, although the position is further on.
     pub(crate) has_lead_in: bool,
     /// The XA transactions that the position names.
@@ -139,6 +138,10 @@ pub(crate) struct ReaderSettings {
     pub(crate) server: Arc<str>,
     /// Of MariaDB: what table maps do not tell of columns' types.
     pub(crate) dictionary: Option<Dictionary>,
+    /// Of MySQL: what table maps without names do not tell.
+    pub(crate) shapes: Shapes,
+    /// The event whose checksum was wrong before.
+    pub(crate) damaged: Arc<Damaged>,
 }
 
 impl BinlogReader {
@@ -151,13 +154,16 @@ impl BinlogReader {
             BinlogPosition::Domains { list, .. } => list.iter().map(|gtid| gtid.domain).collect(),
             BinlogPosition::Gtids { .. } | BinlogPosition::File { .. } => BTreeSet::new(),
         };
-        let names = TableNames { filter: settings.filter, ignores_case: settings.ignores_case };
+        let ReaderSettings { filter, ignores_case, logs_cascades, .. } = settings;
+        let names = TableNames { filter, ignores_case, logs_cascades };
+        let mut tables = Tables::new(names, settings.collations, settings.dictionary, settings.shapes);
+        let memory = tables.changed_memory().unwrap_or_default();
         Self {
             epoch: from.epoch,
             transactions: from.mark.transactions,
             place: Place::new(position),
             format: None,
-            tables: Tables::new(names, settings.collations, settings.dictionary),
+            tables,
             phase: Phase::Between,
             resumption: from.split.clone().map(Resumption::new),
             rows: None,
@@ -168,13 +174,22 @@ impl BinlogReader {
             wanted: None,
             taken_back: None,
             change: None,
-            counts: Counts::default(),
+            counts: StreamCounts::default(),
             lead_in,
             discarded: RecordBatch::new(),
             unpacked: Vec::new(),
             server: settings.server,
             sought,
+            witness: Witness::default(),
+            gazer: Gazer::default(),
+            memory,
+            damaged: settings.damaged,
         }
+    }
+
+    /// Goes on from what was seen before.
+    pub(crate) fn with_witness(self, witness: Witness) -> Self {
+        Self { witness, ..self }
     }
 
     /// Takes the next event.
@@ -188,7 +203,8 @@ impl BinlogReader {
         if header.kind == kind::FORMAT_DESCRIPTION {
             return self.format_description(header, event);
         }
-        let body = self.checked_body(&header, event)?;
+        let (body, checksum) = self.checked_body(&header, event)?;
+        self.gazer.take(header, body, checksum);
         let span = self.place.span(&header, !self.is_between()).map_err(|malformed| self.corrupt(malformed))?;
         let step = if self.is_in_lead_in(span)? { Step::Continue } else { self.dispatch(header, body, span)? };
         if let Some(span) = span
@@ -221,7 +237,25 @@ impl BinlogReader {
 
     /// Behind the last complete transaction.
     pub(crate) fn mark(&self) -> Mark {
-        Mark { position: self.prepared.position(self.place.boundary()), transactions: self.transactions }
+        let position = self.witness.put_on(self.prepared.position(self.place.boundary()), &self.memory);
+        Mark { position, transactions: self.transactions }
+    }
+
+    /// How far the binlog is read. It moves with whatever comes, also where the mark stays. None while anything of what was read is
+    /// still to be handed over, and before the server has said where it stands.
+    pub(crate) fn read_place(&self) -> Option<SourcePlace> {
+        // The place is already behind an event of which rows are open; but rows, a packed transaction, the events of a first phase
+        // and a change that is not taken are all parts of a transaction, and end before it does.
+        debug_assert!(
+            !self.is_between() || self.rows.is_none() && self.payload.is_none() && self.held.is_none(),
+            "what is open belongs to a transaction"
+        );
+        if self.is_between() { source_place(&self.server, &self.place.here()) } else { None }
+    }
+
+    /// What it met beside plain changes.
+    pub(crate) fn counts(&self) -> StreamCounts {
+        self.counts
     }
 
     /// Whether a statement that changes captured tables comes next.
@@ -307,16 +341,16 @@ impl BinlogReader {
             | kind::START_ENCRYPTION
             | kind::STOP => Ok(Step::Continue),
             _ if header.flags & FLAG_IGNORABLE != 0 => {
-                self.counts.ignorable_events += 1;
+                self.counts.ignored_events += 1;
                 Ok(Step::Continue)
             }
             unknown => Err(self.refuse_unknown(unknown)),
         }
     }
 
-    /// Verifies the checksum and gives what is between it and the header.
+    /// Verifies the checksum and gives what is between it and the header, and the checksum, or that of the bytes if there is none.
     #[inline]
-    fn checked_body<'e>(&self, header: &Header, event: &'e [u8]) -> Result<&'e [u8]> {
+    fn checked_body<'e>(&self, header: &Header, event: &'e [u8]) -> Result<(&'e [u8], u32)> {
         let has_checksum = match &self.format {
             Some(format) => format.has_checksums,
             // The rotation that begins the stream comes before anybody has said whether it has a checksum.
@@ -326,16 +360,20 @@ impl BinlogReader {
             None => return Err(self.corrupt(Malformed::new("stream: an event comes before the format description"))),
         };
         if has_checksum && !has_valid_checksum(event) {
-            return Err(self.corrupt(Malformed::new("event: its checksum is wrong")));
+            return Err(self.damaged_event());
         }
-        let end = event.len() - if has_checksum { CHECKSUM_BYTES } else { 0 };
-        event.get(HEADER_BYTES..end).ok_or_else(|| self.corrupt(Malformed::new("event: it is too short")))
+        let (end, checksum) = match event.last_chunk::<CHECKSUM_BYTES>() {
+            Some(last) if has_checksum => (event.len() - CHECKSUM_BYTES, u32::from_le_bytes(*last)),
+            Some(_) | None => (event.len(), crc32fast::hash(event)),
+        };
+        let body = event.get(HEADER_BYTES..end);
+        Ok((body.ok_or_else(|| self.corrupt(Malformed::new("event: it is too short")))?, checksum))
     }
 
     fn format_description(&mut self, header: Header, event: &[u8]) -> Result<Step> {
         let format = Format::parse(event).map_err(|malformed| self.corrupt(malformed))?;
         if format.has_checksums && !has_valid_checksum(&without_in_use_flag(event)) {
-            return Err(self.corrupt(Malformed::new("event: its checksum is wrong")));
+            return Err(self.damaged_event());
         }
         self.abandon_transaction()?;
         if let Some(span) = self.place.span(&header, false).map_err(|malformed| self.corrupt(malformed))? {
@@ -392,6 +430,9 @@ impl BinlogReader {
         self.tables.begin_transaction();
         let mut started_at = self.place.here();
         started_at.offset = span.map_or(started_at.offset, |span| span.start);
+        if committed_at_micros.is_none() {
+            self.gazer.look_at_rows();
+        }
         let committed_at_micros = committed_at_micros.unwrap_or(i64::from(timestamp) * 1_000_000);
         let mut transaction = Transaction::new(id, self.transactions + 1, started_at, committed_at_micros);
         if let Some(resumption) = &self.resumption {
@@ -465,6 +506,11 @@ impl BinlogReader {
         }
         self.place.pass(transaction.id);
         self.transactions += 1;
+        if let Some(memory) = self.tables.changed_memory() {
+            self.memory = memory;
+        }
+        let Transaction { id, started_at: at, committed_at_micros, .. } = transaction;
+        self.witness.push(Seen { id, at, committed_at_micros, looks: self.gazer.looks() });
         Ok(Step::TransactionEnd)
     }
 

@@ -43,10 +43,13 @@ fn reader() -> BinlogReader {
         filter: Arc::default(),
         collations: Arc::default(),
         ignores_case: false,
+        logs_cascades: true,
         has_lead_in: false,
         prepared: Prepared::default(),
         server: "server".into(),
         dictionary: None,
+        shapes: Shapes::default(),
+        damaged: Arc::default(),
     };
     let mut reader = BinlogReader::new(&from, position, settings);
     reader.format = Some(Format { has_checksums: false });
@@ -86,7 +89,7 @@ fn a_packed_transaction_ends_behind_its_packet() {
         assert!(reader.is_between());
         assert_eq!(reader.mark().position.as_str(), format!("file:binlog.000001:{end}"));
     }
-    assert_eq!((reader.transactions, reader.counts.compressed_transactions, reader.counts.ignorable_events), (2, 2, 1));
+    assert_eq!((reader.transactions, reader.counts.compressed_transactions, reader.counts.ignored_events), (2, 2, 1));
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use tailrace_contract::SourcePlace;
+
 use crate::{
     events::{FLAG_ARTIFICIAL, Header, kind},
     gtid::TransactionId,
@@ -146,6 +148,16 @@ impl Place {
     }
 }
 
+/// A place in this server's binlog, to be compared with others of it; none if the file bears no number.
+///
+/// The server is part of what they have in common: another one may have a file of the same name.
+pub(crate) fn source_place(server: &str, at: &FileOffset) -> Option<SourcePlace> {
+    let (base, number) = at.file.rsplit_once('.')?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let file = if is_number { number.parse().ok()? } else { return None };
+    Some(SourcePlace { series: format!("{server}/{base}").into(), file, offset: at.offset })
+}
+
 /// Stands in the boundary's place for the moment of its change.
 const UNSET: BinlogPosition = BinlogPosition::Gtids { set: crate::gtid::GtidSet::EMPTY, seen_at: None };
 
@@ -153,6 +165,27 @@ const UNSET: BinlogPosition = BinlogPosition::Gtids { set: crate::gtid::GtidSet:
 mod tests {
     use super::*;
     use crate::gtid::GtidList;
+
+    #[test]
+    fn places_of_one_server_are_compared() {
+        let place =
+            |server: &str, file: &str, offset| source_place(server, &FileOffset { file: file.into(), offset }).unwrap();
+        let early = place("a", "bin.log.999999", 5_000_000_000);
+        for (other, is_reached) in [
+            (place("a", "bin.log.999999", 5_000_000_000), true),
+            (place("a", "bin.log.999999", 5_000_000_001), true),
+            (place("a", "bin.log.999999", 4_999_999_999), false),
+            (place("a", "bin.log.1000000", 4), true),
+            (place("a", "bin.log.000001", 6_000_000_000), false),
+            (place("a", "other.1000000", 4), false),
+            (place("b", "bin.log.1000000", 4), false),
+        ] {
+            assert_eq!(other.has_reached(&early), is_reached, "{other}");
+        }
+        for file in ["", "binlog", "binlog.", "binlog.x1", "binlog.+1", "binlog.99999999999999999999"] {
+            assert_eq!(source_place("a", &FileOffset { file: file.into(), offset: 4 }), None, "{file}");
+        }
+    }
 
     #[test]
     fn heartbeats_take_no_room_in_the_file() {

@@ -22,7 +22,11 @@ impl BinlogReader {
     /// The statement behind the event that names the transaction: it opens it, or is all of it.
     fn first_statement(&mut self, query: &QueryEvent<'_>, span: Option<Span>) -> Result<Step> {
         match statement::control(query) {
-            Control::Begin | Control::CreateWithRows => self.open(query, None),
+            Control::CreateWithRows => {
+                self.tables.reshape(query);
+                self.open(query, None)
+            }
+            Control::Begin => self.open(query, None),
             Control::XaStart => {
                 let xid = self.parse_xid(query)?;
                 self.open(query, Some(xid))
@@ -36,10 +40,13 @@ impl BinlogReader {
                     return Ok(Step::TransactionEnd);
                 }
                 let mut acts = self.judge(query, span)?;
+                let swaps = self.tables.swaps(query, &acts);
+                self.tables.reshape(query);
                 if acts.is_empty() {
                     return Ok(Step::TransactionEnd);
                 }
                 self.tables.follow(&mut acts);
+                acts.extend(swaps);
                 self.change = Some(Box::new(self.schema_change(query, acts)));
                 Ok(Step::SchemaChange)
             }
@@ -78,6 +85,8 @@ impl BinlogReader {
             }
             Control::CreateWithRows | Control::None => {
                 let acts = self.judge(query, span)?;
+                self.tables.swaps(query, &acts);
+                self.tables.reshape(query);
                 // MariaDB begins CREATE TABLE … SELECT so: rows follow that describe their table.
                 match acts.iter().find(|act| !matches!(act, TableAct::Create { .. })) {
                     None => Ok(Step::Continue),

@@ -10,10 +10,11 @@ use tailrace_row::{TableName, TableSchema};
 
 use super::{Dictionary, place::Place};
 use crate::{
-    events::TableMap,
+    events::{QueryEvent, TableMap},
     protocol::Malformed,
     row_decoder::{NoDecoder, RowDecoder, charset::Collations},
-    statement::Captured,
+    shapes::Shapes,
+    statement::{Captured, Copies},
 };
 
 /// Ids kept at most; a server that closes and opens tables gives new ones without end.
@@ -24,16 +25,25 @@ pub(super) struct Tables {
     collations: Arc<Collations>,
     /// Present if the server is MariaDB.
     dictionary: Option<Dictionary>,
+    /// Of MySQL: what table maps without names keep to themselves.
+    shapes: Shapes,
     by_id: HashMap<u64, Known>,
+    /// How many began.
+    transaction: u64,
+    copies: Copies,
 }
 
 /// Which tables are captured, and how the server compares names.
 pub(super) struct TableNames {
     pub(super) filter: Arc<TableFilter>,
     pub(super) ignores_case: bool,
+    /// Whether it logs what foreign keys change.
+    pub(super) logs_cascades: bool,
 }
 
 struct Known {
+    /// In which it came last.
+    transaction: u64,
     map: Box<[u8]>,
     /// `None` if the table is not captured.
     decoder: Option<Arc<RowDecoder>>,
@@ -52,8 +62,13 @@ impl From<Malformed> for BadMap {
 }
 
 impl Tables {
-    pub(super) fn new(names: TableNames, collations: Arc<Collations>, dictionary: Option<Dictionary>) -> Self {
-        Self { names, collations, dictionary, by_id: HashMap::new() }
+    pub(super) fn new(
+        names: TableNames,
+        collations: Arc<Collations>,
+        dictionary: Option<Dictionary>,
+        shapes: Shapes,
+    ) -> Self {
+        Self { names, collations, dictionary, shapes, by_id: HashMap::new(), transaction: 0, copies: Copies::default() }
     }
 
     /// The captured tables, as statements name them.
@@ -63,7 +78,20 @@ impl Tables {
             collations: &self.collations,
             ignores_case: self.names.ignores_case,
             is_mariadb: self.dictionary.is_some(),
+            logs_cascades: self.names.logs_cascades,
         }
+    }
+
+    /// What is done to columns of a captured table by giving its name to another one, as far as the statements before tell. To be asked
+    /// of every statement.
+    pub(super) fn swaps(&mut self, query: &QueryEvent<'_>, acts: &[TableAct]) -> Vec<TableAct> {
+        let mut copies = std::mem::take(&mut self.copies);
+        let decoders = self.by_id.values().filter_map(|known| known.decoder.as_deref());
+        let mut swaps =
+            copies.follow(&self.captured(), query, acts, decoders.map(RowDecoder::schema).map(AsRef::as_ref));
+        self.copies = copies;
+        swaps.iter_mut().for_each(|act| self.spell(act));
+        swaps
     }
 
     /// A statement changes tables: writes their columns as they are spelled, and takes note.
@@ -78,6 +106,19 @@ impl Tables {
             acts.iter().any(|act| act.table() == name || matches!(act, TableAct::Rename { to, .. } if to == name))
         };
         self.by_id.retain(|_, known| !known.decoder.as_ref().is_some_and(|known| is_changed(known.schema().name())));
+    }
+
+    /// Takes note of what a statement does to the shapes of tables. To be asked of every statement.
+    pub(super) fn reshape(&mut self, query: &QueryEvent<'_>) {
+        if self.dictionary.is_none() {
+            let reshapes = self.captured().reshapes(query);
+            self.shapes.follow(&self.names.filter, self.names.ignores_case, reshapes);
+        }
+    }
+
+    /// What positions are to carry of shapes from here on, if that has changed.
+    pub(super) fn changed_memory(&mut self) -> Option<String> {
+        self.shapes.changed_memory()
     }
 
     /// The server does not mind the case of a column's name; targets do.
@@ -104,6 +145,7 @@ impl Tables {
     /// A transaction begins: no table map before it counts any more, but the same ones will come again.
     #[inline]
     pub(super) fn begin_transaction(&mut self) {
+        self.transaction += 1;
         if self.by_id.len() > KEPT_MAX {
             self.forget();
         }
@@ -112,21 +154,24 @@ impl Tables {
     /// Takes the table map that lies there; gives the decoder of a captured table.
     pub(super) fn learn(&mut self, body: &[u8], place: &Place) -> std::result::Result<Option<Arc<RowDecoder>>, BadMap> {
         let map = TableMap::parse(body)?;
-        if let Some(known) = self.by_id.get(&map.table_id)
+        let transaction = self.transaction;
+        if let Some(known) = self.by_id.get_mut(&map.table_id)
             && *known.map == *body
         {
+            known.transaction = transaction;
             return Ok(known.decoder.clone());
         }
         let is_captured = self.names.filter.matches(map.database, map.table);
         let decoder = if is_captured { Some(Arc::new(self.compile(&map, place)?)) } else { None };
-        self.by_id.insert(map.table_id, Known { map: body.into(), decoder: decoder.clone() });
+        self.by_id.insert(map.table_id, Known { transaction, map: body.into(), decoder: decoder.clone() });
         Ok(decoder)
     }
 
-    /// The decoder of a table; the inner `None` if it is not captured, the outer if the id is unknown.
+    /// The decoder of a table; the inner `None` if it is not captured, the outer if the id is unknown in this transaction.
     #[inline]
     pub(super) fn decoder(&self, table_id: u64) -> Option<Option<&Arc<RowDecoder>>> {
-        self.by_id.get(&table_id).map(|known| known.decoder.as_ref())
+        let known = self.by_id.get(&table_id).filter(|known| known.transaction == self.transaction)?;
+        Some(known.decoder.as_ref())
     }
 
     pub(super) fn is_of_mariadb(&self) -> bool {
@@ -139,23 +184,36 @@ impl Tables {
         dictionary.check_plain(schema.name(), &schema.columns()[column].name, &place.here())
     }
 
-    fn compile(&self, map: &TableMap<'_>, place: &Place) -> std::result::Result<RowDecoder, BadMap> {
-        let name = TableName::new(map.database, map.table);
-        let Some(mut shape) = map.shape(self.dictionary.is_some())? else {
-            let set = if self.dictionary.is_some() { "SET GLOBAL" } else { "SET PERSIST" };
-            return Err(BadMap::Refused(
-                Error::table_failed(name, "its rows are logged without the columns' names (binlog_row_metadata=MINIMAL)")
-                    .hint(format!("{set} binlog_row_metadata = 'FULL'; what is logged already stays unreadable, so start anew behind it")),
-            ));
-        };
-        if let Some(dictionary) = &self.dictionary {
-            dictionary.complete(&name, &mut shape, &place.here()).map_err(BadMap::Refused)?;
+    fn compile(&mut self, map: &TableMap<'_>, place: &Place) -> std::result::Result<RowDecoder, BadMap> {
+        let (name, here) = (TableName::new(map.database, map.table), place.here());
+        let mut shape = map.shape(self.dictionary.is_some())?;
+        let has_names = shape.has_names;
+        match &self.dictionary {
+            Some(_) if !has_names => return Err(BadMap::Refused(nameless(name))),
+            Some(dictionary) => dictionary.complete(&name, &mut shape, &here).map_err(BadMap::Refused)?,
+            None if !has_names => shape = self.shapes.complete(&name, shape, &here).map_err(BadMap::Refused)?,
+            None => {}
         }
         let decoder = RowDecoder::compile(name.clone(), &shape, &self.collations);
         let decoder = decoder.map_err(|none| BadMap::Refused(no_decoder(name.clone(), none)))?;
-        check_key(name, decoder.schema().key()).map_err(BadMap::Refused)?;
+        check_key(name.clone(), decoder.schema().key()).map_err(BadMap::Refused)?;
+        match (&self.dictionary, has_names) {
+            (Some(_), _) => {}
+            (None, true) => self.shapes.learn(decoder.schema(), &here),
+            (None, false) => {
+                self.shapes.check(&name, decoder.schema().columns(), &here).map_err(BadMap::Refused)?;
+                self.shapes.need();
+            }
+        }
         Ok(decoder)
     }
+}
+
+/// The error of rows of MariaDB that don't say which columns they have.
+fn nameless(name: TableName) -> Error {
+    Error::table_failed(name, "its rows are logged without the columns' names (binlog_row_metadata=MINIMAL)").hint(
+        "SET GLOBAL binlog_row_metadata = 'FULL'; what is logged already stays unreadable, so start anew behind it",
+    )
 }
 
 /// A row without a key can't be found again at the target.

@@ -94,7 +94,7 @@ impl BinlogReader {
         for _ in 0..count {
             out.discard_last();
         }
-        self.counts.records_taken_back += count as u64;
+        self.counts.taken_back_records += count as u64;
         Ok(())
     }
 }

@@ -119,12 +119,12 @@ impl BinlogReader {
         match rows {
             GroupRows::Foreign => Step::TransactionEnd,
             GroupRows::Held(events) => {
-                self.counts.xa_held += 1;
+                self.counts.two_phase_transactions += 1;
                 self.held = Some(HeldEvents::new(events));
                 Step::Parts
             }
             GroupRows::InBinlog => {
-                self.counts.xa_read_again += 1;
+                self.counts.two_phase_transactions += 1;
                 self.wanted = Some(WantedGroup { xid, begin, before });
                 Step::Group
             }

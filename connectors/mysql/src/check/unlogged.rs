@@ -5,10 +5,11 @@
 //! with `sql_log_bin = 0` can't be seen by anybody.
 
 use tailrace_contract::{ErrorKind, Problem, Result, Severity, TableFilter, TablePattern};
+use tailrace_row::TableName;
 
 use super::mariadb;
 use crate::{
-    protocol::{quote_name, quote_table},
+    protocol::{Row, quote_name, quote_table},
     server::Server,
 };
 
@@ -76,6 +77,32 @@ async fn check_cascades(server: &mut Server, filter: &TableFilter, problems: &mu
     if are_cascades_logged(server).await? {
         return Ok(());
     }
+    let keys = if server.facts.is_mariadb() { cascades_as_made(server).await? } else { cascades(server).await? };
+    for Cascade { table, name, rules } in
+        keys.iter().filter(|key| filter.matches(&key.table.database, &key.table.table))
+    {
+        problems.push(Problem {
+            code: "foreign_key_cascade",
+            severity: Severity::Error,
+            object: format!("table {table}"),
+            found: format!("foreign key {name} ({rules}): what it changes is not in the binlog of this server"),
+            needed: "MySQL 9.6 or later without innodb_native_foreign_keys, or no cascading foreign key".to_owned(),
+            mend: Some(format!("ALTER TABLE {} DROP FOREIGN KEY {}", quote_table(table), quote_name(name))),
+        });
+    }
+    Ok(())
+}
+
+/// A foreign key that changes the rows of its table.
+#[derive(Debug, PartialEq, Eq)]
+struct Cascade {
+    table: TableName,
+    name: String,
+    /// Its clauses.
+    rules: String,
+}
+
+async fn cascades(server: &mut Server) -> Result<Vec<Cascade>> {
     let rows = server
         .connection
         .query(
@@ -84,26 +111,49 @@ async fn check_cascades(server: &mut Server, filter: &TableFilter, problems: &mu
              WHERE UPDATE_RULE IN ('CASCADE', 'SET NULL') OR DELETE_RULE IN ('CASCADE', 'SET NULL') ORDER BY 1, 2, 3",
         )
         .await?;
-    for row in rows.iter().filter(|row| filter.matches(row.text(0), row.text(1))) {
-        let table = tailrace_row::TableName::new(row.text(0), row.text(1));
-        let (name, on_update, on_delete) = (row.text(2), row.text(3), row.text(4));
-        problems.push(Problem {
-            code: "foreign_key_cascade",
-            severity: Severity::Error,
-            object: format!("table {table}"),
-            found: format!(
-                "foreign key {name} (ON UPDATE {on_update} ON DELETE {on_delete}): what it changes is not in the binlog \
-                 of this server"
-            ),
-            needed: "MySQL 9.6 or later without innodb_native_foreign_keys, or no cascading foreign key".to_owned(),
-            mend: Some(format!("ALTER TABLE {} DROP FOREIGN KEY {}", quote_table(&table), quote_name(name))),
-        });
+    let cascade = |row: &Row| Cascade {
+        table: TableName::new(row.text(0), row.text(1)),
+        name: row.text(2).to_owned(),
+        rules: format!("ON UPDATE {} ON DELETE {}", row.text(3), row.text(4)),
+    };
+    Ok(rows.iter().map(cascade).collect())
+}
+
+/// MariaDB shows the rules of foreign keys only to who may do more than SELECT; but that there are some, and how their table was made.
+async fn cascades_as_made(server: &mut Server) -> Result<Vec<Cascade>> {
+    let tables = server
+        .connection
+        .query(
+            "SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME FROM information_schema.KEY_COLUMN_USAGE \
+             WHERE REFERENCED_TABLE_NAME IS NOT NULL ORDER BY 1, 2",
+        )
+        .await?;
+    let mut found = Vec::new();
+    for row in tables {
+        let table = TableName::new(row.text(0), row.text(1));
+        match server.connection.query_row(&format!("SHOW CREATE TABLE {}", quote_table(&table))).await {
+            Ok(made) => found.extend(cascades_of(&table, made.text(1))),
+            // It has gone meanwhile.
+            Err(error) if error.kind() == ErrorKind::Refused => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Each constraint has a line of its own, which ends with its rules.
+fn cascades_of(table: &TableName, made: &str) -> Vec<Cascade> {
+    let cascade = |line: &str| {
+        let constraint = line.trim().strip_prefix("CONSTRAINT ")?;
+        let name = constraint.split_once(" FOREIGN KEY (")?.0.trim_matches(['`', '"']).to_owned();
+        let rules = constraint.rsplit_once(')')?.1.trim_matches([' ', ',']).to_owned();
+        (rules.contains("CASCADE") || rules.contains("SET NULL")).then(|| Cascade { table: table.clone(), name, rules })
+    };
+    made.lines().filter_map(cascade).collect()
 }
 
 /// From 9.6 on the server carries cascades out itself, and logs them, unless it is told to leave them to the engine.
-async fn are_cascades_logged(server: &mut Server) -> Result<bool> {
+pub(crate) async fn are_cascades_logged(server: &mut Server) -> Result<bool> {
     if !server.facts.version.is_mysql_since(9, 6) {
         return Ok(false);
     }
@@ -117,9 +167,20 @@ async fn are_cascades_logged(server: &mut Server) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use tailrace_row::TableName;
-
     use super::*;
+
+    #[test]
+    fn cascades_stand_in_how_a_table_was_made() {
+        let made = "CREATE TABLE `leaves` (\n  `id` int(11) NOT NULL COMMENT ') ON DELETE CASCADE',\n  KEY `tree` (`tree`),\n  \
+                    CONSTRAINT `a` FOREIGN KEY (`tree`) REFERENCES `trees` (`id`) ON DELETE CASCADE ON UPDATE CASCADE,\n  \
+                    CONSTRAINT `b` FOREIGN KEY (`bird`) REFERENCES `birds` (`id`),\n  \
+                    CONSTRAINT `c ON DELETE CASCADE` FOREIGN KEY (`x`) REFERENCES `y` (`id`) ON DELETE NO ACTION,\n  \
+                    CONSTRAINT `d` FOREIGN KEY (`x`) REFERENCES `y` (`id`) ON UPDATE SET NULL,\n  \
+                    CONSTRAINT `e` CHECK (`id` > 0)\n) ENGINE=InnoDB";
+        let found = cascades_of(&TableName::new("shop", "leaves"), made);
+        let told: Vec<(&str, &str)> = found.iter().map(|key| (&*key.name, &*key.rules)).collect();
+        assert_eq!(told, [("a", "ON DELETE CASCADE ON UPDATE CASCADE"), ("d", "ON UPDATE SET NULL")]);
+    }
 
     #[test]
     fn databases_out_of_the_binlog_are_named() {

@@ -20,6 +20,8 @@ pub(crate) struct GtidEvent {
     pub(crate) gtid: Option<Gtid>,
     /// When the transaction was first committed, in microseconds since 1970.
     pub(crate) committed_at_micros: Option<i64>,
+    /// When this server committed it, which may have it from another one.
+    pub(crate) logged_at_micros: Option<i64>,
 }
 
 impl GtidEvent {
@@ -38,14 +40,15 @@ impl GtidEvent {
         let uuid = Uuid::from_bytes(cursor.array()?);
         let number = cursor.u64()?;
         let gtid = (!is_anonymous).then(|| named(uuid, Tag::default(), number)).transpose()?;
-        let mut committed_at_micros = None;
+        let (mut committed_at_micros, mut logged_at_micros) = (None, None);
         if cursor.rest().first() == Some(&LOGICAL_CLOCK) && cursor.len() >= 1 + 16 + 7 {
             cursor.take(1 + 16)?;
             let immediate = cursor.u56()?;
             let original = if immediate & HAS_ORIGINAL == 0 { immediate } else { cursor.u56()? };
             committed_at_micros = micros(original)?;
+            logged_at_micros = micros(immediate & !HAS_ORIGINAL)?;
         }
-        Ok(Self { gtid, committed_at_micros })
+        Ok(Self { gtid, committed_at_micros, logged_at_micros })
     }
 
     fn parse_tagged(body: &[u8]) -> Result<Self, Malformed> {
@@ -83,7 +86,8 @@ impl GtidEvent {
             }
         }
         let gtid = named(uuid.ok_or(BAD)?, tag, number.ok_or(BAD)?)?;
-        Ok(Self { gtid: Some(gtid), committed_at_micros: micros(original.unwrap_or(immediate))? })
+        let committed_at_micros = micros(original.unwrap_or(immediate))?;
+        Ok(Self { gtid: Some(gtid), committed_at_micros, logged_at_micros: micros(immediate)? })
     }
 }
 

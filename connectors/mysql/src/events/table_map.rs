@@ -30,23 +30,25 @@ impl<'a> TableMap<'a> {
         Ok(Self { table_id, database, table, shape: cursor.rest() })
     }
 
-    /// The columns; `None` if the server does not send their names (`binlog_row_metadata=MINIMAL`).
+    /// The columns. If the server does not send their names (`binlog_row_metadata=MINIMAL`) it sends neither members nor the key.
     /// MariaDB counts more columns among those with a collation than MySQL.
-    pub(crate) fn shape(&self, is_mariadb: bool) -> Result<Option<TableShape<'a>>, Malformed> {
+    pub(crate) fn shape(&self, is_mariadb: bool) -> Result<TableShape<'a>, Malformed> {
         let mut cursor = Cursor::new(self.shape);
         let count = cursor.packed_len()?;
         let types = cursor.take(count)?;
         let mut details = Cursor::new(cursor.packed_bytes()?);
         let nulls = cursor.take(count.div_ceil(8))?;
-        let Some(names) = find(cursor, field::COLUMN_NAMES)? else { return Ok(None) };
-        let mut names = Cursor::new(names);
+        let mut names = find(cursor, field::COLUMN_NAMES)?.map(Cursor::new);
         if count > COLUMNS_MAX {
             return Err(BAD);
         }
         let mut columns = Vec::with_capacity(count);
         let mut has_unknown_type = false;
         for (at, code) in types.iter().enumerate() {
-            let name = std::str::from_utf8(names.packed_bytes()?).map_err(|_| BAD)?;
+            let name = match &mut names {
+                Some(names) => std::str::from_utf8(names.packed_bytes()?).map_err(|_| BAD)?,
+                None => "",
+            };
             // Behind a type that nobody knows the details can't be told apart. The row decoder refuses the table for it.
             let code = TypeCode::of(*code);
             let known = if has_unknown_type { None } else { detail(code, &mut details)? };
@@ -56,12 +58,12 @@ impl<'a> TableMap<'a> {
             columns.push(ColumnShape { name, code, detail, nullable, ..ColumnShape::default() });
         }
         let kinds = if is_mariadb { Kinds::MARIADB } else { Kinds::MYSQL };
-        let mut shape = TableShape { columns, primary_key: Vec::new() };
+        let mut shape = TableShape { columns, primary_key: Vec::new(), has_names: names.is_some() };
         while !cursor.is_empty() {
             let number = cursor.u8()?;
             shape.read_field(number, Cursor::new(cursor.packed_bytes()?), kinds)?;
         }
-        Ok(Some(shape))
+        Ok(shape)
     }
 }
 
@@ -100,6 +102,8 @@ pub(crate) struct TableShape<'a> {
     pub(crate) columns: Vec<ColumnShape<'a>>,
     /// Columns of the primary key in key order.
     pub(crate) primary_key: Vec<usize>,
+    /// The columns have their names, and all else that goes with them.
+    pub(crate) has_names: bool,
 }
 
 impl<'a> TableShape<'a> {
@@ -238,12 +242,17 @@ struct Kinds {
 }
 
 impl Kinds {
-    const MYSQL: Self = Self { is_text };
+    const MYSQL: Self = Self { is_text: is_text_of_mysql };
     const MARIADB: Self = Self { is_text: is_text_of_mariadb };
 }
 
 fn is_text(code: TypeCode) -> bool {
     matches!(code, TypeCode::Char | TypeCode::OldVarchar | TypeCode::Varchar | TypeCode::Blob)
+}
+
+/// The same for MySQL's table maps: a VECTOR is stored as a BLOB, and counted as one.
+fn is_text_of_mysql(code: TypeCode) -> bool {
+    is_text(code) || code == TypeCode::Vector
 }
 
 /// The same for MariaDB's table maps.

@@ -1,7 +1,10 @@
 //! The small events: rotation, heartbeats, the end of an XA transaction's first phase.
 
 use super::Xid;
-use crate::protocol::{Cursor, Malformed};
+use crate::{
+    position::OFFSET_MAX,
+    protocol::{Cursor, Malformed},
+};
 
 /// The next events come from another file.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,7 +16,7 @@ pub(crate) struct Rotate<'a> {
 impl<'a> Rotate<'a> {
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut cursor = Cursor::new(body);
-        let offset = cursor.u64()?;
+        let offset = possible(cursor.u64()?)?;
         Ok(Self { file: file_name(cursor.rest())?, offset })
     }
 }
@@ -34,7 +37,7 @@ impl<'a> Heartbeat<'a> {
     /// MariaDB's, where the header has no room for the offset.
     pub(crate) fn parse_far(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut cursor = Cursor::new(body);
-        let offset = Some(cursor.u64()?);
+        let offset = Some(possible(cursor.u64()?)?);
         Ok(Self { file: file_name(cursor.rest())?, offset })
     }
 
@@ -52,12 +55,17 @@ impl<'a> Heartbeat<'a> {
             let mut value = Cursor::new(cursor.packed_bytes()?);
             match field {
                 FILE => heartbeat.file = file_name(value.rest())?,
-                OFFSET => heartbeat.offset = Some(value.packed()?),
+                OFFSET => heartbeat.offset = Some(possible(value.packed()?)?),
                 _ => {}
             }
         }
         Ok(heartbeat)
     }
+}
+
+/// No file is larger: what is reckoned from an offset never overflows.
+fn possible(offset: u64) -> Result<u64, Malformed> {
+    if offset <= OFFSET_MAX { Ok(offset) } else { Err(Malformed::new("offset in a file of the binlog")) }
 }
 
 /// The end of an XA transaction's first phase.
@@ -78,4 +86,22 @@ impl XaPrepare {
 
 fn file_name(bytes: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes).map_err(|_| Malformed::new("name of a binlog file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_that_no_file_has_are_malformed() {
+        let event = |offset: u64| [&offset.to_le_bytes()[..], b"binlog.000001"].concat();
+        assert_eq!(Rotate::parse(&event(OFFSET_MAX)).unwrap().offset, OFFSET_MAX);
+        assert_eq!(Heartbeat::parse_far(&event(5 << 32)).unwrap().offset, Some(5 << 32));
+        for offset in [OFFSET_MAX + 1, u64::MAX] {
+            assert!(Rotate::parse(&event(offset)).is_err());
+            assert!(Heartbeat::parse_far(&event(offset)).is_err());
+        }
+        let version_2 = b"\x02\x09\xfe\xff\xff\xff\xff\xff\xff\xff\x7f";
+        assert!(Heartbeat::parse_v2(version_2).is_err());
+    }
 }

@@ -46,6 +46,11 @@ impl Xid {
         Ok(Self { format: format.parse().map_err(|_| BAD)?, global: part(global)?, branch: part(branch)? })
     }
 
+    /// Of its two parts in hexadecimal digits.
+    pub(crate) fn parse_hex(format: u32, global: &str, branch: &str) -> Option<Self> {
+        Some(Self { format, global: from_hex(global)?, branch: from_hex(branch)? })
+    }
+
     fn parse_parts(cursor: &mut Cursor<'_>, format: u32, global: usize, branch: usize) -> Result<Self, Malformed> {
         if global > PART_BYTES_MAX || branch > PART_BYTES_MAX {
             return Err(BAD);

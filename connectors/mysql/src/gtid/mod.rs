@@ -71,6 +71,17 @@ pub(crate) enum TransactionId {
     Mariadb(DomainGtid),
 }
 
+impl TransactionId {
+    /// What [`std::fmt::Display`] wrote, or nothing; the outer `None` for everything else.
+    pub(crate) fn parse_optional(text: &str) -> Option<Option<Self>> {
+        Some(match text {
+            "" => None,
+            of_mysql if of_mysql.contains(':') => Some(Self::Mysql(of_mysql.parse().ok()?)),
+            of_mariadb => Some(Self::Mariadb(of_mariadb.parse().ok()?)),
+        })
+    }
+}
+
 impl std::fmt::Display for TransactionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

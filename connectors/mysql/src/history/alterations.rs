@@ -180,7 +180,9 @@ impl Look<'_> {
         }
         let (collations, ignores_case) = (self.collations, self.ignores_case);
         for (filter, name) in &self.filters {
-            let acts = match (Captured { filter, collations, ignores_case, is_mariadb: true }).judge(query) {
+            let acts = match (Captured { filter, collations, ignores_case, is_mariadb: true, logs_cascades: false })
+                .judge(query)
+            {
                 Verdict::Changes(acts) => acts,
                 verdict if verdict.may_alter() => {
                     vec![TableAct::Other { table: name.clone(), reason: "it is not understood".to_owned() }]

@@ -3,9 +3,9 @@
 //! A server takes a list whose domains it has never seen, and begins with the first transaction that it will ever log there.
 //! For us that is a server without our history: it is refused before the server is asked.
 
-use tailrace_contract::{Error, ErrorKind, Result, StartAt};
+use tailrace_contract::{Error, ErrorKind, Result, SourceSettings, StartAt};
 
-use super::{binlogs, check_file};
+use super::{binlogs, check_file, since};
 use crate::{
     gtid::{DomainGtid, GtidList},
     position::{self, BinlogPosition, FileOffset},
@@ -16,7 +16,7 @@ use crate::{
 /// The first event of a file.
 const FILE_HEAD: u64 = 4;
 
-pub(super) async fn start(server: &mut Server, start: &StartAt) -> Result<BinlogPosition> {
+pub(super) async fn start(server: &mut Server, settings: &SourceSettings, start: &StartAt) -> Result<BinlogPosition> {
     let list = match start {
         StartAt::Now => logged(server).await?,
         StartAt::Earliest => {
@@ -33,6 +33,10 @@ pub(super) async fn start(server: &mut Server, start: &StartAt) -> Result<Binlog
             }
             BinlogPosition::Gtids { .. } => return Err(super::other_kind("MySQL", "MariaDB")),
         },
+        StartAt::Since(micros) => {
+            let at = since::find(server, settings, *micros).await?;
+            list_at(server, &at).await?
+        }
     };
     Ok(BinlogPosition::Domains { list, seen_at: None })
 }
@@ -63,6 +67,11 @@ pub(crate) async fn logged(server: &mut Server) -> Result<GtidList> {
     Ok(variable(server, "gtid_binlog_pos").await?.into_iter().collect())
 }
 
+/// The last transaction of each domain that came to the server as a replica.
+pub(crate) async fn replicated(server: &mut Server) -> Result<GtidList> {
+    Ok(variable(server, "gtid_slave_pos").await?.into_iter().collect())
+}
+
 /// Whether the list is what this server logged before the place.
 pub(crate) async fn encloses(server: &mut Server, at: &FileOffset, list: &GtidList) -> Result<bool> {
     if !binlogs(server).await?.iter().any(|(name, size)| **name == *at.file && at.offset <= *size) {
@@ -84,7 +93,7 @@ async fn variable(server: &mut Server, name: &str) -> Result<Vec<DomainGtid>> {
 }
 
 /// What was logged before a place.
-async fn list_at(server: &mut Server, at: &FileOffset) -> Result<GtidList> {
+pub(crate) async fn list_at(server: &mut Server, at: &FileOffset) -> Result<GtidList> {
     let sql =
         format!("SELECT BINLOG_GTID_POS({}, {}) IS NULL, BINLOG_GTID_POS({0}, {1})", quote_text(&at.file), at.offset);
     let row = server.connection.query_row(&sql).await?;

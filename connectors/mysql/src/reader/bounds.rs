@@ -7,7 +7,7 @@
 
 use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
 
-use tailrace_contract::Error;
+use tailrace_contract::{ChunkRange, Error};
 use tailrace_row::{
     Charset, ColumnType, DateTime, Field, Key, TableSchema, Time, Timestamp, Value, write_inet4, write_inet6,
     write_uuid,
@@ -103,6 +103,12 @@ impl Statements {
 
     /// All columns of the rows behind one key, up to another.
     pub(super) fn range(&self, after: Option<&Key>, until: Option<&Key>) -> Result<String, Unusable> {
+        let condition = self.sides(after, until)?.map(|sides| format!(" WHERE {sides}")).unwrap_or_default();
+        Ok(format!("{}{condition}{}", self.rows, self.order))
+    }
+
+    /// What holds for the keys behind one key, up to another; none if both are open.
+    fn sides(&self, after: Option<&Key>, until: Option<&Key>) -> Result<Option<String>, Unusable> {
         let mut conditions = Vec::new();
         if let Some(after) = after {
             conditions.push(self.beside(&self.literals(after)?, Side::Behind));
@@ -110,18 +116,43 @@ impl Statements {
         if let Some(until) = until {
             conditions.push(self.beside(&self.literals(until)?, Side::UpTo));
         }
-        let condition =
-            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-        Ok(format!("{}{condition}{}", self.rows, self.order))
+        Ok((!conditions.is_empty()).then(|| conditions.join(" AND ")))
     }
 
-    /// The key of the row behind `skipped` others.
-    pub(super) fn bound(&self, after: Option<&Key>, skipped: u64) -> Result<String, Unusable> {
-        let condition = match after {
-            Some(after) => format!(" WHERE {}", self.beside(&self.literals(after)?, Side::Behind)),
-            None => String::new(),
-        };
+    /// The first of these rows only.
+    pub(super) fn chunk(&self, range: ChunkRange<'_>) -> Result<String, Unusable> {
+        Ok(format!("{} LIMIT {}", self.range(range.after, range.until)?, range.rows_max))
+    }
+
+    /// Those of a range for which a condition holds. A line break ends a comment that it may end with.
+    pub(super) fn chosen(
+        &self,
+        (after, until): (Option<&Key>, Option<&Key>),
+        condition: &str,
+    ) -> Result<String, Unusable> {
+        let (sides, rows) = (self.sides(after, until)?, &self.rows);
+        Ok(format!(
+            "{rows} WHERE {}(\n{condition}\n){}",
+            sides.map(|sides| sides + " AND ").unwrap_or_default(),
+            self.order
+        ))
+    }
+
+    /// The key of the row behind `skipped` others of a range.
+    pub(super) fn bound(&self, after: Option<&Key>, until: Option<&Key>, skipped: u64) -> Result<String, Unusable> {
+        let condition = self.sides(after, until)?.map(|sides| format!(" WHERE {sides}")).unwrap_or_default();
         Ok(format!("{}{condition}{} LIMIT 1 OFFSET {skipped}", self.keys, self.order))
+    }
+
+    /// The last key before this one.
+    pub(super) fn before(&self, key: &Key) -> Result<String, Unusable> {
+        let condition = self.beside(&self.literals(key)?, Side::Before);
+        let order = self
+            .key
+            .iter()
+            .map(|column| format!("{}{}", quote_name(&column.name), if column.is_descending { "" } else { " DESC" }));
+        let order = order.collect::<Vec<_>>().join(", ");
+        Ok(format!("{} WHERE {condition} ORDER BY {order} LIMIT 1", self.keys))
     }
 
     /// All columns of the rows whose keys the server takes for equal to these.
@@ -168,7 +199,7 @@ impl Statements {
             let strict = side.operator(column.is_descending);
             let name = &column.compared;
             condition = match (condition.is_empty(), side) {
-                (true, Side::Behind) => format!("{name} {strict} {literal}"),
+                (true, Side::Behind | Side::Before) => format!("{name} {strict} {literal}"),
                 (true, Side::UpTo) => format!("{name} {strict}= {literal}"),
                 (false, _) => format!("({name} {strict} {literal} OR ({name} = {literal} AND {condition}))"),
             };
@@ -185,13 +216,14 @@ impl Statements {
 enum Side {
     Behind,
     UpTo,
+    Before,
 }
 
 impl Side {
     fn operator(self, is_descending: bool) -> &'static str {
         match (self, is_descending) {
-            (Self::Behind, false) | (Self::UpTo, true) => ">",
-            (Self::Behind, true) | (Self::UpTo, false) => "<",
+            (Self::Behind, false) | (Self::UpTo | Self::Before, true) => ">",
+            (Self::Behind, true) | (Self::UpTo | Self::Before, false) => "<",
         }
     }
 }

@@ -8,7 +8,7 @@ use tailrace_row::TableName;
 
 use crate::{
     engine,
-    protocol::{Connection, Row, quote_table, quote_text},
+    protocol::{Connection, Row, quote_name, quote_table, quote_text},
 };
 
 /// The columns of the key, in key order.
@@ -21,6 +21,21 @@ struct Part {
     /// Empty where nothing is compared by one.
     collation: String,
     is_descending: bool,
+}
+
+/// As a ledger keeps it.
+impl std::fmt::Display for KeyOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (place, Part { column, collation, is_descending }) in self.0.iter().enumerate() {
+            let (comma, direction) = (if place == 0 { "" } else { ", " }, if *is_descending { " DESC" } else { "" });
+            write!(f, "{comma}{}", quote_name(column))?;
+            if !collation.is_empty() {
+                write!(f, " COLLATE {collation}")?;
+            }
+            f.write_str(direction)?;
+        }
+        Ok(())
+    }
 }
 
 impl KeyOrder {

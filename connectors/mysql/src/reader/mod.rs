@@ -19,22 +19,29 @@
 //! server ten times as much to send it.
 
 mod bounds;
+mod chunks;
 mod columns;
 mod decimal_text;
 mod key_order;
+mod lock;
+mod read_server;
+mod second_phases;
 
 use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
 };
 
-use tailrace_contract::{BoxFuture, Endpoint, Error, ReadLimits, Result, Rows, TableFilter, TablePattern, TableReader};
+use tailrace_contract::{
+    BoxFuture, ChunkRange, Endpoint, Error, ErrorKind, ReadLimits, Result, Rows, TableFilter, TablePattern, TableReader,
+};
 use tailrace_row::{Key, Operation, Origin, Record, RecordBatch, TableName, TableSchema};
 
 use self::{bounds::Statements, columns::RowPlan, key_order::KeyOrder};
+pub(crate) use self::{chunks::MysqlChunkReader, read_server::Captured};
 use crate::{
     protocol::{Connection, Prepared, quote_table, quote_text, row_of},
-    schema,
+    schema, statement,
 };
 
 /// Settings of the session. Those of the server may cut an answer short (`sql_select_limit`), end it (`max_execution_time`,
@@ -111,14 +118,19 @@ impl MysqlTableReader {
     }
 
     fn connection(&mut self) -> Result<&mut Connection> {
-        self.connection.as_mut().ok_or_else(|| Error::transient("the reader's connection is gone"))
+        self.connection.as_mut().ok_or_else(connection_gone)
     }
 
     /// Begins a transaction in which the table is the schema's.
     async fn begin_view(&mut self) -> Result<()> {
+        self.idle().await?.execute("START TRANSACTION READ ONLY").await?;
+        self.hold_table().await
+    }
+
+    /// Opens the table in the transaction that has begun, and holds it against the schema.
+    async fn hold_table(&mut self) -> Result<()> {
         let (table, wanted) = (quote_table(self.schema.name()), Arc::clone(&self.schema));
-        let connection = self.idle().await?;
-        connection.execute("START TRANSACTION READ ONLY").await?;
+        let connection = self.connection()?;
         connection.query(&format!("SELECT 1 FROM {table} LIMIT 0")).await?;
         let filter = TableFilter { patterns: vec![TablePattern::Table(wanted.name().clone())] };
         let found = schema::tables(connection, &filter).await?;
@@ -149,35 +161,77 @@ impl MysqlTableReader {
         Err(Error::refused("the server answers with other types than the table has"))
     }
 
-    async fn find_bound(&mut self, after: Option<&Key>, rows: u64) -> Result<Option<Key>> {
+    async fn find_bound(&mut self, ChunkRange { after, until, rows_max }: ChunkRange<'_>) -> Result<Option<Key>> {
         self.begin_view().await?;
-        let Some(skipped) = rows.checked_sub(1) else {
+        let Some(skipped) = rows_max.checked_sub(1) else {
             self.end_view().await?;
             return Ok(None);
         };
-        let sql = self.statements.bound(after, skipped).map_err(|unusable| unusable.of(&self.schema))?;
-        let statement = self.begin_statement(&sql, Plan::Keys).await?;
+        let sql = self.statements.bound(after, until, skipped).map_err(|unusable| unusable.of(&self.schema))?;
+        self.take_last_key(&sql).await
+    }
+
+    async fn find_before(&mut self, key: &Key) -> Result<Option<Key>> {
+        self.begin_view().await?;
+        let sql = self.statements.before(key).map_err(|unusable| unusable.of(&self.schema))?;
+        self.take_last_key(&sql).await
+    }
+
+    /// The key that a statement brings, if any, at the end of its view.
+    async fn take_last_key(&mut self, sql: &str) -> Result<Option<Key>> {
+        let found = self.take_key(sql).await?;
+        self.end_view().await?;
+        Ok(found)
+    }
+
+    /// The key that a statement brings, if any.
+    async fn take_key(&mut self, sql: &str) -> Result<Option<Key>> {
+        let statement = self.begin_statement(sql, Plan::Keys).await?;
         let mut found = None;
         loop {
-            let connection = self.connection.as_mut().ok_or_else(|| Error::transient("the connection is gone"))?;
+            let connection = self.connection.as_mut().ok_or_else(connection_gone)?;
             let packet = connection.row_packet().await?;
             let Some(row) = row_of(connection.bytes(&packet))? else { break };
             let key = Key::write(self.schema.key().len(), |image| self.keys.decode(row, image));
             found = Some(key.map_err(|bad| self.keys.error_of(bad, &self.schema))?);
         }
         self.connection()?.close_prepared(statement).await?;
-        self.end_view().await?;
         Ok(found)
+    }
+
+    /// Has the server judge a condition, without reading a row.
+    async fn try_condition(&mut self, condition: &str) -> Result<()> {
+        let table = quote_table(self.schema.name());
+        let connection = self.idle().await?;
+        let refused = |error: Error| match error.kind() {
+            ErrorKind::Transient => error,
+            _ => Error::refused("the server does not take backfill_where").caused_by(error),
+        };
+        if !statement::is_one_expression(condition, connection.version().is_mariadb) {
+            return Err(Error::refused("backfill_where is not one expression").hint(
+                "its parentheses must match, and it has neither a semicolon nor a question mark outside quotes",
+            ));
+        }
+        connection.query(&format!("SELECT 1 FROM {table} WHERE (\n{condition}\n) LIMIT 0")).await.map_err(refused)?;
+        self.is_busy = false;
+        Ok(())
     }
 
     async fn begin_read(&mut self, rows: Rows<'_>) -> Result<()> {
         self.begin_view().await?;
+        self.begin_rows(match rows {
+            Rows::Range { after, until } => Asked::Range(self.statements.range(after, until)),
+            Rows::Keys(keys) => Asked::Keys(keys),
+        })
+        .await
+    }
+
+    /// Begins to read in the view that has begun.
+    async fn begin_rows(&mut self, asked: Asked<'_>) -> Result<()> {
         let unusable = |unusable: bounds::Unusable| unusable.of(&self.schema);
-        let (mut pending, wanted) = match rows {
-            Rows::Range { after, until } => {
-                (VecDeque::from([self.statements.range(after, until).map_err(unusable)?]), None)
-            }
-            Rows::Keys(keys) => {
+        let (mut pending, wanted) = match asked {
+            Asked::Range(statement) => (VecDeque::from([statement.map_err(unusable)?]), None),
+            Asked::Keys(keys) => {
                 let pending = self.statements.by_keys(keys).map_err(unusable)?;
                 (pending, Some(keys.iter().cloned().collect()))
             }
@@ -215,7 +269,7 @@ impl MysqlTableReader {
         let numbers = (out.add_schema(&self.schema), out.add_origin(origin.clone()));
         loop {
             let Some(read) = &mut self.read else { return Ok(false) };
-            let connection = self.connection.as_mut().ok_or_else(|| Error::transient("the connection is gone"))?;
+            let connection = self.connection.as_mut().ok_or_else(connection_gone)?;
             let packet = connection.row_packet().await?;
             let Some(row) = row_of(connection.bytes(&packet))? else {
                 if self.go_on().await? {
@@ -268,6 +322,14 @@ impl MysqlTableReader {
     }
 }
 
+/// What is read.
+enum Asked<'a> {
+    /// What one statement asks for.
+    Range(std::result::Result<String, bounds::Unusable>),
+    /// The rows of these keys.
+    Keys(&'a [Key]),
+}
+
 /// Which columns a statement asks for.
 #[derive(Clone, Copy)]
 enum Plan {
@@ -301,6 +363,10 @@ async fn connect(endpoint: &Endpoint) -> Result<Connection> {
     Ok(connection)
 }
 
+fn connection_gone() -> Error {
+    Error::transient("the reader's connection is gone")
+}
+
 fn unshown(table: &TableName, column: &str) -> Error {
     let what = format!(
         "the members of {column} can't be told: the server's dictionary shows characters above U+FFFF as question marks"
@@ -319,7 +385,7 @@ impl TableReader for MysqlTableReader {
 
     fn bound<'a>(&'a mut self, after: Option<&'a Key>, rows: u64) -> BoxFuture<'a, Result<Option<Key>>> {
         Box::pin(async move {
-            let found = self.find_bound(after, rows).await;
+            let found = self.find_bound(ChunkRange { after, until: None, rows_max: rows }).await;
             self.settle(found)
         })
     }

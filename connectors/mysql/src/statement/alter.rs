@@ -25,7 +25,7 @@ pub(super) struct Alteration {
 }
 
 /// What clauses begin with that concern neither columns nor rows.
-const HARMLESS: [&str; 16] = [
+pub(super) const HARMLESS: [&str; 16] = [
     "ALTER",
     "ORDER",
     "FORCE",
@@ -178,9 +178,13 @@ impl Alteration {
         if definition.is_generated {
             return Err("the server computes a column's values anew".to_owned());
         }
-        let is_unicode =
-            !matches!(&definition.column.column_type, ColumnType::Text { charset, .. } if !is_complete(*charset));
-        if !is_unicode && !dialect.is_strict() {
+        let is_complete = match &definition.column.column_type {
+            // Where the statement names no charset it is the table's, which may lack what the column had.
+            ColumnType::Text { charset, .. } => definition.charset.is_some() && is_complete(*charset),
+            ColumnType::Enum { .. } | ColumnType::Set { .. } => definition.charset.is_some(),
+            _ => true,
+        };
+        if !is_complete && !dialect.is_strict() {
             return Err(LOSSY_CHARSET.to_owned());
         }
         self.changes.push(definition);
@@ -211,13 +215,13 @@ impl Alteration {
     }
 }
 
-fn is_order_item(mut words: Words<'_>) -> bool {
+pub(super) fn is_order_item(mut words: Words<'_>) -> bool {
     words.name();
     words.skip_of(&["ASC", "DESC"]);
     words.is_empty()
 }
 
-fn is_about_partitions(mut words: Words<'_>) -> bool {
+pub(super) fn is_about_partitions(mut words: Words<'_>) -> bool {
     words.next();
     words.is_next("PARTITION")
 }
@@ -231,14 +235,14 @@ fn no_name() -> String {
 }
 
 /// The column that a clause is about.
-fn column_name(words: &mut Words<'_>) -> Result<Box<str>, String> {
+pub(super) fn column_name(words: &mut Words<'_>) -> Result<Box<str>, String> {
     words.skip("COLUMN");
     words.skip_if_exists();
     words.name().ok_or_else(no_name)
 }
 
 /// Whether what is added is an index or a constraint; the primary key is an error.
-fn is_key(words: &Words<'_>) -> Result<bool, String> {
+pub(super) fn is_key(words: &Words<'_>) -> Result<bool, String> {
     let mut words = words.clone();
     if words.skip("CONSTRAINT") && !words.is_next_of(&["PRIMARY", "UNIQUE", "FOREIGN", "CHECK"]) {
         words.name();
@@ -256,7 +260,7 @@ fn is_key(words: &Words<'_>) -> Result<bool, String> {
 }
 
 /// Whether a charset has all characters.
-fn is_complete(charset: Charset) -> bool {
+pub(super) fn is_complete(charset: Charset) -> bool {
     matches!(charset, Charset::Utf8mb4 | Charset::Utf16 | Charset::Utf16Le | Charset::Utf32 | Charset::Gb18030)
 }
 
@@ -271,7 +275,7 @@ fn convert(mut words: Words<'_>, dialect: &Dialect) -> Result<(), String> {
 }
 
 /// Options of the table, which may stand side by side. Only the engine matters.
-fn options(mut words: Words<'_>) -> Result<(), String> {
+pub(super) fn options(mut words: Words<'_>) -> Result<(), String> {
     while let Some(token) = words.next() {
         if token.is("ENGINE") || token.is("TYPE") {
             words.skip_symbol(b'=');

@@ -193,7 +193,10 @@ fn value(default: &Default, column_type: &ColumnType, dialect: &Dialect) -> Opti
             checked(column_type, decimal(text, (*scale).into())?)
         }
         (ColumnType::Float, Default::Number(text) | Default::Text(text)) => {
-            text.parse::<f32>().ok().filter(|number| number.is_finite()).map(|number| number.to_string())
+            // The server rounds twice: to a double, and that to a float.
+            #[expect(clippy::cast_possible_truncation, reason = "it is what the server does")]
+            let number = text.parse::<f64>().ok()? as f32;
+            number.is_finite().then(|| number.to_string())
         }
         (ColumnType::Double, Default::Number(text) | Default::Text(text)) => {
             text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number.to_string())

@@ -10,7 +10,7 @@ use super::{
     tokens::Token,
     words::Words,
 };
-use crate::row_decoder::charset::Encoding;
+use crate::{row_decoder::charset::Encoding, shapes::ColumnPlace};
 
 /// A column as it is defined.
 #[derive(Debug)]
@@ -21,6 +21,10 @@ pub(super) struct Definition {
     pub(super) is_primary: bool,
     /// The server computes its values.
     pub(super) is_generated: bool,
+    /// Where it is put, if that is said.
+    pub(super) place: Option<ColumnPlace>,
+    /// The charset that it is declared with, if that is not left to the table's.
+    pub(super) charset: Option<Encoding>,
 }
 
 /// What was read of a definition behind its type.
@@ -33,6 +37,7 @@ struct Attributes {
     is_primary: bool,
     is_generated: bool,
     is_numbered: bool,
+    place: Option<ColumnPlace>,
 }
 
 impl Definition {
@@ -51,7 +56,8 @@ impl Definition {
         let nullable = attributes.is_nullable(&column_type, dialect)?;
         let fill = attributes.fill(&column_type, nullable, dialect);
         let column = Column { name, column_type, nullable };
-        Ok(Self { column, fill, is_primary: attributes.is_primary, is_generated: attributes.is_generated })
+        let Attributes { is_primary, is_generated, place, .. } = attributes;
+        Ok(Self { column, fill, is_primary, is_generated, place, charset })
     }
 }
 
@@ -78,6 +84,11 @@ impl Attributes {
             self.charset = self.charset.take().or(words.name_or_text().and_then(|name| charset_of_collation(&name)));
         } else if words.skip_all(&["GENERATED", "ALWAYS"]) || words.is_next("AS") {
             self.read_generated(words)?;
+        } else if words.skip("FIRST") {
+            self.place = Some(ColumnPlace::First);
+        } else if words.skip("AFTER") {
+            self.place =
+                Some(ColumnPlace::After(words.name().ok_or_else(|| "the name of a column is missing".to_owned())?));
         } else {
             return read_other(words);
         }
@@ -125,8 +136,8 @@ impl Attributes {
 
 /// Attributes that say nothing of a column's values.
 fn read_other(words: &mut Words<'_>) -> Result<(), String> {
-    const FLAGS: [&str; 4] = ["VISIBLE", "INVISIBLE", "FIRST", "ENFORCED"];
-    const VALUES: [&str; 8] = [
+    const FLAGS: [&str; 3] = ["VISIBLE", "INVISIBLE", "ENFORCED"];
+    const VALUES: [&str; 7] = [
         "COMMENT",
         "COLUMN_FORMAT",
         "STORAGE",
@@ -134,7 +145,6 @@ fn read_other(words: &mut Words<'_>) -> Result<(), String> {
         "SECONDARY_ENGINE_ATTRIBUTE",
         "SRID",
         "REF_SYSTEM_ID",
-        "AFTER",
     ];
     const PHRASES: [&[&str]; 4] = [
         &["NOT", "SECONDARY"],

@@ -5,7 +5,7 @@
 //! does, by verb and table. Its text is never shown: literals are row values.
 //!
 //! 1. With `binlog_row_metadata=FULL` each table map carries the table's shape, so no row depends on what is read here; CREATE INDEX
-//!    and the like need no attention.
+//!    and the like need no attention. With MINIMAL it does: `reshape` reads what becomes of columns and key, and says where it can't.
 //! 2. ALTER, CREATE, DROP, RENAME and TRUNCATE of a captured table are changes of the table, in words of ours ([`TableAct`]). One
 //!    that is not understood is such a change too: the table waits for an operator, and the stream goes on. Names are read with the
 //!    statement's own quotes and default database.
@@ -13,10 +13,13 @@
 //!    the statement writes; if a captured table lies in one of them, or the list is missing, it stops.
 
 mod alter;
+mod copies;
 mod data_type;
 mod default;
 mod definition;
 mod dialect;
+mod expression;
+mod reshape;
 mod tokens;
 mod words;
 
@@ -30,7 +33,9 @@ use crate::{
     row_decoder::charset::{Collations, Encoding, to_text},
 };
 use alter::Alteration;
+pub(crate) use copies::Copies;
 use dialect::Dialect;
+pub(crate) use expression::is_one_expression;
 use tokens::{Quoting, Token, Tokens};
 use words::Words;
 
@@ -150,6 +155,8 @@ pub(crate) struct Captured<'a> {
     /// `lower_case_table_names` is not 0.
     pub(crate) ignores_case: bool,
     pub(crate) is_mariadb: bool,
+    /// Whether what foreign keys change is in the binlog.
+    pub(crate) logs_cascades: bool,
 }
 
 impl Captured<'_> {
@@ -157,12 +164,7 @@ impl Captured<'_> {
     pub(crate) fn judge(&self, query: &QueryEvent<'_>) -> Verdict {
         let Some(text) = self.utf8(query) else { return self.judge_by_database(query, "statement") };
         let mut reader = Reader { tokens: Tokens::new(&text, self.quoting(query)), query };
-        let Some(mut verb) = reader.tokens.next() else { return Verdict::Harmless };
-        // MariaDB's settings for one statement stand before it.
-        if verb.is("SET") && reader.skip_if("STATEMENT") {
-            reader.tokens.by_ref().find(|token| token.is("FOR"));
-            verb = reader.tokens.next().unwrap_or(verb);
-        }
+        let Some(verb) = reader.verb() else { return Verdict::Harmless };
         let is = |keywords: &[&str]| keywords.iter().any(|keyword| verb.is(keyword));
         if is(&["ALTER"]) {
             self.judge_alter(&mut reader)
@@ -200,6 +202,14 @@ impl Captured<'_> {
         text
     }
 
+    /// A table's name in the form in which equal names are equal.
+    fn folded(&self, (database, table): &(String, String)) -> (String, String) {
+        match self.ignores_case {
+            true => (database.to_lowercase(), table.to_lowercase()),
+            false => (database.clone(), table.clone()),
+        }
+    }
+
     fn judge_create(&self, reader: &mut Reader<'_>) -> Verdict {
         let replaces = reader.next_is("OR");
         if reader.find_object() != Some(Object::Table) {
@@ -207,15 +217,17 @@ impl Captured<'_> {
         }
         let may_be_there = reader.skip_if_exists();
         let Some(table) = reader.name().and_then(|name| self.table(&name)) else { return Verdict::Harmless };
+        let clauses: Vec<Token<'_>> = reader.tokens.clone().collect();
         if reader.has_query_expression() {
             return Verdict::Table { verb: "CREATE TABLE … SELECT in statement format".to_owned(), table };
         }
-        // Whether the table was there is not said. If it was not, it has no rows either way.
+        let unseen = self.unseen_cascade(&table, &clauses);
+        // Whether the table was there is not said. If it was not, it has no rows either way; but cascades it has from now on.
         if may_be_there {
-            return Verdict::Harmless;
+            return changes(unseen);
         }
         let replaced = replaces.then(|| TableAct::Drop { table: table.clone() });
-        changes(replaced.into_iter().chain([TableAct::Create { table }]))
+        changes(replaced.into_iter().chain([TableAct::Create { table }]).chain(unseen))
     }
 
     fn judge_alter(&self, reader: &mut Reader<'_>) -> Verdict {
@@ -230,20 +242,36 @@ impl Captured<'_> {
         let clauses: Vec<Token<'_>> = reader.tokens.by_ref().filter(|token| *token != Token::Symbol(b';')).collect();
         let mut acts = self.exchanges(&clauses, reader.query);
         let mut alteration = Alteration::read(&Words::new(&clauses), &Dialect::of(reader.query, self.is_mariadb));
-        let renamed = alteration.renamed.take().map(|(database, new)| {
-            let database = database.unwrap_or_else(|| String::from_utf8_lossy(reader.query.database).into());
-            (database.into(), new.into())
-        });
+        let renamed = alteration
+            .renamed
+            .take()
+            .map(|(database, new)| (database.map_or_else(|| reader.default_database(), Into::into), new.into()));
         match &table {
             Some(table) if may_lose_rows => {
                 let reason = "IGNORE may remove rows".to_owned();
                 acts.push(TableAct::Other { table: table.clone(), reason });
             }
-            Some(table) => acts.extend(alteration.act(table)),
+            Some(table) => acts.extend(self.unseen_cascade(table, &clauses).or_else(|| alteration.act(table))),
             None => {}
         }
         acts.extend(renamed.and_then(|renamed| self.rename(&name, &renamed)));
         changes(acts)
+    }
+
+    /// The table gets a foreign key that changes its rows unseen.
+    fn unseen_cascade(&self, table: &TableName, clauses: &[Token<'_>]) -> Option<TableAct> {
+        let mut words = Words::new(clauses);
+        let changes_rows = |words: &mut Words<'_>| {
+            let is_rule = words.skip_all(&["ON", "DELETE"]) || words.skip_all(&["ON", "UPDATE"]);
+            is_rule
+                && (words.is_next("CASCADE") || words.are_next(&["SET", "NULL"]) || words.are_next(&["SET", "DEFAULT"]))
+        };
+        let mut has_cascade = changes_rows(&mut words);
+        while !has_cascade && words.next().is_some() {
+            has_cascade = changes_rows(&mut words);
+        }
+        let reason = "its foreign key changes rows without a trace in this server's binlog".to_owned();
+        (has_cascade && !self.logs_cascades).then(|| TableAct::Other { table: table.clone(), reason })
     }
 
     /// Captured tables whose rows move to or from a partition: EXCHANGE PARTITION … WITH TABLE, and MariaDB's CONVERT TABLE … TO
@@ -325,17 +353,7 @@ impl Captured<'_> {
         if !reader.skip_if("TABLE") && !reader.skip_if("TABLES") {
             return acts;
         }
-        reader.skip_if_exists();
-        while let Some(old) = reader.name() {
-            reader.skip_wait();
-            reader.skip_if("TO");
-            let Some(new) = reader.name() else { break };
-            acts.extend(self.rename(&old, &new));
-            reader.skip_wait();
-            if !reader.skip_symbol(b',') {
-                break;
-            }
-        }
+        reader.each_rename(|old, new| acts.extend(self.rename(old, new)));
         acts
     }
 
@@ -449,7 +467,36 @@ struct Reader<'a> {
     query: &'a QueryEvent<'a>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// The first word that counts: MariaDB's settings for one statement stand before it.
+    fn verb(&mut self) -> Option<Token<'a>> {
+        let verb = self.tokens.next()?;
+        if !verb.is("SET") || !self.skip_if("STATEMENT") {
+            return Some(verb);
+        }
+        self.tokens.by_ref().find(|token| token.is("FOR"));
+        Some(self.tokens.next().unwrap_or(verb))
+    }
+
+    /// The pairs of names behind RENAME TABLE.
+    fn each_rename(&mut self, mut each: impl FnMut(&(String, String), &(String, String))) {
+        self.skip_if_exists();
+        while let Some(old) = self.name() {
+            self.skip_wait();
+            self.skip_if("TO");
+            let Some(new) = self.name() else { break };
+            each(&old, &new);
+            self.skip_wait();
+            if !self.skip_symbol(b',') {
+                break;
+            }
+        }
+    }
+
+    fn default_database(&self) -> String {
+        String::from_utf8_lossy(self.query.database).into_owned()
+    }
+
     /// The object of CREATE, ALTER or DROP. `None` if it holds no rows, or is a temporary table.
     fn find_object(&mut self) -> Option<Object> {
         const OTHERS: [&str; 20] = [
@@ -534,7 +581,7 @@ impl Reader<'_> {
     fn name(&mut self) -> Option<(String, String)> {
         let first = self.identifier()?;
         if !self.skip_symbol(b'.') {
-            return Some((String::from_utf8_lossy(self.query.database).into_owned(), first));
+            return Some((self.default_database(), first));
         }
         Some((first, self.identifier()?))
     }

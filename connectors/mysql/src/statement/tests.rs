@@ -28,7 +28,15 @@ fn judge_as(query: &QueryEvent<'_>, is_mariadb: bool) -> String {
         patterns: vec![table("orders"), table("Straße"), table("t"), table("v"), TablePattern::Database("crm".into())],
     };
     let collations = Collations::of(&[(45, "utf8mb4"), (8, "latin1"), (28, "gbk")]);
-    match (Captured { filter: &filter, collations: &collations, ignores_case: false, is_mariadb }).judge(query) {
+    match (Captured {
+        filter: &filter,
+        collations: &collations,
+        ignores_case: false,
+        is_mariadb,
+        logs_cascades: !is_mariadb,
+    })
+    .judge(query)
+    {
         Verdict::Harmless => String::new(),
         Verdict::Changes(acts) => corpus::shown(&acts),
         Verdict::Table { verb, table } => format!("{verb} {table}"),
@@ -61,6 +69,16 @@ fn tables_are_found_in_statements() {
             "ALTER TABLE a CONVERT TABLE orders TO PARTITION p VALUES LESS THAN (5)",
             "!orders its rows move to or from another table",
         ),
+        (
+            "shop",
+            "CREATE TABLE orders (a INT, FOREIGN KEY (a) REFERENCES t (id) ON UPDATE SET NULL)",
+            "create orders, !orders its foreign key changes rows without a trace in this server's binlog",
+        ),
+        (
+            "shop",
+            "CREATE TABLE IF NOT EXISTS orders (a INT, FOREIGN KEY (a) REFERENCES t (id) ON DELETE CASCADE)",
+            "!orders its foreign key changes rows without a trace in this server's binlog",
+        ),
         ("shop", "ALTER TABLE orders FROBNICATE", "!orders the clause FROBNICATE is not understood"),
         ("shop", "ALTER TABLE orders ADD c FROBNICATE", "!orders its type FROBNICATE is not supported"),
         ("shop", "ALTER TABLE orders ADD c INT FROBNICATE", "!orders the word FROBNICATE is not understood"),
@@ -88,6 +106,7 @@ fn everything_else_goes_on() {
         "ALTER TABLE others RENAME COLUMN orders TO b",
         "ALTER TABLE others RENAME INDEX a TO orders",
         "CREATE TABLE IF NOT EXISTS orders LIKE others",
+        "CREATE TABLE IF NOT EXISTS orders (a INT, FOREIGN KEY (a) REFERENCES t (id) ON DELETE RESTRICT)",
         "CREATE TEMPORARY TABLE orders SELECT 1",
         "DROP TEMPORARY TABLE IF EXISTS orders",
         "DROP /*!40005 TEMPORARY */ TABLE IF EXISTS `orders`",
@@ -158,7 +177,13 @@ fn names_ignore_case_only_where_the_server_does() {
     let filter = TableFilter { patterns: vec![TablePattern::Table(TableName::new("shop", "orders"))] };
     let collations = Collations::default();
     let alter = query("shop", "ALTER TABLE Orders DROP a");
-    let captured = Captured { filter: &filter, collations: &collations, ignores_case: true, is_mariadb: false };
+    let captured = Captured {
+        filter: &filter,
+        collations: &collations,
+        ignores_case: true,
+        is_mariadb: false,
+        logs_cascades: true,
+    };
     assert!(matches!(captured.judge(&alter), Verdict::Changes(_)));
     assert_eq!(Captured { ignores_case: false, ..captured }.judge(&alter), Verdict::Harmless);
 }
@@ -196,6 +221,84 @@ fn savepoints_are_told_by_their_names() {
     assert_eq!(savepoint(&query("shop", "SAVEPOINT 's'")), None);
 }
 
+/// What takes a captured name behind the last of the statements, separated by `;`; `known` are the columns of `shop.orders`. Whether
+/// the copy is captured too does not matter.
+fn check_swap(known: &[&str], statements: &str, expect: &str) {
+    use tailrace_row::{Column, ColumnType, TableSchema};
+    let collations = Collations::of(&[(45, "utf8mb4")]);
+    let orders = TableName::new("shop", "orders");
+    let column = |name: &&str| Column { name: (*name).into(), column_type: ColumnType::Double, nullable: true };
+    let columns: Vec<Column> = known.iter().map(column).collect();
+    let schema = (!columns.is_empty()).then(|| TableSchema::new(orders.clone(), columns, [0]).unwrap());
+    for pattern in [TablePattern::Table(orders), TablePattern::Database("shop".into())] {
+        let filter = TableFilter { patterns: vec![pattern] };
+        let captured = Captured {
+            filter: &filter,
+            collations: &collations,
+            ignores_case: false,
+            is_mariadb: false,
+            logs_cascades: true,
+        };
+        let mut copies = Copies::default();
+        let mut swaps = Vec::new();
+        for text in statements.split(';') {
+            let query = query("shop", text);
+            let acts = match captured.judge(&query) {
+                Verdict::Changes(acts) => acts,
+                Verdict::Harmless | Verdict::Table { .. } | Verdict::Database { .. } => Vec::new(),
+            };
+            swaps = copies.follow(&captured, &query, &acts, schema.iter());
+        }
+        assert_eq!(corpus::shown(&swaps), expect, "{statements}");
+    }
+}
+
+#[test]
+fn a_copy_that_takes_the_name_is_known_by_its_statements() {
+    const SWAP: &str = "RENAME TABLE orders TO _orders_del, _orders_gho TO orders";
+    let gho = |between: &str, expect: &str| {
+        let made = "create /* gh-ost */ table `shop`.`_orders_gho` like `shop`.`orders`";
+        check_swap(&[], &format!("{made};{between};{SWAP}"), expect);
+    };
+    gho("alter /* gh-ost */ table `shop`.`_orders_gho` ADD COLUMN n INT NOT NULL DEFAULT 5, DROP a", "-a +n=5");
+    gho("ALTER TABLE _orders_gho AUTO_INCREMENT=7", "");
+    gho(
+        "ALTER TABLE _orders_gho ADD n INT; ALTER TABLE _orders_gho CHANGE n m BIGINT; DROP TABLE _orders_ghc",
+        "+n=NULL n>m ~m",
+    );
+    gho("RENAME TABLE _orders_gho TO x; RENAME TABLE x TO _orders_gho", "");
+    gho("ALTER TABLE _orders_gho RENAME y, ADD n INT; ALTER TABLE y RENAME TO _orders_gho", "+n=NULL");
+    let refused = |between: &str, reason: &str| gho(between, &format!("!orders {reason}"));
+    let unknown = "no statement since the stream was opened made shop._orders_gho a copy of it";
+    refused("DROP TABLE IF EXISTS a, _orders_gho", unknown);
+    refused("DROP TABLE _orders_gho; CREATE TABLE IF NOT EXISTS _orders_gho LIKE orders", unknown);
+    refused("RENAME TABLE _orders_gho TO z, others TO _orders_gho", unknown);
+    refused("CREATE OR REPLACE TABLE _orders_gho LIKE others", unknown);
+    let unique = "a new unique index keeps rows out of its copy";
+    refused("ALTER TABLE _orders_gho ADD n INT UNIQUE", unique);
+    refused("CREATE UNIQUE INDEX i ON `shop`.`_orders_gho` (n)", unique);
+    refused("DROP INDEX `PRIMARY` ON _orders_gho", unique);
+    gho("CREATE INDEX i ON _orders_gho (n); DROP INDEX i ON _orders_gho", "");
+    refused("ALTER IGNORE TABLE _orders_gho ADD KEY (n)", unique);
+    let changed = "the table itself was changed while its copy was made";
+    for change in ["ALTER TABLE orders ADD x INT", "TRUNCATE orders", "DROP TABLE orders", "RENAME TABLE orders TO b"] {
+        refused(change, changed);
+    }
+    refused("TRUNCATE _orders_gho", "its copy was emptied");
+    refused("ALTER TABLE _orders_gho DROP PRIMARY KEY, ADD PRIMARY KEY (x)", "it changes the primary key");
+    check_swap(&[], SWAP, &format!("!orders {unknown}"));
+    check_swap(&[], "CREATE TABLE _orders_gho LIKE orders; RENAME TABLE _orders_gho TO orders", "");
+    // With all its columns, as pt-online-schema-change does.
+    let create = "CREATE TABLE `shop`.`_orders_new` (\n `id` int NOT NULL,\n `a,b` varchar(9) DEFAULT '(',\n PRIMARY KEY (`id`)) ENGINE=InnoDB";
+    let swap = "RENAME TABLE `shop`.`orders` TO `shop`.`_orders_old`, `shop`.`_orders_new` TO `shop`.`orders`";
+    let all = format!("{create};ALTER TABLE `shop`.`_orders_new` ADD COLUMN c INT;{swap}");
+    check_swap(&["id", "a,b"], &all, "+c=NULL");
+    for known in [&["id", "b"][..], &[], &["id"], &["a,b", "id"]] {
+        let unknown = unknown.replace("gho", "new");
+        check_swap(known, &all, &format!("!orders {unknown}"));
+    }
+}
+
 fn sql_mode(names: &str) -> u64 {
     let bit = |name: &str| match name {
         "ANSI_QUOTES" => 1 << 2,
@@ -224,7 +327,10 @@ fn the_corpus_is_understood() {
             // A comment that a server does not execute is a plain one in its binlog.
             let text = text.replace('$', "shop").replace("/*!99999", "/* 99999");
             let query = QueryEvent { sql_mode: sql_mode(chapter.sql_mode), ..query("shop", &text) };
-            assert_eq!(judge_as(&query, is_mariadb), *expect, "{text}");
+            // What a swap needs besides its own statement is judged by the stream (`copies`), not here.
+            let own = |item: &&str| !item.contains("no statement since the stream was opened");
+            let expect = expect.split(", ").filter(own).collect::<Vec<_>>().join(", ");
+            assert_eq!(judge_as(&query, is_mariadb), expect, "{text}");
         }
     }
 }
@@ -233,8 +339,13 @@ fn the_corpus_is_understood() {
 fn no_password_is_shown() {
     let text = "CREATE TABLE t (a INT) ENGINE=FEDERATED connection = 'mysql://u:secret@h/d/t'";
     let collations = Collations::default();
-    let captured =
-        Captured { filter: &TableFilter::default(), collations: &collations, ignores_case: false, is_mariadb: false };
+    let captured = Captured {
+        filter: &TableFilter::default(),
+        collations: &collations,
+        ignores_case: false,
+        is_mariadb: false,
+        logs_cascades: true,
+    };
     assert_eq!(captured.text(&query("shop", text)), "CREATE TABLE t (a INT) ENGINE=FEDERATED …");
 }
 
@@ -256,6 +367,16 @@ fn mutated_statements_are_judged() {
         usize::try_from(random % limit as u64).unwrap()
     };
     let mut judged = [0_usize; 3];
+    let filter = TableFilter { patterns: vec![TablePattern::Table(TableName::new("shop", "t"))] };
+    let collations = Collations::of(&[(45, "utf8mb4"), (8, "latin1"), (28, "gbk")]);
+    let captured = Captured {
+        filter: &filter,
+        collations: &collations,
+        ignores_case: false,
+        is_mariadb: false,
+        logs_cascades: true,
+    };
+    let mut copies = Copies::default();
     for _ in 0..60_000 {
         let mut text = texts[below(texts.len())].replace('$', "shop").into_bytes();
         for _ in 0..=below(4) {
@@ -272,6 +393,7 @@ fn mutated_statements_are_judged() {
         mutated.client_collation = [Some(45), Some(8), Some(28), None][below(4)];
         mutated.sql_mode = [0, 1 << 2, 1 << 20, 1 << 21][below(4)];
         let found = judge_as(&mutated, below(2) == 0);
+        copies.follow(&captured, &mutated, &[], std::iter::empty());
         judged[if found.is_empty() { 0 } else { 1 + usize::from(found.starts_with('!')) }] += 1;
     }
     assert!(judged.iter().all(|count| *count > 1_000), "{judged:?}");

@@ -54,6 +54,19 @@ impl Database {
         }
     }
 
+    /// Purges what lies before a file. One that somebody still reads stays: so until it is gone.
+    pub(crate) async fn purge_to(&mut self, file: &str) {
+        for _ in 0..600 {
+            self.run(&format!("PURGE BINARY LOGS TO '{file}'")).await;
+            let logs: Vec<mysql_async::Row> = self.conn.query("SHOW BINARY LOGS").await.unwrap();
+            if logs[0].get::<String, _>(0).unwrap() == file {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("what lies before {file} is not purged");
+    }
+
     /// One value as the server prints it.
     pub(crate) async fn text(&mut self, sql: &str) -> String {
         self.conn.query_first::<String, _>(sql).await.unwrap().unwrap()
@@ -127,6 +140,7 @@ pub(crate) fn settings(server: &Mysql) -> SourceSettings {
     let server_id = 1 << 31 | process | NEXT.fetch_add(1, Ordering::Relaxed);
     SourceSettings {
         endpoint,
+        read: None,
         server_id,
         heartbeat: Duration::from_millis(500),
         expected_outage: Duration::from_secs(86_400),

@@ -14,6 +14,7 @@ mod mariadb;
 #[expect(clippy::duplicate_mod, reason = "the same tests on another version")]
 #[path = "mariadb/mod.rs"]
 mod mariadb11;
+mod minimal;
 mod other_decoders;
 mod partial;
 mod positions;
@@ -23,3 +24,4 @@ mod proxy;
 mod reader;
 mod refusals;
 mod transactions;
+mod witness;

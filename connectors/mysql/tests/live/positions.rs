@@ -26,6 +26,12 @@ pub(crate) async fn with_files(name: &str) -> (MutexGuard<'static, ()>, Database
     let guard = FILES_ALONE.lock().await;
     let server = lab::Mysql::up_with("source-files", &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).unwrap();
     let mut db = Database::on(server, name).await;
+    // A test that failed may have left another mode.
+    if db.text("SELECT @@gtid_mode").await != "OFF" {
+        db.run_all(&TO_ANONYMOUS).await;
+        db.run("SET GLOBAL gtid_mode = OFF").await;
+    }
+    db.run("SET GLOBAL enforce_gtid_consistency = OFF").await;
     db.run_all(&["RESET BINARY LOGS AND GTIDS", "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, c LONGTEXT)"])
         .await;
     (guard, db)
@@ -111,7 +117,7 @@ async fn a_start_in_every_form_means_what_the_server_says() {
 }
 
 #[tokio::test]
-async fn tagged_gtids_are_told_and_resumed() {
+async fn f11_tagged_gtids_are_told_and_resumed() {
     let (_guard, mut db) = with_gtids("history_tags").await;
     let uuid = uuid(&mut db).await;
     let mut stream = db.follow(&["t"]).await;
@@ -144,7 +150,7 @@ async fn tagged_gtids_are_told_and_resumed() {
 }
 
 #[tokio::test]
-async fn a_set_of_any_length_is_kept() {
+async fn f11_a_set_of_any_length_is_kept() {
     let (_guard, mut db) = with_gtids("history_long").await;
     for number in 0..300 {
         db.run(&format!("SET gtid_next = '3e11fa47-71ca-11e1-9e33-c80aa9429562:{}'", number * 2 + 1)).await;
@@ -162,12 +168,13 @@ async fn a_set_of_any_length_is_kept() {
 }
 
 #[tokio::test]
-async fn purged_transactions_are_lost() {
+async fn f09_purged_transactions_are_lost() {
     let (_guard, mut db) = with_gtids("history_purged").await;
     let from = db.checkpoint(&StartAt::Now).await;
     insert(&mut db, 2).await;
     let behind = db.checkpoint(&StartAt::Now).await;
-    db.run_all(&["FLUSH LOGS", "PURGE BINARY LOGS TO 'binlog.000002'"]).await;
+    db.run("FLUSH LOGS").await;
+    db.purge_to("binlog.000002").await;
     insert(&mut db, 1).await;
     let uuid = uuid(&mut db).await;
     must_be_lost(&db, &from, &["purged", &format!("{uuid}:2-3")]).await;
@@ -210,19 +217,76 @@ async fn what_was_delivered_but_is_not_executed_yet_is_not_lost() {
     assert!(early > 0, "no transaction was delivered early: this run proves nothing");
 }
 
+const TO_ANONYMOUS: [&str; 2] = ["SET GLOBAL gtid_mode = ON_PERMISSIVE", "SET GLOBAL gtid_mode = OFF_PERMISSIVE"];
+const TO_NAMED: [&str; 2] = ["SET GLOBAL gtid_mode = ON_PERMISSIVE", "SET GLOBAL gtid_mode = ON"];
+
 #[tokio::test]
-async fn transactions_without_gtid_stop_a_stream_by_gtid() {
+async fn f12_transactions_without_gtid_stop_a_stream_by_gtid() {
     let (_guard, mut db) = with_gtids("history_mode").await;
     let mut stream = db.follow(&["t"]).await;
-    let from = db.checkpoint(&StartAt::Now).await;
-    db.run_all(&["SET GLOBAL gtid_mode = ON_PERMISSIVE", "SET GLOBAL gtid_mode = OFF_PERMISSIVE"]).await;
+    insert(&mut db, 1).await;
+    db.run(TO_ANONYMOUS[0]).await;
+    insert(&mut db, 1).await;
+    // In this mode transactions still get names, so nothing is wrong yet.
+    let from = read(&mut stream, 2).await.pop().unwrap();
+    db.run(TO_ANONYMOUS[1]).await;
     insert(&mut db, 1).await;
     let error = stream.error().await;
     let opened = db.follow_from(&from, &["t"]).await.err().unwrap();
-    db.run_all(&["SET GLOBAL gtid_mode = ON_PERMISSIVE", "SET GLOBAL gtid_mode = ON"]).await;
+    db.run_all(&TO_NAMED).await;
+    insert(&mut db, 1).await;
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     assert_eq!(opened.kind(), ErrorKind::Refused, "{opened}");
     assert!(opened.to_string().contains("gtid_mode"), "{opened}");
+    // What was written in between has no place in a GTID set: nothing behind it is read, however often it is tried.
+    for _ in 0..2 {
+        let error = match db.follow_from(&from, &["t"]).await {
+            Ok(mut stream) => stream.error().await,
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert!(error.advice().is_some(), "{error}");
+    }
+}
+
+/// A position by file and offset goes through all modes while somebody writes; so the checkpoint behind each transaction does.
+#[tokio::test]
+async fn f12_files_and_offsets_go_through_every_gtid_mode() {
+    let (_guard, mut db) = with_files("files_mode").await;
+    db.run("SET GLOBAL enforce_gtid_consistency = ON").await;
+    let mut stream = db.follow(&["t"]).await;
+    let mut modes = vec!["SET GLOBAL gtid_mode = OFF_PERMISSIVE", TO_NAMED[0], TO_NAMED[1]];
+    modes.extend(TO_ANONYMOUS.iter().chain(&["SET GLOBAL gtid_mode = OFF"]));
+    let mut checkpoints = Vec::new();
+    let mut names = Vec::new();
+    insert(&mut db, 1).await;
+    checkpoints.extend(read(&mut stream, 1).await);
+    for mode in &modes {
+        db.run(mode).await;
+        insert(&mut db, 1).await;
+        checkpoints.extend(read(&mut stream, 1).await);
+        names.push(stream.batch.last_origin().unwrap().transaction_name.clone());
+        // A stream that begins anew in this mode reads what follows.
+        let from = &checkpoints[checkpoints.len() - 2];
+        let again = read(&mut db.follow_from(from, &["t"]).await.unwrap(), 1).await;
+        assert_eq!(again[0], checkpoints[checkpoints.len() - 1], "after {mode}");
+    }
+    db.run("SET GLOBAL enforce_gtid_consistency = OFF").await;
+    let named = names.iter().filter(|name| name.is_some()).count();
+    assert_eq!((named, names.len()), (3, 6), "ON_PERMISSIVE, ON and ON_PERMISSIVE give names: {names:?}");
+    // A server that gives no names any more sends none of those that have one.
+    for (done, from) in checkpoints.iter().enumerate() {
+        match db.follow_from(from, &["t"]).await {
+            Ok(mut rest) if done >= 4 => {
+                assert_eq!(read(&mut rest, 6 - done).await, checkpoints[done + 1..], "{from:?}")
+            }
+            Ok(mut rest) => {
+                let error = rest.error().await;
+                assert!(error.kind() == ErrorKind::Refused && error.to_string().contains("GTID_MODE"), "{error}");
+            }
+            Err(error) => panic!("{from:?}: {error}"),
+        }
+    }
 }
 
 #[tokio::test]
@@ -282,21 +346,25 @@ async fn mixed_engines_arrive_as_the_server_logs_them() {
 }
 
 #[tokio::test]
-async fn files_that_are_gone_cut_or_another_are_lost() {
+async fn f10_files_that_are_gone_cut_or_another_are_lost() {
     let (_guard, mut db) = with_files("files_lost").await;
     insert(&mut db, 1).await;
     let from = db.checkpoint(&StartAt::Now).await;
     let mut stream = db.follow_from(&from, &["t"]).await.unwrap();
     insert(&mut db, 1).await;
-    let known = read(&mut stream, 1).await.pop().unwrap();
-    db.run_all(&["FLUSH LOGS", "PURGE BINARY LOGS TO 'binlog.000002'"]).await;
+    let mut known = read(&mut stream, 1).await.pop().unwrap();
+    drop(stream);
+    db.run("FLUSH LOGS").await;
+    db.purge_to("binlog.000002").await;
     must_be_lost(&db, &from, &["binlog.000001", "binlog.000002"]).await;
     let begun: u64 = known.mark.position.as_str().rsplit_once('@').unwrap().1.parse().unwrap();
     while db.text("SELECT UNIX_TIMESTAMP()").await.parse::<u64>().unwrap() <= begun {}
     db.run("RESET BINARY LOGS AND GTIDS").await;
     must_be_lost(&db, &known, &["binlog.000001"]).await;
-    // The file of the same name grows past the position: only the second in which it was begun tells them apart.
+    // The file of the same name grows past the position: the last transactions tell them apart, and the second in which it was begun.
     insert(&mut db, 20).await;
+    must_be_lost(&db, &known, &["not the one that was captured"]).await;
+    known.mark.position = Position::new(known.mark.position.as_str());
     must_be_lost(&db, &known, &["another time"]).await;
 }
 
@@ -342,4 +410,65 @@ async fn what_lies_behind_is_counted() {
     db.run(&format!("PURGE BINARY LOGS TO '{newest}'")).await;
     let lost = source.state(Some(&start.end)).await.unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::PositionLost, "{lost}");
+}
+
+/// The server's clock, and nothing that is written later can be of that second.
+async fn moment(db: &mut Database) -> i64 {
+    let micros: i64 = db.text("SELECT FLOOR(UNIX_TIMESTAMP(NOW(6)) * 1000000)").await.parse().unwrap();
+    while db.text("SELECT UNIX_TIMESTAMP()").await.parse::<i64>().unwrap() <= micros / 1_000_000 {}
+    micros
+}
+
+#[tokio::test]
+async fn a_start_at_a_time_is_the_first_transaction_committed_then_or_later() {
+    let (_guard, mut db) = with_gtids("history_time").await;
+    let uuid = uuid(&mut db).await;
+    let source = db.source();
+    let start = async |micros: i64| source.position(&StartAt::Since(micros)).await;
+    moment(&mut db).await;
+    let begun = moment(&mut db).await;
+    insert(&mut db, 2).await;
+    let between = moment(&mut db).await;
+    insert(&mut db, 1).await;
+    db.run("FLUSH BINARY LOGS").await;
+    insert(&mut db, 1).await;
+    let in_second_file = moment(&mut db).await;
+    db.run("FLUSH BINARY LOGS").await;
+    insert(&mut db, 2).await;
+    moment(&mut db).await;
+    let end = moment(&mut db).await;
+    assert_eq!(start(begun).await.unwrap().as_str(), format!("gtid:{uuid}:1"));
+    assert_eq!(start(between).await.unwrap().as_str(), format!("gtid:{uuid}:1-3"));
+    assert_eq!(start(in_second_file).await.unwrap().as_str(), format!("gtid:{uuid}:1-5"));
+    assert_eq!(start(end).await.unwrap().as_str(), format!("gtid:{uuid}:1-7"), "behind everything");
+    // Of two moments of one transaction the earlier has it, the later does not.
+    let from = checkpoint(&source, &StartAt::Since(between)).await.unwrap();
+    let mut stream = db.follow_from(&from, &["t"]).await.unwrap();
+    read(&mut stream, 1).await;
+    let committed = stream.batch.last_origin().unwrap().committed_at_micros;
+    assert_eq!(start(committed).await.unwrap().as_str(), format!("gtid:{uuid}:1-3"));
+    assert_eq!(start(committed + 1).await.unwrap().as_str(), format!("gtid:{uuid}:1-4"));
+    let future = start(end + 3_600_000_000).await.unwrap_err();
+    assert!(future.to_string().contains("in the future"), "{future}");
+    let past = start(begun - 3_600_000_000).await.unwrap_err();
+    assert_eq!(past.kind(), ErrorKind::PositionLost, "{past}");
+    db.purge_to("binlog.000003").await;
+    assert_eq!(start(between).await.unwrap_err().kind(), ErrorKind::PositionLost);
+    let problems = source.check_start(&StartAt::Since(between)).await.unwrap();
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["source_start"], "{problems:?}");
+    assert_eq!(source.check_start(&StartAt::Since(end)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_start_at_a_time_is_a_file_and_an_offset_without_gtids() {
+    let (_guard, mut db) = with_files("files_time").await;
+    moment(&mut db).await;
+    insert(&mut db, 1).await;
+    let between = moment(&mut db).await;
+    let end: Row = db.conn.query_first("SHOW BINARY LOG STATUS").await.unwrap().unwrap();
+    insert(&mut db, 1).await;
+    let place = format!("file:{}:{}", end.get::<String, _>("File").unwrap(), end.get::<u64, _>("Position").unwrap());
+    let from = checkpoint(&db.source(), &StartAt::Since(between)).await.unwrap();
+    assert_eq!(from.mark.position.as_str(), place);
+    read(&mut db.follow_from(&from, &["t"]).await.unwrap(), 1).await;
 }

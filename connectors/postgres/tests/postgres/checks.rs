@@ -206,12 +206,16 @@ async fn own_tables_are_made_by_two_at_once_and_a_newer_format_is_refused() {
     for result in [all.0, all.1, all.2, all.3] {
         result.unwrap();
     }
-    assert_eq!(bench.ask("SELECT version FROM tailrace.format").await, ["3"]);
-    bench.run("DROP TABLE tailrace.streams, tailrace.barriers; UPDATE tailrace.format SET version = 1").await;
+    assert_eq!(bench.ask("SELECT version FROM tailrace.format").await, ["4"]);
+    bench.run("DROP TABLE tailrace.streams, tailrace.barriers, tailrace.ledger").await;
+    bench.run("UPDATE tailrace.format SET version = 1").await;
     assert_eq!(bench.sink.stream_progress("kit").await.unwrap(), None, "the first format has no streams");
     assert_eq!(bench.sink.meetings("kit").await.unwrap(), [], "nor any barriers");
+    assert_eq!(bench.sink.ledger("kit").await.unwrap(), [], "nor a ledger");
+    bench.sink.forget("kit").await.unwrap();
     bench.sink.prepare().await.unwrap();
-    assert_eq!(bench.ask("SELECT version FROM tailrace.format").await, ["3"]);
+    assert_eq!(bench.ask("SELECT version FROM tailrace.format").await, ["4"]);
+    assert_eq!(bench.sink.ledger("kit").await.unwrap(), []);
     assert_eq!(bench.sink.meetings("kit").await.unwrap(), []);
     assert_eq!(bench.sink.claim_stream("kit").await.unwrap().saves, 0);
     bench.run("UPDATE tailrace.format SET version = 7").await;

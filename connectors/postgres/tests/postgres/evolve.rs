@@ -232,3 +232,30 @@ async fn columns_hold_more_and_never_other_values_than_the_source() {
     );
     assert_eq!(source().to_string(), "shop.things");
 }
+
+#[tokio::test]
+async fn a_table_is_emptied_and_no_row_of_another_goes_with_it() {
+    let bench = &mut Bench::new("evolve_empty").await;
+    bench.create_as("id bigint PRIMARY KEY").await;
+    let mut number = 0;
+    let rows = "SELECT (SELECT count(*) FROM shop.things) || ' ' || (SELECT count(*) FROM shop.parts)";
+    for rule in ["ON DELETE CASCADE", "ON DELETE SET NULL", "ON DELETE SET DEFAULT"] {
+        bench.run("INSERT INTO shop.things VALUES (1), (2)").await;
+        bench.run(&format!("CREATE TABLE shop.parts (thing bigint REFERENCES shop.things {rule})")).await;
+        bench.run("INSERT INTO shop.parts VALUES (1), (2)").await;
+        let why = meet(bench, &mut number, vec![TargetAct::Truncate]).await;
+        assert!(why.as_ref().is_some_and(|why| why.contains("shop.parts")), "{rule}: {why:?}");
+        assert_eq!(bench.ask(rows).await, ["2 2"], "{rule}");
+        assert_eq!(bench.ask("SELECT count(thing)::text FROM shop.parts").await, ["2"], "{rule}");
+        bench.run("DROP TABLE shop.parts; DELETE FROM shop.things").await;
+    }
+    // One that only points at it holds it back while it has rows, and then no more.
+    bench.run("INSERT INTO shop.things VALUES (1)").await;
+    bench.run("CREATE TABLE shop.parts (thing bigint REFERENCES shop.things)").await;
+    bench.run("INSERT INTO shop.parts VALUES (1)").await;
+    assert!(meet(bench, &mut number, vec![TargetAct::Truncate]).await.is_some());
+    assert_eq!(bench.ask(rows).await, ["1 1"]);
+    bench.run("DELETE FROM shop.parts").await;
+    assert_eq!(meet(bench, &mut number, vec![TargetAct::Truncate]).await, None);
+    assert_eq!(bench.ask(rows).await, ["0 0"]);
+}

@@ -73,6 +73,36 @@ async fn apply_beside(
     tokio::join!(changes.apply(bench, writer, &steps), meanwhile).0
 }
 
+/// Many rows come as new, by one writer: those that are there are replaced all the same, and what the batch had written of others before
+/// that was known is written once.
+#[tokio::test]
+async fn rows_that_come_as_new_may_be_there() {
+    let bench = Bench::new("as_new").await;
+    table(&bench).await;
+    let mut writer = bench.writer().await;
+    let mut expect = 0;
+    for (round, (first, last)) in (1_i64..).zip([
+        (1, 4_000),
+        (4_000, 8_000),
+        (8_001, 12_000),
+        (12_001, 16_000),
+        (1, 5_000),
+        (16_001, 20_000),
+        (20_001, 24_000),
+        (24_001, 28_000),
+    ]) {
+        let mut changes = Changes::new(&schema(&[("id", BIGINT), ("n", BIGINT)], &[0]));
+        for id in first..=last {
+            changes.upsert(&row(id, round));
+        }
+        let applied = changes.apply(&bench, &mut *writer, &[step(&bench.claim().await)]).await.unwrap();
+        assert_eq!(applied.upserted, u64::try_from(last - first + 1).unwrap());
+        expect = expect.max(last);
+        let found = bench.ask(&format!("SELECT count(*), count(*) FILTER (WHERE n = {round}) FROM shop.things")).await;
+        assert_eq!(found, [format!("{expect}|{}", last - first + 1)], "round {round}");
+    }
+}
+
 #[tokio::test]
 async fn an_ended_session_is_noticed_and_the_writer_goes_on() {
     let bench = Bench::new("ended_session").await;

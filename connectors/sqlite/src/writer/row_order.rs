@@ -157,7 +157,10 @@ impl Attempt<'_> {
         let written = match run[0].act {
             Act::Delete => rows.delete(session).await.map(|deleted| applied.deleted += deleted),
             Act::Upsert => rows.upsert(session).await.map(|()| applied.upserted += images.len() as u64),
-            Act::Update => rows.update(session).await.map(|()| applied.upserted += images.len() as u64),
+            Act::Update => rows.update(session).await.map(|updated| {
+                applied.upserted += updated;
+                applied.absent += images.len() as u64 - updated;
+            }),
         };
         match written {
             Ok(()) => {

@@ -46,9 +46,16 @@ async fn files_of_another_encoding_are_refused() {
 }
 
 #[tokio::test]
-async fn a_newer_format_is_refused() {
+async fn an_older_format_is_raised_and_a_newer_one_is_refused() {
     let bench = Bench::new();
     bench.sink.prepare().await.unwrap();
+    bench.run("DROP TABLE tailrace_barriers; DROP TABLE tailrace_ledger; UPDATE tailrace_format SET version = 1").await;
+    assert_eq!(bench.sink.meetings("kit").await.unwrap(), [], "the first format has no barriers");
+    assert_eq!(bench.sink.ledger("kit").await.unwrap(), [], "nor a ledger");
+    bench.sink.forget("kit").await.unwrap();
+    bench.sink.prepare().await.unwrap();
+    assert_eq!(bench.ask("SELECT version FROM tailrace_format").await, ["3"]);
+    assert_eq!(bench.sink.ledger("kit").await.unwrap(), []);
     bench.run("UPDATE tailrace_format SET version = 99").await;
     let error = bench.sink.prepare().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);

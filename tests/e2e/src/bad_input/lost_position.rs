@@ -10,7 +10,7 @@ use super::{checkpoint, ensure_failed, record_count};
 use crate::harness::{DRAIN_LIMIT, READY_LIMIT, Scene, Servers, wait_until};
 
 #[test]
-fn a_gap_in_the_binlog_is_never_jumped_over() -> Result<()> {
+fn f09_a_gap_in_the_binlog_is_never_jumped_over() -> Result<()> {
     let mysql = Mysql::fresh("lost-position", &["--sync-binlog=0"])?;
     let servers = Servers { mysql: mysql.clone(), kafka: Kafka::up("main")?, postgres: Postgres::up("main")? };
     let scene = Scene::on("lost_position", servers)?;

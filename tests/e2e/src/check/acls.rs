@@ -23,6 +23,7 @@ const TAKEN: &[(&str, &str, &str)] = &[
     ("group", ".apply", "Read"),
     ("group", ".look", "Read"),
     ("topic", ".orders", "DescribeConfigs"),
+    ("topic", ".ledger", "DescribeConfigs"),
     ("topic", ".orders", "Read"),
     ("topic", ".orders", "Write"),
     ("transactional-id", ".capture", "Write"),

@@ -121,6 +121,16 @@ pub(super) const UNDONE: &[UndoneCase] = &[
         undo_source: "SET GLOBAL gtid_mode = ON",
         undo_target: "",
     },
+    // Which of the two ends is right, only its coordinator knows.
+    UndoneCase {
+        made: of_source(
+            "GRANT XA_RECOVER_ADMIN ON *.* TO tailrace;
+             XA START 'open', 'branch', 7; INSERT INTO late VALUES (1); XA END 'open', 'branch', 7; XA PREPARE 'open', 'branch', 7",
+            "xa_prepared",
+        ),
+        undo_source: "XA ROLLBACK 'open', 'branch', 7; REVOKE XA_RECOVER_ADMIN ON *.* FROM tailrace",
+        undo_target: "",
+    },
     UndoneCase {
         made: of_source("CREATE TABLE keyless (id INT)", "table_unsupported"),
         undo_source: "DROP TABLE keyless",
@@ -172,7 +182,18 @@ pub(super) const CONFIGURED: &[ConfigCase] = &[
     of_settings(&[("source.url", "\"mysql://tailrace@127.0.0.1:1\"")], "source_unreachable"),
     of_settings(&[("source.password", WRONG_PASSWORD)], "source_login"),
     of_settings(&[("source.server_id", "1")], "server_id"),
+    of_settings(&[("source.start", "\"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5\"")], "source_start"),
+    of_settings(&[("source.start", "\"2001-01-01T00:00:00Z\"")], "source_start"),
+    of_settings(&[("source.start", "\"binlog.999999:4\"")], "source_start"),
     of_settings(&[("table.source", "\"$.nowhere\"")], "table_missing"),
+    of_settings(&[("source.read_url", "\"mysql://tailrace@127.0.0.1:1\"")], "read_server"),
+    of_settings(&[("backfill.throttle.replicas", "[\"mysql://tailrace@127.0.0.1:1\"]")], "throttle_replica"),
+    of_settings(
+        &[("backfill.throttle.query", "\"SELECT nothing\""), ("backfill.throttle.query_max", "1")],
+        "throttle_load",
+    ),
+    of_settings(&[("more.source", "\"$.parts\""), ("more.only_columns", "[\"id\", \"nosuch\"]")], "table_columns"),
+    of_settings(&[("more.source", "\"$.parts\""), ("more.backfill_where", "\"nosuch > 1\"")], "backfill_where"),
     of_settings(&[("log.replication", "3")], "kafka_brokers"),
     of_settings(&[("target.password", WRONG_PASSWORD)], "target_login"),
     // Two tables go to one: this one by the rule that is added, the other under its own name.

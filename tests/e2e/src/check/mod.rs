@@ -187,6 +187,9 @@ fn with_settings(scene: &Scene, right: &str, settings: &[(&str, &str)]) -> Resul
         if section == "more" && !config.contains(header) {
             config.push_str(&format!("\n[[table]]\n{header}"));
         }
+        if section == "backfill" && !config.contains(header) {
+            config.push_str(&format!("\n{header}"));
+        }
         let (before, rest) = config.split_once(header).with_context(|| format!("no {header} in {config}"))?;
         let end = rest.find("\n[").unwrap_or(rest.len());
         let others = rest[..end].lines().filter(|line| !line.starts_with(&format!("{name} = ")));

@@ -292,7 +292,7 @@ fn make_tables(scene: &Scene, cases: &[Case], config: &str) -> Result<()> {
     for table in ["made", "by_hand"] {
         let columns = of_table(cases, table);
         let lines: String = columns.iter().map(Column::line).collect();
-        config.push_str(&format!("\n[[table]]\nsource = \"{}.{table}\"\n{lines}", scene.database));
+        config.push_str(&format!("\n[[table]]\nsource = \"{}.{table}\"\nbackfill = \"off\"\n{lines}", scene.database));
         let source: Vec<String> =
             columns.iter().map(|column| format!("{} {}", column.name(), column.case.types[0])).collect();
         scene.source(&format!("{LENIENT} CREATE TABLE {table} (id INT PRIMARY KEY, {})", source.join(", ")))?;
@@ -300,7 +300,7 @@ fn make_tables(scene: &Scene, cases: &[Case], config: &str) -> Result<()> {
     // A required column takes NULL where the policy asks for it; a key is a text.
     scene.source("CREATE TABLE keyed (day DATE, id INT, paid DATE NOT NULL, note INT, PRIMARY KEY (day, id))")?;
     config.push_str(&format!(
-        "\n[[table]]\nsource = \"{}.keyed\"\ncolumns.day.on_unholdable = \"text\"\ncolumns.paid.on_unholdable = \"null\"\n",
+        "\n[[table]]\nsource = \"{}.keyed\"\nbackfill = \"off\"\ncolumns.day.on_unholdable = \"text\"\ncolumns.paid.on_unholdable = \"null\"\n",
         scene.database
     ));
     scene.write_config(&config)?;

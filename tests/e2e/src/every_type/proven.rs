@@ -49,6 +49,7 @@ impl<'s> Proof<'s> {
     pub(super) fn of(scene: &'s Scene) -> Result<Self> {
         let source = MysqlSource::new(SourceSettings {
             endpoint: source_endpoint(scene)?,
+            read: None,
             server_id: 1,
             heartbeat: Duration::from_secs(1),
             expected_outage: Duration::from_secs(1),

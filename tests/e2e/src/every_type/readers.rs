@@ -273,7 +273,7 @@ fn source_settings(scene: &Scene) -> Result<SourceSettings> {
         tls: Tls { mode: TlsMode::Disabled, ..Tls::default() },
     };
     let (heartbeat, expected_outage) = (Duration::from_secs(1), Duration::from_secs(3_600));
-    Ok(SourceSettings { endpoint, server_id: scene.another_server_id(), heartbeat, expected_outage })
+    Ok(SourceSettings { endpoint, read: None, server_id: scene.another_server_id(), heartbeat, expected_outage })
 }
 
 fn target_settings(scene: &Scene) -> Result<TargetSettings> {

@@ -44,6 +44,7 @@ apply = "127.0.0.1:{apply}"
 
 [[table]]
 source = "{database}.*"
+backfill = "off"
 "#
         )
     }

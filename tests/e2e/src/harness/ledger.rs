@@ -44,7 +44,12 @@ impl Scene {
 
     /// Begins to write as fast as one connection can, but for a pause of `pause` between transactions.
     pub(crate) fn open_ledger(&self, pause: Duration, seed: u64) -> Result<Ledger<'_>> {
-        let url = format!("{}/{}", self.servers.mysql.admin_url()?, self.database);
+        self.open_ledger_through(self.servers.mysql.port()?, pause, seed)
+    }
+
+    /// The same by way of a port behind which a server of that kind answers, perhaps now another one than later.
+    pub(crate) fn open_ledger_through(&self, port: u16, pause: Duration, seed: u64) -> Result<Ledger<'_>> {
+        let url = format!("mysql://root:{}@127.0.0.1:{port}/{}", lab::ADMIN_PASSWORD, self.database);
         let (stop, transactions) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let work = write(url, Dice::new(seed), pause, Arc::clone(&stop), Arc::clone(&transactions));
         Ok(Ledger { scene: self, stop, transactions, task: self.sql.spawn(work) })

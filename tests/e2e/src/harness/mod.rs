@@ -6,9 +6,11 @@
 
 mod arrival;
 mod config;
+mod crowd;
 mod ledger;
 mod live;
 mod memory;
+mod replica;
 mod sql;
 mod topics;
 
@@ -22,10 +24,13 @@ use anyhow::{Context, Result, ensure};
 use lab::process::{Finished, Launch, Tailrace};
 use lab::{Kafka, Mariadb, Mariadb11, Mysql, Postgres, TAILRACE_PASSWORD};
 use sqlx::{Connection as _, SqliteConnection};
+use tokio::task::JoinHandle;
 
 pub(crate) use config::Addresses;
+pub(crate) use crowd::Crowd;
 pub(crate) use ledger::{KEYS, LEDGER, Ledger};
 pub(crate) use memory::{Sampler, Samples};
+pub(crate) use replica::Replica;
 pub(crate) use sql::Texts;
 pub(crate) use topics::{Isolation, Record};
 
@@ -171,6 +176,11 @@ impl Scene {
         self.sql.source(&self.database, statements)
     }
 
+    /// A connection to MySQL that stays open, as its administrator, in the scene's database.
+    pub(crate) fn open_source(&self) -> Result<sql::Session<'_>> {
+        self.sql.open_source(&self.database)
+    }
+
     /// Rows as MySQL prints them; `None` is NULL.
     pub(crate) fn source_rows(&self, query: &str) -> Result<Vec<Texts>> {
         self.sql.source_rows(&self.database, query)
@@ -204,6 +214,11 @@ impl Scene {
     /// Runs calls of the product's own to their end.
     pub(crate) fn run_here<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         self.sql.run(future)
+    }
+
+    /// Starts something that goes on while the test does other things.
+    pub(crate) fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.sql.spawn(future)
     }
 
     /// The first column of the first row of the target, as a number.

@@ -24,6 +24,8 @@ pub(crate) type Texts = Vec<Option<String>>;
 pub(crate) struct Sql {
     runtime: Runtime,
     mysql: String,
+    /// Empty where the target is a file.
+    postgres_admin: String,
     target: Target,
 }
 
@@ -33,12 +35,30 @@ enum Target {
     Sqlite(PathBuf),
 }
 
+/// A connection to the source.
+pub(crate) struct Session<'a> {
+    runtime: &'a Runtime,
+    connection: mysql_async::Conn,
+}
+
+impl Session<'_> {
+    /// Runs statements.
+    pub(crate) fn run(&mut self, statements: &str) -> Result<()> {
+        let run = self.connection.query_drop(statements);
+        self.runtime.block_on(run).with_context(|| format!("on MySQL: {statements}"))
+    }
+}
+
 impl Sql {
     pub(super) fn connect(servers: &Servers, target_kind: TargetKind, folder: &Path) -> Result<Sql> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Ok(Sql {
             runtime: runtime.context("starting the thread for SQL")?,
             mysql: servers.mysql.admin_url()?,
+            postgres_admin: match target_kind {
+                TargetKind::Postgres => servers.postgres.admin_url("postgres")?,
+                TargetKind::Sqlite => String::new(),
+            },
             target: match target_kind {
                 TargetKind::Postgres => {
                     let url = servers.postgres.owner_url("DATABASE")?;
@@ -64,7 +84,9 @@ impl Sql {
         self.source("", &format!("DROP DATABASE IF EXISTS `{name}`"))?;
         match &self.target {
             Target::Postgres(..) => {
-                self.target("postgres", &format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))
+                // As the administrator: autovacuum may be at work in it, and nobody else may end that.
+                let drop = format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)");
+                self.administrate_target(&self.postgres_admin, &drop)
             }
             Target::Sqlite(_) => Ok(()),
         }
@@ -78,6 +100,12 @@ impl Sql {
             anyhow::Ok(())
         };
         self.runtime.block_on(run).with_context(|| format!("on MySQL: {statements}"))
+    }
+
+    /// A connection that stays open, for a transaction in several calls.
+    pub(super) fn open_source(&self, database: &str) -> Result<Session<'_>> {
+        let connection = self.runtime.block_on(self.mysql_connection(database))?;
+        Ok(Session { runtime: &self.runtime, connection })
     }
 
     pub(super) fn source_rows(&self, database: &str, query: &str) -> Result<Vec<Texts>> {
@@ -96,7 +124,10 @@ impl Sql {
     }
 
     /// Starts something that goes on while the test does other things.
-    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
         self.runtime.spawn(future)
     }
 

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
+use super::history::{self, ARCHIVE, Hand};
 use super::{CONNECTIONS, DRAIN_LIMIT, Options, SHOP, STANDSTILL, wait_writing};
 use crate::home::Home;
 use crate::oracle::{Comparison, compare_file};
@@ -22,6 +23,8 @@ use crate::{Mariadb, Mysql, TAILRACE_PASSWORD, compose::Engine, install, ports, 
 const PASSWORD_VARIABLE: &str = "TAILRACE_PASSWORD";
 const READY_LIMIT: Duration = Duration::from_secs(90);
 const AIM_LIMIT: Duration = Duration::from_secs(3);
+/// Without a row more in the file, history counts as copied; the comparison tells whether it is.
+const QUIET: Duration = Duration::from_secs(4);
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 struct Stage {
@@ -54,6 +57,7 @@ pub(super) async fn run(options: &Options) -> Result<bool> {
         seed: options.seed,
     };
     let started = Instant::now();
+    let hand = Hand::start(&settings.url, options.seed);
     let mut writer = Writer::start(&settings).await?;
     let mut dice = Dice::new(options.seed ^ 0xDEAD);
     let mut kills = Kills::default();
@@ -62,12 +66,16 @@ pub(super) async fn run(options: &Options) -> Result<bool> {
         if kills.all < options.kills {
             process = stage.kill(process, &mut kills)?;
             let count = writer.tally().transactions();
-            say(&format!("{count} transactions; killed {} times and started again", kills.all));
+            let bar = history::bar(stage.copied().await?);
+            say(&format!("{count} transactions; killed {} times and started again   {bar}", kills.all));
         }
     }
     let tally = writer.stop().await?;
     let seconds = started.elapsed().as_secs_f64();
+    let changed = hand.end().await?;
+    stage.wait_copied().await?;
     let mut found = stage.drain().await?;
+    let history = stage.compare_history().await?;
     if options.plant {
         say(&format!("planted: {} was changed in the file behind Tailrace's back", stage.plant().await?));
         found = stage.compare_all().await?;
@@ -75,6 +83,14 @@ pub(super) async fn run(options: &Options) -> Result<bool> {
     process.terminate()?;
     let status = process.wait_exit(END_LIMIT)?;
     let mut failures = failures(&found, &tally, &kills);
+    failures.extend(super::report::difference_words(ARCHIVE, &history));
+    if history.source_rows == 0 || changed == 0 {
+        failures.push(format!("{ARCHIVE}: there was no history, or nobody changed it"));
+    }
+    say(&format!(
+        "{ARCHIVE}: {} rows copied while {changed} statements changed it, {} differences",
+        history.source_rows, history.differences
+    ));
     if status.code() != Some(0) {
         failures.push(format!("tailrace run ended with {status} after SIGTERM, not with 0"));
     }
@@ -106,6 +122,7 @@ impl Stage {
         }
         fs::create_dir_all(&stage.folder).with_context(|| format!("creating {}", stage.folder.display()))?;
         writer::create_shop(&stage.mysql.admin_url()?, SHOP).await?;
+        history::make(&stage.mysql.admin_url()?).await?;
         fs::write(stage.config(), stage.config_text()?).context("writing tailrace.toml")?;
         let schema = stage.command(&["schema", "--apply"], "schema.log")?.run(READY_LIMIT)?;
         ensure!(schema.code == Some(0), "tailrace schema --apply: {}{}", schema.stdout, schema.stderr);
@@ -174,6 +191,34 @@ impl Stage {
         for table in Table::ALL.into_iter().filter(|table| *table != Table::Pulses) {
             found.push((table, compare_file(&mut source, &mut file, (SHOP, table.name())).await?));
         }
+        source.disconnect().await?;
+        Ok(found)
+    }
+
+    /// Rows of history that the file has.
+    async fn copied(&self) -> Result<u64> {
+        let sql = format!("SELECT count(*) FROM {ARCHIVE}");
+        let (count,): (i64,) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut self.open_file().await?).await?;
+        Ok(u64::try_from(count)?)
+    }
+
+    /// Waits until no row of history has come for a while.
+    async fn wait_copied(&self) -> Result<()> {
+        let (mut last, mut since) = (0, Instant::now());
+        while since.elapsed() < QUIET {
+            let copied = self.copied().await?;
+            if copied != last {
+                (last, since) = (copied, Instant::now());
+                say(&history::bar(copied));
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        Ok(())
+    }
+
+    async fn compare_history(&self) -> Result<Comparison> {
+        let mut source = writer::connect(&self.mysql.admin_url()?, Some(SHOP)).await?;
+        let found = compare_file(&mut source, &mut self.open_file().await?, (SHOP, ARCHIVE)).await?;
         source.disconnect().await?;
         Ok(found)
     }

@@ -1,5 +1,5 @@
-//! `cargo x demo`: a live shop flows from MySQL through Kafka into PostgreSQL while capture and apply are killed again and
-//! again; then every row is compared by what the two databases print.
+//! `cargo x demo`: a live shop, and a table with a million rows of history, flow from MySQL through Kafka into PostgreSQL while capture
+//! and apply are killed again and again; then every row is compared by what the two databases print.
 //!
 //! The real binary, as separate processes; nothing of Tailrace is linked in. What counts as proof: the writer's own tally,
 //! the brokers' and the target's own word that a kill hit a batch in flight, and the oracle's comparison. What Tailrace says
@@ -7,6 +7,7 @@
 
 mod board;
 mod embedded;
+mod history;
 mod killer;
 mod lag;
 mod options;
@@ -18,12 +19,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use mysql_async::prelude::Queryable;
 use sqlx::PgConnection;
 
 use crate::oracle::{self, Comparison, Pair};
 use crate::say;
 use crate::writer::{Settings, Table, Tally, Writer};
 use board::{Board, Phase};
+use history::Hand;
 use killer::Killer;
 use lag::{LagMeter, Period};
 pub use options::Options;
@@ -70,6 +73,7 @@ async fn play(options: &Options, stage: &Stage, board: &Arc<Board>) -> Result<Re
         rate: options.rate,
         seed: options.seed,
     };
+    let hand = Hand::start(&settings.url, options.seed);
     let mut writer = Writer::start(&settings).await?;
     board.watch(writer.tally());
     let meter = LagMeter::start(stage, writer.tally(), Arc::clone(board)).await?;
@@ -82,16 +86,20 @@ async fn play(options: &Options, stage: &Stage, board: &Arc<Board>) -> Result<Re
     wait_writing(&mut writer, CALM).await?;
     meter.enter(Period::Disturbed);
     killer.begin(options.kills);
+    let mut target = stage.target().await?;
     while begin.elapsed() < Duration::from_secs(options.seconds) || !killer.is_done() {
-        wait_writing(&mut writer, Duration::from_millis(200)).await?;
+        board.note(history::bar(stage.copied(&mut target).await?));
+        wait_writing(&mut writer, Duration::from_millis(1_000)).await?;
         killer.check()?;
     }
     let (mut processes, kills) = killer.finish()?;
     let tally = writer.stop().await?;
     let seconds = begin.elapsed().as_secs_f64();
+    let changed = hand.end().await?;
     let lag = meter.finish().await?;
 
     board.enter(Phase::Draining);
+    wait_copied(stage, board).await?;
     let mut comparisons = drain(stage, board).await?;
     if options.plant {
         let key = stage.plant().await?;
@@ -100,7 +108,8 @@ async fn play(options: &Options, stage: &Stage, board: &Arc<Board>) -> Result<Re
     }
     board.enter(Phase::Ending);
     let exits = processes.terminate()?;
-    Ok(Report { tally, seconds, rate: options.rate, kills, lag, comparisons, exits })
+    let history = compare(stage, history::ARCHIVE).await?;
+    Ok(Report { tally, seconds, rate: options.rate, kills, lag, comparisons, history, changed, exits })
 }
 
 /// Lets the shop be written to for a while; an error if a connection of it fails.
@@ -111,6 +120,27 @@ async fn wait_writing(writer: &mut Writer, time: Duration) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+/// Waits until history has as many rows as in the source, or none has come for a while: then the comparison tells.
+async fn wait_copied(stage: &Stage, board: &Board) -> Result<()> {
+    let mut source = crate::writer::connect(&stage.mysql.admin_url()?, Some(SHOP)).await?;
+    let count = format!("SELECT COUNT(*) FROM {}", history::ARCHIVE);
+    let wanted: u64 = source.query_first(count).await?.context("a count")?;
+    source.disconnect().await?;
+    let mut target = stage.target().await?;
+    let (mut last, mut since) = (0, Instant::now());
+    loop {
+        let copied = stage.copied(&mut target).await?;
+        board.note(history::bar(copied));
+        if copied != last {
+            (last, since) = (copied, Instant::now());
+        }
+        if copied == wanted || since.elapsed() > STANDSTILL {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// Compares until the target is equal and stays equal, or stands still without being so.
@@ -140,6 +170,14 @@ async fn compare_all(stage: &Stage) -> Result<Vec<(Table, Comparison)>> {
     for table in Table::ALL {
         found.push((table, oracle::compare(&mut source, &mut target, &Pair::same(SHOP, table.name())).await?));
     }
+    source.disconnect().await?;
+    Ok(found)
+}
+
+async fn compare(stage: &Stage, table: &str) -> Result<Comparison> {
+    let mut source = crate::writer::connect(&stage.mysql.admin_url()?, Some(SHOP)).await?;
+    let mut target: PgConnection = stage.target().await?;
+    let found = oracle::compare(&mut source, &mut target, &Pair::same(SHOP, table)).await?;
     source.disconnect().await?;
     Ok(found)
 }

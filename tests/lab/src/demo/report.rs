@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::SharedTally;
 use super::board::{Kills, Role};
+use super::history::ARCHIVE;
 use super::killer::Exit;
 use super::lag::{Seen, percentile};
 use super::stage::Stage;
@@ -19,6 +20,10 @@ pub(super) struct Report {
     pub(super) kills: [Kills; 2],
     pub(super) lag: Seen,
     pub(super) comparisons: Vec<(Table, Comparison)>,
+    /// Of the table that had rows before.
+    pub(super) history: Comparison,
+    /// Statements that changed it while it was copied.
+    pub(super) changed: u64,
     pub(super) exits: Vec<Exit>,
 }
 
@@ -63,6 +68,10 @@ impl Report {
                 comparison.differences
             ));
         }
+        text.push_str(&format!(
+            "{:<12} {:>8}  copied while {} statements changed it {:>18}\n",
+            ARCHIVE, self.history.source_rows, self.changed, self.history.differences
+        ));
         text
     }
 
@@ -104,6 +113,10 @@ impl Report {
             if lacks || comparison.source_rows == 0 {
                 failures.push(format!("{}: not every kind of change occurred, or no row is left", table.name()));
             }
+        }
+        failures.extend(difference_words(ARCHIVE, &self.history));
+        if self.history.source_rows == 0 || self.changed == 0 {
+            failures.push(format!("{ARCHIVE}: there was no history, or nobody changed it"));
         }
         for role in Role::BOTH {
             if self.kills[role as usize].in_flight == 0 {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
-use super::SHOP;
 use super::board::Role;
+use super::{SHOP, history};
 use crate::compose::Engine;
 use crate::home::Home;
 use crate::process::Launch;
@@ -49,6 +49,7 @@ impl Stage {
         fs::write(stage.config(), stage.config_text()?).context("writing tailrace.toml")?;
         stage.kafka.delete_topics(&format!("{PREFIX}\\..*"))?;
         writer::create_shop(&stage.mysql.admin_url()?, SHOP).await?;
+        history::make(&stage.mysql.admin_url()?).await?;
         stage.empty_target().await?;
         stage.make_schema()?;
         Ok(stage)
@@ -65,6 +66,13 @@ impl Stage {
     /// A connection to the target as the owner of its tables.
     pub(super) async fn target(&self) -> Result<PgConnection> {
         PgConnection::connect(&self.postgres.owner_url(SHOP)?).await.context("connecting to PostgreSQL")
+    }
+
+    /// Rows of history that the target has.
+    pub(super) async fn copied(&self, target: &mut PgConnection) -> Result<u64> {
+        let sql = format!("SELECT count(*) FROM {SHOP}.{}", history::ARCHIVE);
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(target).await.context("counting history")?;
+        Ok(u64::try_from(row.try_get::<i64, _>(0)?)?)
     }
 
     /// Spoils one value in the target; returns the key of its row.

@@ -46,9 +46,25 @@ pub async fn compare_file(
         .collect();
     ensure!(!key.is_empty(), "{table} has no primary key");
     let from = format!("{}.{}", mysql_name(database), mysql_name(table));
-    let here = by_key(read_source(source, &printed, &from).await?, &key)?;
+    let mut here = read_source(source, &printed, &from).await?;
+    let has_fraction =
+        |place: &usize| matches!(&*columns[*place].data_type, "decimal" | "datetime" | "timestamp" | "time");
+    let fractions: Vec<usize> = key.iter().copied().filter(has_fraction).collect();
+    for row in &mut here {
+        for place in &fractions {
+            row[*place] = row[*place].as_deref().map(without_zeros);
+        }
+    }
+    let here = by_key(here, &key)?;
     let there = by_key(read_file(file, &printed, &postgres_name(table)).await?, &key)?;
     Ok(judge(&printed, &here, &there))
+}
+
+/// In a key a file has no zeros at the end of a fraction.
+fn without_zeros(text: &str) -> String {
+    let (number, zone) = text.strip_suffix('Z').map_or((text, ""), |number| (number, "Z"));
+    let short = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    format!("{short}{zone}")
 }
 
 fn judge(printed: &[Printed], here: &Rows, there: &Rows) -> Comparison {
@@ -149,4 +165,19 @@ fn print(column: &SourceColumn) -> Result<Printed> {
     let is_bytes = is_binary && target.starts_with("hex");
     let target = if is_real || is_bytes { format!("CASE WHEN {t} IS NOT NULL THEN {target} END") } else { target };
     Ok(Printed { name: column.name.clone(), source, target, form })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_end_no_fraction_of_a_key() {
+        let check = |text: &str, expect: &str| assert_eq!(without_zeros(text), expect);
+        check("-313329.160", "-313329.16");
+        check("1.000", "1");
+        check("100", "100");
+        check("2024-02-29 12:34:50.500000Z", "2024-02-29 12:34:50.5Z");
+        check("2024-02-29 12:34:50.000000", "2024-02-29 12:34:50");
+    }
 }

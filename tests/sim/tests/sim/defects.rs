@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use tailrace_contract::{
     Applied, ApplyBatch, BarrierPlace, BarrierReader, BatchLimits, BoxFuture, Capabilities, ChangeStream, Checkpoint,
-    Encounter, Error, Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, Meeting, OpenedWriter,
-    PartitionEnds, PartitionProgress, Position, Problem, ProgressStep, ReadProgress, Result, SchemaChange, Sink,
-    SinkWriter, Source, SourceState, StartAt, StoredMeeting, StreamProgress, StreamStep, TableChanges, TableFilter,
-    TableMapping, TableReader, TargetState,
+    ChunkReader, Encounter, Error, LedgerEntry, Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, Meeting,
+    OpenedWriter, PartitionEnds, PartitionProgress, Position, Problem, ProgressStep, ReadProgress, Result,
+    SchemaChange, Sink, SinkWriter, Source, SourceState, StartAt, StoredMeeting, StreamProgress, StreamStep,
+    TableChanges, TableFilter, TableMapping, TableReader, TargetState,
 };
-use tailrace_row::{RecordBatch, Sequence, TableName, TableSchema};
+use tailrace_row::{Operation, RecordBatch, Sequence, TableName, TableSchema};
 
-use crate::world::World;
+use crate::{copy_defects::BrokenChunks, world::World};
 
 /// A promise that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,24 @@ pub(crate) enum Defect {
     SplitIsForgotten,
     /// The reader does not stop at barriers.
     NoStopAtBarriers,
+    /// The reader of chunks does not wait until it sees what was delivered (E04).
+    NoWaitForVisibility,
+    /// The end of a view is the end of what is executed, not the end of the binlog.
+    EndIsExecuted,
+    /// The end of a view is told to lie one transaction earlier.
+    EndIsTooEarly,
+    /// The reader of chunks skips the last row of a range, which is the one at which a table is split.
+    RowIsSkippedAtEnd,
+    /// The reader of chunks skips the first row behind a bound.
+    RowIsSkippedAtBound,
+    /// The ledger is stored without the rows that it counts.
+    LedgerWithoutRows,
+    /// A part of the chunks is not written at all, and told as done.
+    ChunkIsToldUnwritten,
+}
+
+fn is_of_copy(batch: &RecordBatch) -> bool {
+    batch.records().first().is_some_and(|record| record.operation == Operation::Read)
 }
 
 pub(crate) fn log(world: &Arc<World>, inner: Arc<dyn Log>) -> Arc<dyn Log> {
@@ -42,15 +60,24 @@ pub(crate) fn log(world: &Arc<World>, inner: Arc<dyn Log>) -> Arc<dyn Log> {
             defect @ (Defect::CheckpointIsOld
             | Defect::RecordsWithoutCheckpoint
             | Defect::CheckpointWithoutRecords
-            | Defect::NoStopAtBarriers),
+            | Defect::NoStopAtBarriers
+            | Defect::LedgerWithoutRows
+            | Defect::ChunkIsToldUnwritten),
         ) => Arc::new(BrokenLog { inner, defect, world: Arc::clone(world) }),
         _ => inner,
     }
 }
 
-pub(crate) fn source(world: &World, inner: Arc<dyn Source>) -> Arc<dyn Source> {
+pub(crate) fn source(world: &Arc<World>, inner: Arc<dyn Source>) -> Arc<dyn Source> {
     match world.defect {
-        Some(Defect::SplitIsForgotten) => Arc::new(BrokenSource { inner }),
+        Some(
+            defect @ (Defect::SplitIsForgotten
+            | Defect::NoWaitForVisibility
+            | Defect::EndIsExecuted
+            | Defect::EndIsTooEarly
+            | Defect::RowIsSkippedAtEnd
+            | Defect::RowIsSkippedAtBound),
+        ) => Arc::new(BrokenSource { inner, defect, world: Arc::clone(world) }),
         _ => inner,
     }
 }
@@ -61,7 +88,9 @@ pub(crate) fn sink(world: &Arc<World>, inner: Arc<dyn Sink>) -> Arc<dyn Sink> {
             defect @ (Defect::ProgressBeforeRows
             | Defect::ProgressIsNotCompared
             | Defect::SequenceIsForgotten
-            | Defect::RowIsLost),
+            | Defect::RowIsLost
+            | Defect::LedgerWithoutRows
+            | Defect::ChunkIsToldUnwritten),
         ) => Arc::new(BrokenSink { inner, defect, world: Arc::clone(world) }),
         _ => inner,
     }
@@ -94,7 +123,8 @@ impl Log for BrokenLog {
                 let before_last = known.iter().rev().filter_map(|commit| commit.checkpoint.clone()).nth(1);
                 checkpoint = before_last.or(checkpoint);
             }
-            let writer = BrokenLogWriter { inner: writer, defect: self.defect, last: checkpoint.clone(), appends: 0 };
+            let writer =
+                BrokenLogWriter { inner: writer, defect: self.defect, last: checkpoint.clone(), appends: 0, chunks: 0 };
             Ok(OpenedWriter { writer: Box::new(writer), checkpoint })
         })
     }
@@ -109,6 +139,10 @@ impl Log for BrokenLog {
 
     fn checkpoint(&self) -> BoxFuture<'_, Result<Option<Checkpoint>>> {
         self.inner.checkpoint()
+    }
+
+    fn ledger(&self) -> BoxFuture<'_, Result<Vec<LedgerEntry>>> {
+        self.inner.ledger()
     }
 
     fn ends<'a>(&'a self, partitions: &'a [LogPartition]) -> BoxFuture<'a, Result<Vec<PartitionEnds>>> {
@@ -170,6 +204,14 @@ struct BrokenLogWriter {
     defect: Defect,
     last: Option<Checkpoint>,
     appends: u64,
+    /// Chunks that were appended.
+    chunks: u64,
+}
+
+impl BrokenLogWriter {
+    fn is_chunk_forgotten(&self) -> bool {
+        self.defect == Defect::ChunkIsToldUnwritten && self.chunks.is_multiple_of(2) && self.chunks > 0
+    }
 }
 
 impl LogWriter for BrokenLogWriter {
@@ -179,8 +221,18 @@ impl LogWriter for BrokenLogWriter {
             if self.defect == Defect::CheckpointWithoutRecords && self.appends.is_multiple_of(5) {
                 return Ok(());
             }
+            self.chunks += u64::from(is_of_copy(batch));
+            if is_of_copy(batch) && (self.defect == Defect::LedgerWithoutRows || self.is_chunk_forgotten()) {
+                return Ok(());
+            }
             self.inner.append(batch).await
         })
+    }
+
+    fn append_ledger<'a>(&'a mut self, entries: &'a [LedgerEntry]) -> BoxFuture<'a, Result<()>> {
+        let is_forgotten = self.is_chunk_forgotten();
+        self.chunks += u64::from(is_forgotten);
+        self.inner.append_ledger(if is_forgotten { &[] } else { entries })
     }
 
     fn commit<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<()>> {
@@ -205,6 +257,8 @@ impl LogWriter for BrokenLogWriter {
 
 struct BrokenSource {
     inner: Arc<dyn Source>,
+    defect: Defect,
+    world: Arc<World>,
 }
 
 impl Source for BrokenSource {
@@ -238,8 +292,18 @@ impl Source for BrokenSource {
         filter: Arc<TableFilter>,
     ) -> BoxFuture<'a, Result<Box<dyn ChangeStream>>> {
         Box::pin(async move {
+            if self.defect != Defect::SplitIsForgotten {
+                return self.inner.open(from, filter).await;
+            }
             let from = Checkpoint { split: None, ..from.clone() };
             self.inner.open(&from, filter).await
+        })
+    }
+
+    fn open_chunks(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn ChunkReader>>> {
+        Box::pin(async {
+            let inner = self.inner.open_chunks(schema).await?;
+            Ok(Box::new(BrokenChunks::new(inner, self.defect, &self.world)) as Box<dyn ChunkReader>)
         })
     }
 
@@ -319,6 +383,10 @@ impl Sink for BrokenSink {
 
     fn stream_progress<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamProgress>>> {
         self.inner.stream_progress(stream)
+    }
+
+    fn ledger<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Vec<LedgerEntry>>> {
+        self.inner.ledger(stream)
     }
 
     fn progress<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {
@@ -448,11 +516,29 @@ impl SinkWriter for BrokenSinkWriter {
                         .for_each(|table| table.upserts.truncate(table.upserts.len() - 1));
                     self.inner.apply(ApplyBatch { changes: &changes, ..batch }).await
                 }
+                Defect::LedgerWithoutRows if is_of_copy(batch.records) => {
+                    self.inner.apply(ApplyBatch { changes: &[], ..batch }).await
+                }
+                Defect::ChunkIsToldUnwritten if is_of_copy(batch.records) => {
+                    self.applied += 1;
+                    if self.applied.is_multiple_of(2) {
+                        let stream = batch.stream.map(|step| StreamStep { ledger: &[], ..step });
+                        return self.inner.apply(ApplyBatch { changes: &[], stream, ..batch }).await;
+                    }
+                    self.inner.apply(batch).await
+                }
                 Defect::CheckpointIsOld
                 | Defect::RecordsWithoutCheckpoint
                 | Defect::CheckpointWithoutRecords
                 | Defect::SplitIsForgotten
-                | Defect::NoStopAtBarriers => self.inner.apply(batch).await,
+                | Defect::NoStopAtBarriers
+                | Defect::NoWaitForVisibility
+                | Defect::EndIsExecuted
+                | Defect::EndIsTooEarly
+                | Defect::RowIsSkippedAtEnd
+                | Defect::RowIsSkippedAtBound
+                | Defect::LedgerWithoutRows
+                | Defect::ChunkIsToldUnwritten => self.inner.apply(batch).await,
             }
         })
     }

@@ -16,7 +16,7 @@ use tailrace_row::{Field, Sequence, Value};
 use tokio::task::JoinError;
 
 use crate::{
-    defects, embedded,
+    copies, defects, embedded,
     plan::{Sick, Start},
     process::{Mortal, Process},
     random::Random,
@@ -158,8 +158,11 @@ async fn run(kind: Kind, world: Arc<World>, process: Process, shutdown: Shutdown
             let source = defects::source(&world, source);
             let filter = Arc::new(rules().filter());
             let limits = world.plan.commit;
+            let (desk, backfill) = copies::beside(&world, &source, &health, &shutdown).unzip();
             drop(world);
-            Capture { source, log, filter, start, limits, metrics, health, shutdown }.run().await
+            let capture =
+                Capture { source, log, filter, rules: rules(), start, desk, limits, metrics, health, shutdown };
+            copies::with_backfill(capture.run(), backfill).await
         }
         Kind::Apply => {
             let sink: Arc<dyn Sink> = Arc::new(Mortal::<dyn Sink>::new(&process, Box::new(world.sink.clone())));

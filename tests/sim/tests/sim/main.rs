@@ -3,6 +3,8 @@
 //! A run follows from its seed alone. A failure prints the seed; `SIM_SEED=17 cargo test -p sim` replays that run with a
 //! trace of all calls, `SIM_SEEDS=20000` tries more. The wrappers of `defects` prove that the properties can fail.
 
+mod copies;
+mod copy_defects;
 mod defects;
 mod embedded;
 mod life;
@@ -23,7 +25,7 @@ use std::sync::{
 
 use crate::{
     defects::Defect,
-    plan::Form,
+    plan::Case,
     process::Moment,
     run::{Counts, Report, run_on_threads, run_seed},
     world::{Property, Trace},
@@ -41,7 +43,7 @@ fn number_from_environment(name: &str) -> Option<u64> {
 
 /// The run once more, with everything that happened in it.
 fn describe(report: &Report, seed: u64, defect: Option<Defect>) -> String {
-    let again = run_seed(report.plan.form, seed, defect, Some(Trace::default()));
+    let again = run_seed(report.plan.case(), seed, defect, Some(Trace::default()));
     let lines = again.trace.map(|trace| trace.lines).unwrap_or_default();
     let last = lines.len().saturating_sub(if std::env::var_os("SIM_SEED").is_some() { usize::MAX } else { 60 });
     format!(
@@ -54,7 +56,7 @@ fn describe(report: &Report, seed: u64, defect: Option<Defect>) -> String {
 }
 
 /// Runs the seeds on all cores until one fails.
-fn run_seeds(form: Form, seeds: std::ops::Range<u64>) -> Result<Counts, Box<(u64, Report)>> {
+fn run_seeds(case: Case, seeds: std::ops::Range<u64>) -> Result<Counts, Box<(u64, Report)>> {
     let next = AtomicU64::new(seeds.start);
     let total = Mutex::new(Ok(Counts::default()));
     let work = || {
@@ -63,7 +65,7 @@ fn run_seeds(form: Form, seeds: std::ops::Range<u64>) -> Result<Counts, Box<(u64
             if seed >= seeds.end {
                 return;
             }
-            let report = run_seed(form, seed, None, None);
+            let report = run_seed(case, seed, None, None);
             let mut total = total.lock().expect("no run panics while it holds the total");
             match (total.as_mut(), &report.verdict) {
                 (Ok(counts), Ok(())) => counts.add(&report.counts),
@@ -84,18 +86,18 @@ fn run_seeds(form: Form, seeds: std::ops::Range<u64>) -> Result<Counts, Box<(u64
     total.into_inner().expect("no run panics while it holds the total")
 }
 
-fn seeds() -> std::ops::Range<u64> {
+fn seeds(count: u64) -> std::ops::Range<u64> {
     match number_from_environment("SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number_from_environment("SIM_SEEDS").unwrap_or(SEEDS),
+        None => 0..number_from_environment("SIM_SEEDS").unwrap_or(count),
     }
 }
 
 #[test]
 fn every_embedded_run_moves_every_change() {
-    let seeds = seeds();
+    let seeds = seeds(SEEDS);
     let count = seeds.end - seeds.start;
-    let counts = match run_seeds(Form::Embedded, seeds) {
+    let counts = match run_seeds(Case::EMBEDDED, seeds) {
         Err(failed) => panic!("{}", describe(&failed.1, failed.0, None)),
         Ok(counts) => counts,
     };
@@ -107,11 +109,32 @@ fn every_embedded_run_moves_every_change() {
     }
 }
 
+/// Seeds of the test of copies in each form, unless `SIM_SEEDS` says otherwise.
+const SEEDS_OF_COPIES: u64 = 500;
+
+#[test]
+fn every_row_is_copied_among_its_changes() {
+    for case in [Case::LOG_COPIES, Case::EMBEDDED_COPIES] {
+        let seeds = seeds(SEEDS_OF_COPIES);
+        let count = seeds.end - seeds.start;
+        let counts = match run_seeds(case, seeds) {
+            Err(failed) => panic!("{}", describe(&failed.1, failed.0, None)),
+            Ok(counts) => counts,
+        };
+        println!("{counts:#?}");
+        if count >= SEEDS_OF_COPIES {
+            let met = [counts.faults, counts.copied, counts.dropped, counts.chunks, counts.shared, counts.barriers];
+            assert!(met.iter().all(|count| *count > 100), "the runs met too little: {counts:?}");
+            check_deaths(&counts, &["chunks.read_chunk", "chunks.fill", "chunks.end_of_view", "chunks.bound_within"]);
+        }
+    }
+}
+
 #[test]
 fn every_run_moves_every_change_exactly_once() {
-    let seeds = seeds();
+    let seeds = seeds(SEEDS);
     let count = seeds.end - seeds.start;
-    let counts = match run_seeds(Form::Log, seeds) {
+    let counts = match run_seeds(Case::LOG, seeds) {
         Err(failed) => panic!("{}", describe(&failed.1, failed.0, None)),
         Ok(counts) => counts,
     };
@@ -166,9 +189,8 @@ fn runs_on_real_threads_end_alike() {
 
 #[test]
 fn a_seed_decides_everything() {
-    for seed in 0..20 {
-        let [one, two] =
-            [(); 2].map(|()| run_seed(Form::Log, seed, None, Some(Trace::default())).trace.expect("traced"));
+    for (seed, case) in (0..20).zip([Case::LOG, Case::LOG_COPIES, Case::EMBEDDED_COPIES].into_iter().cycle()) {
+        let [one, two] = [(); 2].map(|()| run_seed(case, seed, None, Some(Trace::default())).trace.expect("traced"));
         let differs = one.lines.iter().zip(&two.lines).find(|(one, two)| one != two);
         assert!(one.lines.len() > 20 && one.digest() == two.digest(), "seed {seed}: {differs:?}");
     }
@@ -176,12 +198,12 @@ fn a_seed_decides_everything() {
 
 /// Runs seeds until the defect is found, and by the property that it breaks.
 fn check_found(defect: Defect, within: u64, properties: &[Property]) {
-    check_found_in(Form::Log, defect, within, properties);
+    check_found_in(Case::LOG, defect, within, properties);
 }
 
-fn check_found_in(form: Form, defect: Defect, within: u64, properties: &[Property]) {
+fn check_found_in(case: Case, defect: Defect, within: u64, properties: &[Property]) {
     for seed in 0..within {
-        if let Err(violation) = run_seed(form, seed, Some(defect), None).verdict {
+        if let Err(violation) = run_seed(case, seed, Some(defect), None).verdict {
             assert!(properties.contains(&violation.property), "{defect:?} was found by chance: {violation:?}");
             return;
         }
@@ -237,22 +259,68 @@ fn reading_on_behind_a_barrier_is_found() {
 
 #[test]
 fn a_checkpoint_before_its_rows_is_found() {
-    check_found_in(Form::Embedded, Defect::ProgressBeforeRows, 100, &[Property::RowsMatchProgress]);
+    check_found_in(Case::EMBEDDED, Defect::ProgressBeforeRows, 100, &[Property::RowsMatchProgress]);
 }
 
 #[test]
 fn a_checkpoint_that_is_not_compared_is_found() {
     let properties = [Property::RowsMatchProgress, Property::TargetEqualsSource];
-    check_found_in(Form::Embedded, Defect::ProgressIsNotCompared, 300, &properties);
+    check_found_in(Case::EMBEDDED, Defect::ProgressIsNotCompared, 300, &properties);
 }
 
 #[test]
 fn a_lost_row_is_found_without_a_log() {
-    check_found_in(Form::Embedded, Defect::RowIsLost, 100, &[Property::RowsMatchProgress]);
+    check_found_in(Case::EMBEDDED, Defect::RowIsLost, 100, &[Property::RowsMatchProgress]);
 }
 
 #[test]
 fn a_forgotten_split_is_found_without_a_log() {
     let properties = [Property::RowsMatchProgress, Property::TargetEqualsSource];
-    check_found_in(Form::Embedded, Defect::SplitIsForgotten, 300, &properties);
+    check_found_in(Case::EMBEDDED, Defect::SplitIsForgotten, 300, &properties);
+}
+
+/// Defects of copies are found in both forms.
+fn check_found_copying(defect: Defect, within: u64, properties: &[Property]) {
+    for case in [Case::LOG_COPIES, Case::EMBEDDED_COPIES] {
+        check_found_in(case, defect, within, properties);
+    }
+}
+
+/// A row that is older or newer than what lies around it.
+const OUT_OF_TIME: [Property; 3] = [Property::LogIsExact, Property::RowsMatchProgress, Property::TargetEqualsSource];
+
+#[test]
+fn a_read_that_does_not_wait_is_found() {
+    check_found_copying(Defect::NoWaitForVisibility, 300, &OUT_OF_TIME);
+}
+
+#[test]
+fn an_end_by_what_is_executed_is_found() {
+    check_found_copying(Defect::EndIsExecuted, 500, &OUT_OF_TIME);
+}
+
+#[test]
+fn an_end_that_is_told_too_early_is_found() {
+    check_found_copying(Defect::EndIsTooEarly, 500, &OUT_OF_TIME);
+}
+
+#[test]
+fn a_row_that_is_skipped_at_a_bound_is_found() {
+    check_found_copying(Defect::RowIsSkippedAtBound, 100, &[Property::TargetEqualsSource]);
+}
+
+#[test]
+fn a_row_that_is_skipped_where_a_table_is_split_is_found() {
+    check_found_copying(Defect::RowIsSkippedAtEnd, 300, &[Property::TargetEqualsSource]);
+}
+
+#[test]
+fn a_ledger_without_its_rows_is_found() {
+    check_found_copying(Defect::LedgerWithoutRows, 100, &[Property::TargetEqualsSource]);
+}
+
+#[test]
+fn a_chunk_that_is_told_and_not_written_is_found() {
+    let properties = [Property::LedgerIsExact, Property::TargetEqualsSource, Property::NoHang];
+    check_found_copying(Defect::ChunkIsToldUnwritten, 100, &properties);
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tailrace_contract::{LogPartition, PartitionProgress, TargetTable};
 use tailrace_memory::{Row, Rows, SinkSnapshot};
-use tailrace_row::{Sequence, TableName};
+use tailrace_row::{Operation, Sequence, TableName};
 
 use crate::world::{Property, Violation, World, log_name, target_of};
 
@@ -62,7 +62,9 @@ impl Oracle {
             if entry.offset >= next_offset {
                 break;
             }
-            if Some(entry.sequence) <= folded.last {
+            // A row that was copied has the sequence of what lies before it.
+            let is_copied = entry.operation == Operation::Read && Some(entry.sequence) == folded.last;
+            if Some(entry.sequence) <= folded.last && !is_copied {
                 continue;
             }
             folded.last = Some(entry.sequence);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tailrace::{apply::ApplyLimits, capture::CommitLimits};
+use tailrace::{apply::ApplyLimits, backfill::CopyLimits, capture::CommitLimits};
 use tailrace_memory::Offsets;
 
 use crate::random::Random;
@@ -41,6 +41,32 @@ pub(crate) struct Plan {
     pub(crate) sick: Sick,
     /// Whether a table is made while the processes run.
     pub(crate) has_late_table: bool,
+    /// How rows are copied that only the tables have; none if there are no such rows.
+    pub(crate) copies: Option<Copies>,
+}
+
+/// Rows from before the capture, and how they are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copies {
+    /// Transactions that nobody captures.
+    pub(crate) transactions: u64,
+    pub(crate) limits: CopyLimits,
+    /// How many transactions in a thousand are delivered before readers see them.
+    pub(crate) stall_per_mille: u64,
+}
+
+/// What a seed is drawn for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Case {
+    pub(crate) form: Form,
+    pub(crate) has_copies: bool,
+}
+
+impl Case {
+    pub(crate) const LOG: Self = Self { form: Form::Log, has_copies: false };
+    pub(crate) const EMBEDDED: Self = Self { form: Form::Embedded, has_copies: false };
+    pub(crate) const LOG_COPIES: Self = Self { form: Form::Log, has_copies: true };
+    pub(crate) const EMBEDDED_COPIES: Self = Self { form: Form::Embedded, has_copies: true };
 }
 
 /// How changes travel.
@@ -75,6 +101,24 @@ impl Plan {
     /// The same without a log: what happens only in one does not happen. A refused row stops the process for good.
     pub(crate) fn embedded(self) -> Self {
         Self { form: Form::Embedded, tear_per_mille: 0, sick: Sick::Nothing, ..self }
+    }
+
+    /// The same with rows from before the capture.
+    pub(crate) fn with_copies(self, random: &mut Random) -> Self {
+        let limits = CopyLimits {
+            readers: random.pick(&[1, 2, 3, 4]),
+            chunk_time: random.pick(&[1, 50, 500].map(Duration::from_millis)),
+            chunk_bytes_max: random.pick(&[40, 150, 600, 4 << 20]),
+            chunk_rows_max: random.pick(&[1, 3, 10, 1_000]),
+        };
+        let stall_per_mille = random.pick(&[0, 200, 700]);
+        let copies = Some(Copies { transactions: random.between(1, 20), limits, stall_per_mille });
+        let (ids, transactions) = (random.pick(&[3, 8, 30, 80]), self.transactions.min(30));
+        Self { copies, sick: Sick::Nothing, rewinds: 0, ids, transactions, ..self }
+    }
+
+    pub(crate) fn case(&self) -> Case {
+        Case { form: self.form, has_copies: self.copies.is_some() }
     }
 
     /// The same without long waits.
@@ -131,6 +175,7 @@ impl Plan {
                 _ => Sick::Nothing,
             },
             has_late_table: random.per_mille(150),
+            copies: None,
         }
     }
 }

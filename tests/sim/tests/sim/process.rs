@@ -11,12 +11,12 @@ use std::sync::{
 
 use tailrace_contract::{
     Applied, ApplyBatch, Barrier, BarrierReader, BatchEnd, BatchLimits, BoxFuture, Capabilities, ChangeStream,
-    Checkpoint, Encounter, ErrorKind, Log, LogBatch, LogPartition, LogReader, LogStart, LogWriter, Meeting,
-    OpenedWriter, PartitionEnds, PartitionProgress, Position, Problem, ProgressStep, ReadProgress, Result,
-    SchemaChange, Sink, SinkWriter, Source, SourceState, StartAt, StoredMeeting, StreamProgress, TableFilter,
-    TableMapping, TableReader, TargetState,
+    Checkpoint, ChunkRange, ChunkReader, Encounter, ErrorKind, LedgerEntry, Log, LogBatch, LogPartition, LogReader,
+    LogStart, LogWriter, Meeting, OpenedWriter, PartitionEnds, PartitionProgress, Position, Problem, ProgressStep,
+    ReadLimits, ReadProgress, Result, Rows, SchemaChange, Sink, SinkWriter, Source, SourcePlace, SourceState, StartAt,
+    StoredMeeting, StreamProgress, TableFilter, TableMapping, TableReader, TargetState,
 };
-use tailrace_row::{RecordBatch, Sequence, TableName, TableSchema};
+use tailrace_row::{Key, Origin, RecordBatch, Sequence, TableName, TableSchema};
 use tokio::sync::watch;
 
 use crate::{
@@ -165,6 +165,13 @@ impl Source for Mortal<dyn Source> {
         })
     }
 
+    fn open_chunks(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn ChunkReader>>> {
+        Box::pin(async {
+            let reader = self.process.call("source.open_chunks", self.inner.open_chunks(schema)).await?;
+            Ok(Box::new(Mortal::new(&self.process, reader)) as Box<dyn ChunkReader>)
+        })
+    }
+
     fn open_reader(&self, schema: Arc<TableSchema>) -> BoxFuture<'_, Result<Box<dyn TableReader>>> {
         Box::pin(self.process.call("source.open_reader", self.inner.open_reader(schema)))
     }
@@ -173,6 +180,55 @@ impl Source for Mortal<dyn Source> {
 impl ChangeStream for Mortal<dyn ChangeStream> {
     fn read_batch<'a>(&'a mut self, out: &'a mut RecordBatch, limits: BatchLimits) -> BoxFuture<'a, Result<BatchEnd>> {
         Box::pin(self.process.call("stream.read", self.inner.read_batch(out, limits)))
+    }
+
+    fn place(&self) -> Option<SourcePlace> {
+        self.inner.place()
+    }
+}
+
+impl TableReader for Mortal<dyn ChunkReader> {
+    fn estimate(&mut self) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.process.call("chunks.estimate", self.inner.estimate()))
+    }
+
+    fn bound<'a>(&'a mut self, after: Option<&'a Key>, rows: u64) -> BoxFuture<'a, Result<Option<Key>>> {
+        Box::pin(self.process.call("chunks.bound", self.inner.bound(after, rows)))
+    }
+
+    fn read<'a>(&'a mut self, rows: Rows<'a>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.process.call("chunks.read", self.inner.read(rows)))
+    }
+
+    fn fill<'a>(
+        &'a mut self,
+        out: &'a mut RecordBatch,
+        origin: &'a Origin,
+        limits: ReadLimits,
+    ) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.process.call("chunks.fill", self.inner.fill(out, origin, limits)))
+    }
+}
+
+impl ChunkReader for Mortal<dyn ChunkReader> {
+    fn order(&self) -> String {
+        self.inner.order()
+    }
+
+    fn read_chunk<'a>(&'a mut self, shown: &'a Position, range: ChunkRange<'a>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.process.call("chunks.read_chunk", self.inner.read_chunk(shown, range)))
+    }
+
+    fn read_keys<'a>(&'a mut self, shown: &'a Position, keys: &'a [Key]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.process.call("chunks.read_keys", self.inner.read_keys(shown, keys)))
+    }
+
+    fn bound_within<'a>(&'a mut self, range: ChunkRange<'a>) -> BoxFuture<'a, Result<Option<Key>>> {
+        Box::pin(self.process.call("chunks.bound_within", self.inner.bound_within(range)))
+    }
+
+    fn end_of_view(&mut self) -> BoxFuture<'_, Result<SourcePlace>> {
+        Box::pin(self.process.call("chunks.end_of_view", self.inner.end_of_view()))
     }
 }
 
@@ -210,6 +266,10 @@ impl Log for Mortal<dyn Log> {
         Box::pin(self.process.call("log.checkpoint", self.inner.checkpoint()))
     }
 
+    fn ledger(&self) -> BoxFuture<'_, Result<Vec<LedgerEntry>>> {
+        Box::pin(self.process.call("log.ledger", self.inner.ledger()))
+    }
+
     fn ends<'a>(&'a self, partitions: &'a [LogPartition]) -> BoxFuture<'a, Result<Vec<PartitionEnds>>> {
         Box::pin(self.process.call("log.ends", self.inner.ends(partitions)))
     }
@@ -237,6 +297,14 @@ impl LogWriter for Mortal<dyn LogWriter> {
     fn append<'a>(&'a mut self, batch: &'a RecordBatch) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let appended = self.process.call("log.append", self.inner.append(batch)).await;
+            self.process.note_fence(&appended);
+            appended
+        })
+    }
+
+    fn append_ledger<'a>(&'a mut self, entries: &'a [LedgerEntry]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let appended = self.process.call("log.append_ledger", self.inner.append_ledger(entries)).await;
             self.process.note_fence(&appended);
             appended
         })
@@ -357,6 +425,10 @@ impl Sink for Mortal<dyn Sink> {
 
     fn stream_progress<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<StreamProgress>>> {
         Box::pin(self.process.call("sink.stream_progress", self.inner.stream_progress(stream)))
+    }
+
+    fn ledger<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Vec<LedgerEntry>>> {
+        Box::pin(self.process.call("sink.ledger", self.inner.ledger(stream)))
     }
 
     fn progress<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<PartitionProgress>>> {

@@ -9,10 +9,11 @@ use tailrace::{
 use tailrace_contract::ErrorKind;
 
 use crate::{
+    copies,
     defects::Defect,
     embedded,
     life::{Kind, supervise},
-    plan::{Form, Plan, Sick},
+    plan::{Case, Form, Plan, Sick},
     random::Random,
     script, verdict,
     world::{Deaths, Trace, Violation, World, executed, log_name, table_name},
@@ -45,6 +46,10 @@ pub(crate) struct Counts {
     pub(crate) reapplied: u64,
     pub(crate) sink_commits: u64,
     pub(crate) barriers: u64,
+    pub(crate) copied: u64,
+    pub(crate) dropped: u64,
+    pub(crate) chunks: u64,
+    pub(crate) shared: u64,
 }
 
 impl Counts {
@@ -63,17 +68,22 @@ impl Counts {
         self.reapplied += other.reapplied;
         self.sink_commits += other.sink_commits;
         self.barriers += other.barriers;
+        self.copied += other.copied;
+        self.dropped += other.dropped;
+        self.chunks += other.chunks;
+        self.shared += other.shared;
     }
 }
 
 /// Runs a seed in virtual time on one thread.
-pub(crate) fn run_seed(form: Form, seed: u64, defect: Option<Defect>, trace: Option<Trace>) -> Report {
+pub(crate) fn run_seed(case: Case, seed: u64, defect: Option<Defect>, trace: Option<Trace>) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without I/O can be made");
     let mut random = Random::new(seed);
     retry::seed_jitter(random.next());
     let plan = Plan::draw(&mut random);
-    let plan = if form == Form::Embedded { plan.embedded() } else { plan };
+    let plan = if case.has_copies { plan.with_copies(&mut random) } else { plan };
+    let plan = if case.form == Form::Embedded { plan.embedded() } else { plan };
     let report = runtime.block_on(run_plan(plan, random, defect, trace));
     // Tasks of dead processes wait for ever.
     runtime.shutdown_background();
@@ -138,14 +148,18 @@ async fn play(world: &Arc<World>, random: &mut Random) -> Result<(), Violation> 
         ended.expect("a supervisor does not panic");
     }
     match world.plan.form {
-        Form::Log => verdict::judge(world),
-        Form::Embedded => embedded::judge(world),
+        Form::Log => verdict::judge(world)?,
+        Form::Embedded => embedded::judge(world)?,
     }
+    if world.plan.copies.is_some() { copies::judge(world) } else { Ok(()) }
 }
 
 /// Whether everything that was committed is in the log and in the target, but for what can't be.
 fn is_at_rest(world: &World, is_sick: bool) -> bool {
     let written = world.source.transactions().len() as u64;
+    if world.plan.copies.is_some() && !copies::are_done(world) {
+        return false;
+    }
     if world.plan.form == Form::Embedded {
         return embedded::checkpoint(world)
             .is_some_and(|checkpoint| executed(&checkpoint.mark.position) == written && checkpoint.split.is_none());
@@ -157,14 +171,16 @@ fn is_at_rest(world: &World, is_sick: bool) -> bool {
         let known = progress.iter().find(|progress| progress.partition == partition);
         is_excused || end == 0 || known.is_some_and(|known| known.next_offset == Some(end))
     };
-    let met = world.sink.snapshot(log_name(world)).met;
+    let (met, ends) = (world.sink.snapshot(log_name(world)).met, world.log.ends());
     let is_met = |barrier: tailrace_contract::Barrier| {
         barrier.change.tables().into_iter().all(|table| {
             let is_excused = world.is_lost(table) || (is_sick && *table == table_name(0));
-            is_excused || met.contains(&(table.clone(), barrier.change.sequence))
+            // Of a table without any record nobody knows: there is nothing to meet for.
+            let is_unknown = !ends.keys().any(|partition| partition.table == *table);
+            is_excused || is_unknown || met.contains(&(table.clone(), barrier.change.sequence))
         })
     };
-    is_captured && world.log.ends().into_iter().all(is_applied) && world.log.barriers().into_iter().all(is_met)
+    is_captured && ends.clone().into_iter().all(is_applied) && world.log.barriers().into_iter().all(is_met)
 }
 
 /// The label of errors that fenced a process which writes to the target.
@@ -181,6 +197,7 @@ fn count(world: &World) -> Counts {
     let is_split = |commit: &&tailrace_memory::LogCommit| {
         commit.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.split.is_some())
     };
+    let copied = copies::tables(world);
     let saved = world.saved.lock().expect("nobody panics with it");
     let saved_splits = saved.iter().filter(|one| one.at.split.is_some()).count() as u64;
     Counts {
@@ -196,5 +213,9 @@ fn count(world: &World) -> Counts {
         reapplied: world.metrics.apply.reapplied.get(),
         sink_commits: world.sink.commits(),
         barriers: world.metrics.apply.barriers.get(),
+        copied: copied.iter().map(|table| table.rows_written).sum(),
+        dropped: copied.iter().map(|table| table.rows_dropped).sum(),
+        chunks: copied.iter().map(|table| table.chunks).sum(),
+        shared: world.metrics.backfill.splits.get(),
     }
 }

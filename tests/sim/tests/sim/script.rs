@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tailrace_memory::{MemoryTransaction, Row, Rows};
+use tailrace_memory::{MemoryTransaction, Row, Rows, Stall};
 use tailrace_row::{Field, TableName, TableSchema, Value};
 
 use crate::{
-    embedded,
-    plan::{Plan, Sick, Start},
+    copies,
+    plan::{Copies, Plan, Sick, Start},
     random::Random,
     world::{World, schema, table_name, target_of},
 };
@@ -34,10 +34,15 @@ pub(crate) async fn write(world: Arc<World>, random: Random) {
         let row = Row::new(&writer.tables[0], &refused.list());
         world.sink.refuse_row(&target_of(writer.tables[0].name()), row.key());
     }
-    if world.plan.start == Start::Now {
+    if let Some(copies) = world.plan.copies {
+        (0..copies.transactions).for_each(|_| writer.write_transaction(false));
+        if world.plan.start == Start::Earliest {
+            // What is purged only the tables have.
+            world.source.purge(world.source.transactions().len());
+        }
+    } else if world.plan.start == Start::Now {
         writer.write_transaction(true);
-        let has_begun = || world.log.checkpoint().is_some() || embedded::checkpoint(&world).is_some();
-        world.wait_until("the first checkpoint", Duration::from_secs(300), has_begun).await;
+        world.wait_until("the first checkpoint", Duration::from_secs(300), || copies::has_begun(&world)).await;
     }
     let special = writer.random.below(world.plan.transactions);
     for number in 0..world.plan.transactions {
@@ -59,6 +64,10 @@ impl Writer {
         let number = self.tables.len();
         let schema = self.world.source.create_table(schema(table_name(number), number));
         self.world.sink.add_table(&schema, &target_of(schema.name()));
+        if !copies::has_begun(&self.world) {
+            let mut known = self.world.with_history.lock().expect("invariant: nobody panics with it");
+            known.insert(schema.name().clone());
+        }
         self.tables.push(schema);
     }
 
@@ -86,6 +95,16 @@ impl Writer {
         self.world.source.truncate(table.name());
     }
 
+    /// The next transaction may be delivered long before it is seen, and counted even later; it may begin a new file.
+    fn upset_readers(&mut self, copies: Copies) {
+        let is_stalled = self.random.per_mille(copies.stall_per_mille);
+        let mut calls = || if is_stalled { u32::try_from(self.random.below(40)).expect("invariant: small") } else { 0 };
+        self.world.source.stall(Stall { visible_calls: calls(), executed_calls: calls() });
+        if self.random.per_mille(50) {
+            self.world.source.rotate();
+        }
+    }
+
     fn write_transaction(&mut self, is_foreign: bool) {
         let is_huge = self.random.per_mille(self.world.plan.huge_per_mille);
         let count = if is_huge { self.random.between(40, 250) } else { self.random.between(0, 6) };
@@ -105,6 +124,9 @@ impl Writer {
             if self.random.per_mille(150) {
                 transaction.next_event();
             }
+        }
+        if let Some(copies) = self.world.plan.copies {
+            self.upset_readers(copies);
         }
         self.world.trace(|| format!("the source commits {count} changes"));
         self.world.source.commit(transaction);

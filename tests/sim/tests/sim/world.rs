@@ -49,6 +49,8 @@ pub(crate) enum Property {
     LogIsExact,
     /// A checkpoint covers exactly the records that were committed up to it.
     CheckpointMatchesRecords,
+    /// The ledger says of each table which chunks it was copied in, from its beginning to its end.
+    LedgerIsExact,
     /// No error but those that the run provokes; no panic.
     NoUnexpectedError,
     /// A process that was fenced does not come back: two of them would fence each other for ever.
@@ -83,6 +85,8 @@ pub(crate) struct World {
     pub(crate) deaths: Mutex<Deaths>,
     /// Checkpoints that the target has held, where there is no log.
     pub(crate) saved: Mutex<Vec<StreamCheckpoint>>,
+    /// Tables that have rows which were not captured, for all we know.
+    pub(crate) with_history: Mutex<BTreeSet<TableName>>,
     /// Tables whose partitions nobody can read to the end.
     pub(crate) lost: Mutex<BTreeSet<TableName>>,
 }
@@ -124,6 +128,7 @@ impl World {
             has_rewound: AtomicBool::new(false),
             deaths: Mutex::default(),
             saved: Mutex::default(),
+            with_history: Mutex::default(),
             lost: Mutex::default(),
             plan,
         });
@@ -159,7 +164,8 @@ impl World {
             return None;
         }
         if call == Call::LogCommit && random.per_mille(self.plan.tear_per_mille) {
-            return Some(Fault::Tear(random.index(40)));
+            let is_in_ledger = self.plan.copies.is_some() && random.per_mille(400);
+            return Some(if is_in_ledger { Fault::TearLedger(random.index(4)) } else { Fault::Tear(random.index(40)) });
         }
         if !random.per_mille(self.plan.fault_per_mille) {
             return None;

@@ -29,7 +29,7 @@ pub(super) mod rule {
     pub(crate) const DEFAULTS: &str = "schema-defaults";
     /// A table without a key is refused.
     pub(crate) const NO_KEY: &str = "no-key";
-    /// TRUNCATE stops the capture of the table.
+    /// TRUNCATE is a barrier, and no record.
     pub(crate) const TRUNCATE: &str = "truncate";
     /// Two tables of one topic are refused.
     pub(crate) const SHARED_TOPIC: &str = "shared-topic";

@@ -171,7 +171,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("ALTER TABLE t ADD j1 JSON", "+j1=NULL"),
     ("ALTER TABLE t ADD COLUMN (p1 INT, p2 VARCHAR(10) DEFAULT 'a,b', KEY (p1))", "+p1=NULL +p2=a,b"),
     ("ALTER TABLE t ADD x1 INT CHECK (x1 > 0), ADD x2 INT DEFAULT 6", "+x1=NULL +x2=6"),
-    ("ALTER TABLE t ADD x3 INT REFERENCES u (id) ON DELETE SET NULL ON UPDATE NO ACTION", "+x3=NULL"),
+    ("ALTER TABLE t ADD x3 INT REFERENCES u (id) ON DELETE RESTRICT ON UPDATE NO ACTION", "+x3=NULL"),
     ("ALTER TABLE t ADD x4 INT UNIQUE KEY COMMENT 'no, key', ADD INDEX i4 (x4)", "+x4=NULL"),
     (
         "ALTER TABLE `$`.`t` ADD `select` INT, ADD `a``b` INT, ADD `größe` INT DEFAULT 1",
@@ -228,7 +228,10 @@ const MODES: &[(&str, &str)] = &[
     (r"ALTER TABLE t ADD s VARCHAR(20) DEFAULT 'back\' COMMENT '\', ADD s2 INT", "+s=back\\ +s2=NULL"),
     ("ALTER TABLE t ADD r REAL DEFAULT 1.5", "+r=1.5"),
     (r#"ALTER TABLE "$"."t" DROP COLUMN "s2""#, "-s2"),
-    (r#"RENAME TABLE "t" TO "t 2", "t 2" TO "t""#, "rename t>t 2, rename t 2>t"),
+    (
+        r#"RENAME TABLE "t" TO "t 2", "t 2" TO "t""#,
+        "rename t>t 2, rename t 2>t, !t 2 no statement since the stream was opened made $.t a copy of it, !t no statement since the stream was opened made $.t 2 a copy of it",
+    ),
 ];
 
 const LAX: &[(&str, &str)] = &[
@@ -242,6 +245,10 @@ const LAX: &[(&str, &str)] = &[
         "!t it gives a text another charset, and outside of the strict mode characters may have become question marks",
     ),
     ("ALTER TABLE t CONVERT TO CHARACTER SET utf8mb4", ""),
+    (
+        "ALTER TABLE t MODIFY b VARCHAR(40)",
+        "!t it gives a text another charset, and outside of the strict mode characters may have become question marks",
+    ),
     ("ALTER TABLE t ADD w VARCHAR(70000)", "+w=NULL"),
     ("ALTER TABLE t ADD w2 VARCHAR(10) DEFAULT 'größe'", "+w2=?"),
 ];
@@ -258,7 +265,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("ALTER TABLE t ADD INDEX (a), ADD UNIQUE KEY uk (b), ADD KEY k2 (a, b) USING BTREE COMMENT 'i'", ""),
     ("ALTER TABLE t ADD FULLTEXT INDEX ft (b)", ""),
     ("ALTER TABLE t ADD CONSTRAINT un UNIQUE (a), ADD CONSTRAINT ch CHECK (a < 100)", ""),
-    ("ALTER TABLE t ADD CONSTRAINT fk FOREIGN KEY (a) REFERENCES u (id) ON DELETE CASCADE", ""),
+    ("ALTER TABLE t ADD CONSTRAINT fk FOREIGN KEY (a) REFERENCES u (id) ON DELETE RESTRICT", ""),
     ("ALTER TABLE t DROP FOREIGN KEY fk, DROP INDEX k2", ""),
     ("ALTER TABLE t RENAME INDEX uk TO uk2", ""),
     ("ALTER TABLE t DROP KEY uk2, DROP CONSTRAINT ch, DROP INDEX ft", ""),
@@ -282,8 +289,14 @@ const OPTIONS: &[(&str, &str)] = &[
 
 const TABLES_OF_MANY: &[(&str, &str)] = &[
     ("CREATE TABLE w (id INT PRIMARY KEY)", ""),
-    ("RENAME TABLE t TO t_old, w TO t", "rename t>t_old, rename w>t"),
-    ("RENAME TABLE t TO w, t_old TO t", "rename t>w, rename t_old>t"),
+    (
+        "RENAME TABLE t TO t_old, w TO t",
+        "rename t>t_old, rename w>t, !t no statement since the stream was opened made $.w a copy of it",
+    ),
+    (
+        "RENAME TABLE t TO w, t_old TO t",
+        "rename t>w, rename t_old>t, !t no statement since the stream was opened made $.t_old a copy of it",
+    ),
     ("ALTER TABLE t RENAME TO t2", "rename t>t2"),
     ("ALTER TABLE t2 ADD q INT, RENAME AS `$`.t", "rename t2>t"),
     ("ALTER TABLE t ADD q2 INT, RENAME = t3", "alter +q2=NULL, rename t>t3"),
@@ -328,6 +341,8 @@ const PARTITIONS: &[(&str, &str)] = &[
 ];
 
 const OF_MYSQL: &[(&str, &str)] = &[
+    ("ALTER TABLE t ADD CONSTRAINT fk9 FOREIGN KEY (a) REFERENCES u (id) ON DELETE CASCADE, ADD c9 INT", "+c9=NULL"),
+    ("ALTER TABLE t DROP FOREIGN KEY fk9, DROP c9", "-c9"),
     ("ALTER TABLE t ADD x2 INT CONSTRAINT x CHECK (x2 <> 5)", "+x2=NULL"),
     ("ALTER TABLE t ADD v1 VECTOR(3), ADD v2 VECTOR", "+v1=NULL +v2=NULL"),
     ("ALTER TABLE t ADD j1 JSON NOT NULL", "+j1=null"),
@@ -350,6 +365,16 @@ const OF_MYSQL: &[(&str, &str)] = &[
 ];
 
 const OF_MARIADB: &[(&str, &str)] = &[
+    (
+        "ALTER TABLE t ADD CONSTRAINT fk9 FOREIGN KEY (a) REFERENCES u (id) ON DELETE CASCADE",
+        "!t its foreign key changes rows without a trace in this server's binlog",
+    ),
+    (
+        "ALTER TABLE t ADD c9 INT REFERENCES u (id) ON DELETE NO ACTION ON UPDATE SET NULL",
+        "!t its foreign key changes rows without a trace in this server's binlog",
+    ),
+    ("ALTER TABLE t ADD c8 TIMESTAMP NULL ON UPDATE CURRENT_TIMESTAMP", "+c8=NULL"),
+    ("ALTER TABLE t DROP FOREIGN KEY fk9, DROP c8", "-c8"),
     ("ALTER TABLE t ADD d11 DATE DEFAULT DATE'2020-01-01'", "+d11=2020-01-01"),
     (
         "ALTER TABLE IF EXISTS t ADD COLUMN IF NOT EXISTS m1 INT, ADD COLUMN IF NOT EXISTS m2 INT DEFAULT 2",
@@ -382,7 +407,10 @@ const OF_MARIADB: &[(&str, &str)] = &[
     ("ALTER TABLE t DROP PERIOD FOR p", ""),
     ("ALTER TABLE t PAGE_CHECKSUM=1 TRANSACTIONAL=0", ""),
     ("TRUNCATE TABLE t WAIT 5", "truncate t"),
-    ("RENAME TABLE IF EXISTS t WAIT 5 TO t2, t2 TO t", "rename t>t2, rename t2>t"),
+    (
+        "RENAME TABLE IF EXISTS t WAIT 5 TO t2, t2 TO t",
+        "rename t>t2, rename t2>t, !t2 no statement since the stream was opened made $.t a copy of it, !t no statement since the stream was opened made $.t2 a copy of it",
+    ),
     ("CREATE OR REPLACE TABLE t (id INT PRIMARY KEY, a INT)", "drop t, create t"),
     (
         "ALTER TABLE t PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN (20))",
@@ -417,6 +445,7 @@ pub(crate) fn shown(acts: &[TableAct]) -> String {
         TableAct::Rename { table, to } => format!("rename {}>{}", table.table, to.table),
         TableAct::Drop { table } => format!("drop {}", table.table),
         TableAct::Create { table } => format!("create {}", table.table),
+        TableAct::Renew { table } => format!("renew {}", table.table),
         TableAct::Other { table, reason } => format!("!{} {reason}", table.table),
     };
     acts.iter().map(act).collect::<Vec<_>>().join(", ")

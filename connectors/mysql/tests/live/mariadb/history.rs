@@ -140,3 +140,32 @@ async fn mariadb_says_how_far_it_is_ahead() {
     let elsewhere = Position::new("mariadb:0-1-1@binlog.000001:4");
     assert_eq!(source.state(Some(&elsewhere)).await.unwrap().bytes_behind, None);
 }
+
+#[tokio::test]
+async fn a_start_at_a_time_is_never_behind_it() {
+    let (_guard, mut db) = fresh("maria_time").await;
+    let source = db.source();
+    let start = async |micros: i64| source.position(&StartAt::Since(micros)).await;
+    insert(&mut db, 2).await;
+    db.run("FLUSH BINARY LOGS").await;
+    insert(&mut db, 1).await;
+    let now = "SELECT FLOOR(UNIX_TIMESTAMP(NOW(6)) * 1000000)";
+    let before: i64 = db.text(now).await.parse().unwrap();
+    while db.text(now).await.parse::<i64>().unwrap() / 1_000_000 <= before / 1_000_000 {}
+    // Its statement began an hour ago, so says its stamp; it is committed now.
+    let moment: i64 = db.text(now).await.parse().unwrap();
+    db.run(&format!("SET timestamp = {}", moment / 1_000_000 - 1800)).await;
+    insert(&mut db, 1).await;
+    db.run("SET timestamp = DEFAULT").await;
+    insert(&mut db, 1).await;
+    let from = start(moment).await.unwrap();
+    assert_eq!(from.as_str(), "mariadb:0-1-3", "the file begins behind two rows and a table");
+    let from = Checkpoint { epoch: Epoch(3), mark: Mark { position: from, transactions: 9 }, split: None };
+    let mut stream = db.follow_from(&from, &["t"]).await.unwrap();
+    let mut rows = 0;
+    while rows < 3 {
+        stream.next().await.unwrap();
+        rows += stream.batch.len();
+    }
+    assert_eq!(start(0).await.unwrap_err().kind(), ErrorKind::PositionLost);
+}

@@ -8,8 +8,22 @@ use tailrace_mysql::MysqlSource;
 use super::{alone, shared};
 use crate::harness::{checkpoint, settings};
 
+/// Without what other tests have prepared meanwhile on the same server.
 async fn check(settings: SourceSettings, filter: &TableFilter) -> Vec<Problem> {
-    MysqlSource::new(settings).unwrap().check(filter).await.unwrap()
+    let mut problems = MysqlSource::new(settings).unwrap().check(filter).await.unwrap();
+    problems.retain(|problem| problem.code != "xa_prepared");
+    problems
+}
+
+#[tokio::test]
+async fn prepared_transactions_that_stand_open_are_named() {
+    let mut db = shared("maria_check_xa").await;
+    db.run_all(&["XA START 'maria_check_xa','branch',7", "XA END 'maria_check_xa','branch',7"]).await;
+    db.run("XA PREPARE 'maria_check_xa','branch',7").await;
+    let problems = MysqlSource::new(settings(&db.server)).unwrap().check(&db.filter(&[])).await.unwrap();
+    let problem = problems.iter().find(|problem| problem.code == "xa_prepared").expect("one stands open");
+    db.run("XA ROLLBACK 'maria_check_xa','branch',7").await;
+    assert!(problem.found.contains("'maria_check_xa','branch',7"), "{problem:?}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! ranges is the server's count.
 
 mod big_rows;
+mod chunks;
 mod held_to;
 mod kit;
 mod ranges;
@@ -39,8 +40,17 @@ async fn open(db: &Database, table: &str) -> (Arc<TableSchema>, Box<dyn TableRea
 }
 
 /// Keys and images, as they come.
-async fn read(reader: &mut dyn TableReader, schema: &TableSchema, rows: Rows<'_>) -> Result<Vec<(Key, Vec<u8>)>> {
+async fn read<R: TableReader + ?Sized>(
+    reader: &mut R,
+    schema: &TableSchema,
+    rows: Rows<'_>,
+) -> Result<Vec<(Key, Vec<u8>)>> {
     reader.read(rows).await?;
+    take(reader, schema).await
+}
+
+/// All rows of the read that has begun.
+async fn take<R: TableReader + ?Sized>(reader: &mut R, schema: &TableSchema) -> Result<Vec<(Key, Vec<u8>)>> {
     let mut found = Vec::new();
     loop {
         let mut batch = RecordBatch::new();

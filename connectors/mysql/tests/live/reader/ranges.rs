@@ -4,10 +4,10 @@
 use std::{collections::HashSet, sync::Arc};
 
 use mysql_async::prelude::Queryable;
-use tailrace_contract::{ErrorKind, Rows, Source as _, TableReader};
+use tailrace_contract::{ChunkRange, ErrorKind, Rows, Source as _, StartAt, TableReader};
 use tailrace_row::{Key, TableSchema, Value};
 
-use super::{open, read, read_for_proof};
+use super::{open, read, read_for_proof, take};
 use crate::harness::Database;
 
 /// How a key is declared, its columns, and expressions of a random value of each.
@@ -122,10 +122,38 @@ async fn check(db: &mut Database, table: &str, dice: u64) {
     }
     assert!(seen == whole, "{table} in chunks of {chunk}: {} rows, {} in whole", seen.len(), whole.len());
     assert!(seen_by_proof == proven, "{table} in chunks of {chunk}: another order by proof");
+    check_chunks(db, &schema, &whole, chunk).await;
     let keys: Vec<Key> = whole.iter().map(|(key, _)| key.clone()).collect();
     let mut found = read(&mut *reader, &schema, Rows::Keys(&keys)).await.unwrap();
     found.sort_by_key(|(key, _)| keys.iter().position(|known| known == key));
     assert!(found == whole, "{table}: {} of {} keys were found", found.len(), keys.len());
+}
+
+/// The same, where a chunk ends with as many rows as were asked for.
+async fn check_chunks(db: &Database, schema: &Arc<TableSchema>, whole: &[(Key, Vec<u8>)], rows_max: u64) {
+    let shown = db.checkpoint(&StartAt::Now).await.mark.position;
+    let mut reader = db.source().open_chunks(Arc::clone(schema)).await.unwrap();
+    let mut seen: Vec<(Key, Vec<u8>)> = Vec::new();
+    loop {
+        let after = seen.last().map(|(key, _)| key.clone());
+        let range = ChunkRange { after: after.as_ref(), until: None, rows_max };
+        reader.read_chunk(&shown, range).await.unwrap();
+        let part = take(&mut *reader, schema).await.unwrap();
+        let is_last = (part.len() as u64) < rows_max;
+        seen.extend(part);
+        if is_last {
+            break;
+        }
+    }
+    assert!(seen == whole, "{} in chunks of {rows_max}: {} of {} rows", schema.name(), seen.len(), whole.len());
+    // Whichever bound comes first ends it.
+    let size = usize::try_from(rows_max).unwrap();
+    for (until, expect) in [(size / 2, size / 2), (size * 2, size)] {
+        let Some((until, _)) = whole.get(until) else { continue };
+        let range = ChunkRange { after: Some(&whole[0].0), until: Some(until), rows_max };
+        reader.read_chunk(&shown, range).await.unwrap();
+        assert_eq!(take(&mut *reader, schema).await.unwrap(), whole[1..=expect], "{}", schema.name());
+    }
 }
 
 /// What a collation takes for equal is another key all the same.

@@ -18,14 +18,14 @@ async fn table(name: &str, definition: &str) -> Database {
     db
 }
 
-/// Waits until a statement of the test's database waits for the table's lock.
-async fn until_waiting(db: &mut Database) {
+/// Waits until so many statements of the test's database wait for the table's lock.
+pub(super) async fn until_waiting(db: &mut Database, statements: u32) {
     let name = db.name.clone();
     let query = format!(
-        "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}' AND state LIKE 'Waiting for table metadata%'"
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE (db = '{name}' OR info LIKE '%`{name}`%') AND state LIKE 'Waiting for table metadata%'"
     );
     for _ in 0..600 {
-        if db.conn.query_first::<u32, _>(&query).await.unwrap() == Some(1) {
+        if db.conn.query_first::<u32, _>(&query).await.unwrap() == Some(statements) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -50,7 +50,7 @@ async fn an_idle_reader_holds_nothing_and_a_read_its_table() {
     assert!(reader.fill(&mut batch, &origin(), ONE).await.unwrap());
     let mut other = Database::on_existing(&db.server, &db.name).await;
     let altering = tokio::spawn(async move { other.run("ALTER TABLE t ADD m INT").await });
-    until_waiting(&mut db).await;
+    until_waiting(&mut db, 1).await;
     while reader.fill(&mut batch, &origin(), LIMITS).await.unwrap() {}
     assert_eq!(batch.len(), 5);
     altering.await.unwrap();

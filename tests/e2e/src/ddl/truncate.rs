@@ -5,13 +5,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::process::Tailrace;
 use lab::say;
 
+use super::{LIMIT, end};
 use crate::harness::{LEDGER, Ledger, READY_LIMIT, Scene, free_port, seed, wait_until};
 
 const PAUSE: Duration = Duration::from_millis(1);
-const LIMIT: Duration = Duration::from_secs(60);
 const FENCED: i32 = 6;
 
 /// Who dies where.
@@ -108,11 +107,4 @@ impl Truncations<'_> {
         self.done += 1;
         Ok(())
     }
-}
-
-fn end(process: &mut Tailrace) -> Result<()> {
-    process.terminate()?;
-    let status = process.wait_exit(Duration::from_secs(20))?;
-    ensure!(status.code() == Some(0), "ended with {status}: {}", process.log_text());
-    Ok(())
 }

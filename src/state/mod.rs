@@ -1,0 +1,3 @@
+//! Documents with a meaning, over stores that know none.
+
+pub mod ledger;
