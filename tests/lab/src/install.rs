@@ -93,6 +93,9 @@ fn unpack(folder: &Path, into: &Path) -> Result<()> {
     Ok(())
 }
 
+/// `mariadb-install-db` needs it; it moved from the server's package to that of the clients, which the former does not ask for.
+const PRINT_DEFAULTS: &str = "my_print_defaults";
+
 /// MariaDB's server, unless it runs in a container. The package with the program has no service that would be started; the
 /// plugin for logins by ed25519 lies in the package that has one, so that is only unpacked.
 pub fn mariadb() -> Result<()> {
@@ -103,12 +106,12 @@ pub fn mariadb() -> Result<()> {
 pub fn mariadb_programs() -> Result<()> {
     let home = Home::find()?;
     let folder = home.install("mariadb");
-    if mariadb_server::program().is_ok() && folder.exists() {
+    if mariadb_server::program().is_ok() && has_program(PRINT_DEFAULTS) && folder.exists() {
         return Ok(());
     }
     let _lock = home.lock("install-mariadb")?;
-    if mariadb_server::program().is_err() {
-        packages("MariaDB's server (without a service of its own)", &["mariadb-server-core"])?;
+    if mariadb_server::program().is_err() || !has_program(PRINT_DEFAULTS) {
+        packages("MariaDB's server (without a service of its own)", &["mariadb-server-core", "mariadb-client-core"])?;
     }
     if folder.exists() {
         return Ok(());
