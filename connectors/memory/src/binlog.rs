@@ -39,6 +39,7 @@ pub struct MemoryTransaction {
     batch: RecordBatch,
     open_event: Option<u32>,
     events: u32,
+    is_in_part: bool,
 }
 
 /// A committed transaction.
@@ -46,6 +47,8 @@ pub struct MemoryTransaction {
 pub struct BinlogTransaction {
     name: Arc<str>,
     records: Arc<RecordBatch>,
+    /// Whether streams deliver only what tells rows apart and what has changed, as with a minimal row image.
+    is_in_part: bool,
     /// What it does as a statement; then it has no records.
     acts: Vec<TableAct>,
 }
@@ -78,7 +81,13 @@ impl BinlogTransaction {
         &self.acts
     }
 
-    /// Its changes in order, those of tables that nobody captures included.
+    /// Whether streams deliver its changes in part: see [`MemoryTransaction::log_in_part`].
+    #[must_use]
+    pub fn is_in_part(&self) -> bool {
+        self.is_in_part
+    }
+
+    /// Its changes in order, whole, those of tables that nobody captures included.
     #[must_use]
     pub fn changes(&self) -> Vec<SourceChange> {
         let records = &self.records;
@@ -143,6 +152,12 @@ impl MemoryTransaction {
     pub fn delete(&mut self, before: &Row) -> &mut Self {
         let image = copy_image(&mut self.batch, before.image());
         self.push(Operation::Delete, before.schema(), Some(image), None)
+    }
+
+    /// Streams will deliver of rows before their keys only, and of rows after also what has changed; but for updates of keys.
+    pub fn log_in_part(&mut self) -> &mut Self {
+        self.is_in_part = true;
+        self
     }
 
     /// What follows belongs to a new rows event, even if it is of the same table.
@@ -212,13 +227,13 @@ impl Binlog {
     /// Appends a transaction and changes the tables.
     pub(crate) fn commit(&mut self, server: &str, transaction: MemoryTransaction) {
         let name = self.next_name(server);
-        let records = Arc::new(transaction.batch);
+        let (records, is_in_part) = (Arc::new(transaction.batch), transaction.is_in_part);
         for (id, record) in (0..).zip(records.records()) {
             let before = record.before.map(|_| Row::at(&records, RowRef::Before(id)));
             let after = record.after.map(|_| Row::at(&records, RowRef::After(id)));
             change_row(&mut self.tables, &name, before, after);
         }
-        self.append(BinlogTransaction { name, records, acts: Vec::new() });
+        self.append(BinlogTransaction { name, records, is_in_part, acts: Vec::new() });
     }
 
     /// Appends a statement that empties a table.
@@ -227,7 +242,7 @@ impl Binlog {
         let known = self.tables.get_mut(table);
         known.unwrap_or_else(|| panic!("{name} empties the unknown table {table}")).rows.clear();
         let acts = vec![TableAct::Truncate { table: table.clone() }];
-        self.append(BinlogTransaction { name, records: Arc::default(), acts });
+        self.append(BinlogTransaction { name, records: Arc::default(), is_in_part: false, acts });
     }
 
     /// Makes a table anew. It waits for whoever has not finished with the old one.

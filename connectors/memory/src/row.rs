@@ -58,6 +58,16 @@ impl Row {
         key_of(self.schema(), self.image())
     }
 
+    /// The row with the columns that did not come taken from an older one of the same columns, as far as that has them.
+    #[must_use]
+    pub fn over(&self, older: Option<&Row>) -> Row {
+        let older = older.filter(|_| self.image().is_partial());
+        let Some(older) = older.map(Row::image) else { return self.clone() };
+        let field = |(place, field)| if field == Field::Unchanged { older.field(place) } else { field };
+        let fields: Vec<Field<'_>> = self.image().fields().enumerate().map(field).collect();
+        Row::new(self.schema(), &fields)
+    }
+
     /// The field of the column of that name; none if there is no such column.
     #[must_use]
     pub fn field(&self, column: &str) -> Option<Field<'_>> {
@@ -97,9 +107,18 @@ pub(crate) fn key_of(schema: &TableSchema, image: RowImage<'_>) -> Vec<u8> {
 
 /// Appends a copy of the image.
 pub(crate) fn copy_image(to: &mut RecordBatch, image: RowImage<'_>) -> ImageSpan {
+    copy_in_part(to, image, |_| true)
+}
+
+/// Appends a copy of these columns; the others are told as unchanged.
+pub(crate) fn copy_in_part(to: &mut RecordBatch, image: RowImage<'_>, is_told: impl Fn(usize) -> bool) -> ImageSpan {
     let written = to.write_image::<Infallible>(image.len(), |writer| {
         for column in 0..image.len() {
-            writer.copy(image.field_bytes(column));
+            if is_told(column) {
+                writer.copy(image.field_bytes(column));
+            } else {
+                writer.unchanged();
+            }
         }
         Ok(())
     });

@@ -9,7 +9,12 @@ use tailrace_contract::{
 use tailrace_row::{Epoch, Origin, Record, RecordBatch, RecordId, Sequence};
 use tokio::time::Instant;
 
-use crate::{binlog::BinlogTransaction, faults::Call, row::copy_image, source::SourceServer};
+use crate::{
+    binlog::BinlogTransaction,
+    faults::Call,
+    row::{copy_in_part, key_of},
+    source::SourceServer,
+};
 
 pub(crate) struct MemoryStream {
     server: Arc<SourceServer>,
@@ -193,8 +198,15 @@ impl MemoryStream {
             }),
         };
         let schema = out.add_schema(from.schema(record));
-        let before = from.before(record).map(|image| copy_image(out, image));
-        let after = from.after(record).map(|image| copy_image(out, image));
+        let (old, new) = (from.before(record), from.after(record));
+        let key = from.schema(record).key();
+        let has_moved = |(old, new)| key_of(from.schema(record), old) != key_of(from.schema(record), new);
+        let is_in_part = transaction.is_in_part() && !old.zip(new).is_some_and(has_moved);
+        let is_same =
+            |column| old.zip(new).is_some_and(|(old, new)| old.field_bytes(column) == new.field_bytes(column));
+        let before = old.map(|image| copy_in_part(out, image, |column| !is_in_part || key.contains(&column)));
+        let is_told = |column| !is_in_part || key.contains(&column) || !is_same(column);
+        let after = new.map(|image| copy_in_part(out, image, is_told));
         out.push(Record { schema, origin, before, after, ..*record });
     }
 

@@ -73,7 +73,7 @@ pub struct Record {
 }
 
 /// Records, their images, and what they share.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct RecordBatch {
     bytes: Vec<u8>,
     records: Vec<Record>,
@@ -216,8 +216,8 @@ impl RecordBatch {
         self.records.iter_mut().for_each(|record| record.origin = 0);
     }
 
-    /// Notes of the updates from that record on that lack columns, where the table is such a one, that their rows may not be there
-    /// yet. Of a record that takes its row to another key nothing is noted: what stands there afterwards can't be made of it.
+    /// Notes of the updates from that record on that lack columns whether their rows may not be there yet: where the table is such a one.
+    /// Of a record that takes its row to another key nothing is noted: what stands there afterwards can't be made of it.
     pub fn allow_absence(&mut self, first: usize, is_such: impl Fn(&TableSchema) -> bool) {
         let is_partial = |record: &Record| record.after.is_some_and(ImageSpan::is_partial);
         if !self.records[first..].iter().any(is_partial) {
@@ -225,10 +225,10 @@ impl RecordBatch {
         }
         let such: Vec<bool> = self.schemas.iter().map(|schema| is_such(schema)).collect();
         let mut records = std::mem::take(&mut self.records);
-        for record in records[first..].iter_mut().filter(|record| is_partial(record) && such[record.schema as usize]) {
+        for record in records[first..].iter_mut().filter(|record| is_partial(record)) {
             let (Some(before), Some(after)) = (self.before(record), self.after(record)) else { continue };
             let stays = !has_changed_key(self.schema(record), before, after);
-            record.after = record.after.map(|span| span.allow_absence(stays));
+            record.after = record.after.map(|span| span.allow_absence(stays && such[record.schema as usize]));
         }
         self.records = records;
     }

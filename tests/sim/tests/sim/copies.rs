@@ -134,8 +134,9 @@ fn judge_log(world: &World) -> std::result::Result<(), Violation> {
             if let (Operation::Read, Some(row)) = (operation, &after) {
                 copied.push((sequence, row.clone()));
             }
-            before.map(|before| rows.remove(&before.key()));
-            after.map(|after| rows.insert(after.key(), (after, sequence)));
+            let older = before.and_then(|before| rows.remove(&before.key()));
+            let after = after.map(|after| after.over(older.as_ref().map(|(row, _)| row)));
+            after.map(|row| rows.insert(row.key(), (row, sequence)));
         }
     }
     copied.sort_by_key(|(sequence, _)| *sequence);

@@ -48,6 +48,15 @@ pub(crate) enum Defect {
     LedgerWithoutRows,
     /// A part of the chunks is not written at all, and told as done.
     ChunkIsToldUnwritten,
+    /// Changes in part do not say that their rows are copied later (E11).
+    MarkIsLost,
+}
+
+/// The batch with every row told to be there.
+fn without_marks(batch: &RecordBatch) -> RecordBatch {
+    let mut batch = batch.clone();
+    batch.allow_absence(0, |_| false);
+    batch
 }
 
 fn is_of_copy(batch: &RecordBatch) -> bool {
@@ -62,7 +71,8 @@ pub(crate) fn log(world: &Arc<World>, inner: Arc<dyn Log>) -> Arc<dyn Log> {
             | Defect::CheckpointWithoutRecords
             | Defect::NoStopAtBarriers
             | Defect::LedgerWithoutRows
-            | Defect::ChunkIsToldUnwritten),
+            | Defect::ChunkIsToldUnwritten
+            | Defect::MarkIsLost),
         ) => Arc::new(BrokenLog { inner, defect, world: Arc::clone(world) }),
         _ => inner,
     }
@@ -90,7 +100,8 @@ pub(crate) fn sink(world: &Arc<World>, inner: Arc<dyn Sink>) -> Arc<dyn Sink> {
             | Defect::SequenceIsForgotten
             | Defect::RowIsLost
             | Defect::LedgerWithoutRows
-            | Defect::ChunkIsToldUnwritten),
+            | Defect::ChunkIsToldUnwritten
+            | Defect::MarkIsLost),
         ) => Arc::new(BrokenSink { inner, defect, world: Arc::clone(world) }),
         _ => inner,
     }
@@ -224,6 +235,9 @@ impl LogWriter for BrokenLogWriter {
             self.chunks += u64::from(is_of_copy(batch));
             if is_of_copy(batch) && (self.defect == Defect::LedgerWithoutRows || self.is_chunk_forgotten()) {
                 return Ok(());
+            }
+            if self.defect == Defect::MarkIsLost {
+                return self.inner.append(&without_marks(batch)).await;
             }
             self.inner.append(batch).await
         })
@@ -526,6 +540,10 @@ impl SinkWriter for BrokenSinkWriter {
                         return self.inner.apply(ApplyBatch { changes: &[], stream, ..batch }).await;
                     }
                     self.inner.apply(batch).await
+                }
+                Defect::MarkIsLost => {
+                    let records = without_marks(batch.records);
+                    self.inner.apply(ApplyBatch { records: &records, ..batch }).await
                 }
                 Defect::CheckpointIsOld
                 | Defect::RecordsWithoutCheckpoint

@@ -53,6 +53,8 @@ pub(crate) struct Copies {
     pub(crate) limits: CopyLimits,
     /// How many transactions in a thousand are delivered before readers see them.
     pub(crate) stall_per_mille: u64,
+    /// How many transactions in a thousand are logged in part.
+    pub(crate) in_part_per_mille: u64,
 }
 
 /// What a seed is drawn for.
@@ -112,7 +114,9 @@ impl Plan {
             chunk_rows_max: random.pick(&[1, 3, 10, 1_000]),
         };
         let stall_per_mille = random.pick(&[0, 200, 700]);
-        let copies = Some(Copies { transactions: random.between(1, 20), limits, stall_per_mille });
+        let in_part_per_mille = random.pick(&[0, 300, 800]);
+        let transactions = random.between(1, 20);
+        let copies = Some(Copies { transactions, limits, stall_per_mille, in_part_per_mille });
         let (ids, transactions) = (random.pick(&[3, 8, 30, 80]), self.transactions.min(30));
         Self { copies, sick: Sick::Nothing, rewinds: 0, ids, transactions, ..self }
     }

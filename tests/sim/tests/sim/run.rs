@@ -50,6 +50,7 @@ pub(crate) struct Counts {
     pub(crate) dropped: u64,
     pub(crate) chunks: u64,
     pub(crate) shared: u64,
+    pub(crate) absent: u64,
 }
 
 impl Counts {
@@ -72,6 +73,7 @@ impl Counts {
         self.dropped += other.dropped;
         self.chunks += other.chunks;
         self.shared += other.shared;
+        self.absent += other.absent;
     }
 }
 
@@ -217,5 +219,6 @@ fn count(world: &World) -> Counts {
         dropped: copied.iter().map(|table| table.rows_dropped).sum(),
         chunks: copied.iter().map(|table| table.chunks).sum(),
         shared: world.metrics.backfill.splits.get(),
+        absent: world.metrics.apply.absent.get(),
     }
 }

@@ -127,6 +127,9 @@ impl Writer {
         }
         if let Some(copies) = self.world.plan.copies {
             self.upset_readers(copies);
+            if self.random.per_mille(copies.in_part_per_mille) {
+                transaction.log_in_part();
+            }
         }
         self.world.trace(|| format!("the source commits {count} changes"));
         self.world.source.commit(transaction);

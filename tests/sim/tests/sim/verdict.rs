@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use tailrace_contract::{Checkpoint, LogPartition};
-use tailrace_memory::Row;
+use tailrace_memory::{LogEntry, Row};
 use tailrace_row::{Operation, Sequence};
 
 use crate::world::{DATABASE, Property, Violation, World, executed, target_of};
@@ -14,6 +14,19 @@ struct Expected {
     operation: Operation,
     before: Option<Row>,
     after: Option<Row>,
+    /// Whether the source told it in part.
+    is_in_part: bool,
+}
+
+impl Expected {
+    /// Whether a record says the same.
+    fn is(&self, entry: &LogEntry) -> bool {
+        if !self.is_in_part {
+            return (self.operation, &self.before, &self.after) == (entry.operation, &entry.before, &entry.after);
+        }
+        let filled = |row: &Option<Row>| row.as_ref().map(|row| row.over(self.before.as_ref()));
+        (self.operation, &self.before, &self.after) == (entry.operation, &filled(&entry.before), &filled(&entry.after))
+    }
 }
 
 pub(crate) fn judge(world: &World) -> Result<(), Violation> {
@@ -47,15 +60,14 @@ fn expected_records(world: &World) -> Result<BTreeMap<Sequence, Expected>, Viola
             let sequence = Sequence { epoch: first.epoch, transaction: number, event: change.event, row: change.row };
             let has_moved =
                 matches!((&change.before, &change.after), (Some(before), Some(after)) if before.key() != after.key());
+            let (before, after, is_in_part) = (change.before, change.after, transaction.is_in_part());
             if has_moved {
-                let (before, after) = (change.before, change.after);
-                expected.insert(sequence, Expected { operation: Operation::Delete, before, after: None });
-                let second = Expected { operation: Operation::Insert, before: None, after };
+                let first = Expected { operation: Operation::Delete, before, after: None, is_in_part: false };
+                expected.insert(sequence, first);
+                let second = Expected { operation: Operation::Insert, before: None, after, is_in_part: false };
                 expected.insert(sequence.second_half(), second);
             } else {
-                let Expected { operation, before, after } =
-                    Expected { operation: change.operation, before: change.before, after: change.after };
-                expected.insert(sequence, Expected { operation, before, after });
+                expected.insert(sequence, Expected { operation: change.operation, before, after, is_in_part });
             }
         }
     }
@@ -112,7 +124,7 @@ fn judge_log(world: &World, expected: &BTreeMap<Sequence, Expected>) -> Result<(
             let Some(known) = expected.get(&entry.sequence) else {
                 return failed(format!("{partition}@{} holds the unknown {}", entry.offset, entry.sequence));
             };
-            if (known.operation, &known.before, &known.after) != (entry.operation, &entry.before, &entry.after) {
+            if !known.is(&entry) {
                 return failed(format!("{partition}@{}: {} is not what the source said", entry.offset, entry.sequence));
             }
             let row = entry.before.as_ref().or(entry.after.as_ref()).expect("invariant: a record has an image");
