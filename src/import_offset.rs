@@ -8,7 +8,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value;
 use tailrace_contract::{Checkpoint, Error, Log, OpenedWriter, Position, Result, Sink, Source};
 
-use crate::{capture::start::first_checkpoint_at, config::Config, embedded, registry};
+use crate::{
+    capture::start::{first_checkpoint_at, known_epoch},
+    config::Config,
+    embedded, registry,
+};
 
 /// Offsets by connector: the names that stand in their partitions, usually `topic.prefix`.
 pub type Offsets = BTreeMap<String, Value>;
@@ -152,18 +156,18 @@ impl Import {
 
     /// Stores it. Fences a capture that runs without a checkpoint yet.
     pub async fn store(&self, position: Position) -> Result<()> {
-        let checkpoint = first_checkpoint_at(position);
         let filter = self.config.rules.filter();
         match &self.keeper {
             Keeper::Log(log) => {
                 log.prepare(&self.source.tables(&filter).await?).await?;
-                let OpenedWriter { mut writer, checkpoint: known, .. } = log.open_writer().await?;
+                let OpenedWriter { mut writer, checkpoint: known, epoch } = log.open_writer().await?;
                 self.refuse_known(known.as_ref())?;
+                let checkpoint = first_checkpoint_at(position, known_epoch(epoch, &log.ledger().await?)?);
                 writer.commit(&checkpoint).await
             }
             Keeper::Target(sink) => {
                 let source = self.source.identity().await?;
-                let known = embedded::begin_at(sink.as_ref(), &self.stream, (source, &filter), checkpoint).await?;
+                let known = embedded::begin_at(sink.as_ref(), &self.stream, (source, &filter), position).await?;
                 self.refuse_known(known.as_ref())
             }
         }

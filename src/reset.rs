@@ -3,10 +3,9 @@
 //! What is forgotten is found first and told, with what follows from it. Forgetting fences whoever still works on it, and each
 //! of its two halves (the checkpoint, the offsets) is done wholly or not at all: killed between them, it can be repeated.
 //!
-//! A new checkpoint begins a new epoch, the second in which it is made. It must be above the forgotten one, else apply would
-//! take new changes for old ones: so forgetting waits until that second is over.
+//! A new checkpoint begins a new epoch, above the forgotten one: the log (or the target's ledger) keeps that.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tailrace_contract::{Checkpoint, Error, Log, PartitionProgress, Result, Sink, StartAt, fault};
 use tailrace_row::TableName;
@@ -15,11 +14,7 @@ use crate::{
     config::{Config, moment},
     registry,
     status::{Answer, ProcessState, ProcessStatus, Status, ask},
-    telemetry::seconds_now,
 };
-
-/// A clock that is further behind than this is wrong.
-const EPOCH_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// What is to be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,11 +142,8 @@ impl Reset {
     }
 
     /// Forgets what was found.
-    pub async fn forget(&self, found: &Found) -> Result<()> {
+    pub async fn forget(&self) -> Result<()> {
         self.refuse_while_running().await?;
-        if let Some(checkpoint) = &found.checkpoint {
-            wait_for_a_new_epoch(checkpoint).await?;
-        }
         if let Some(log) = &self.log {
             log.forget_checkpoint().await?;
         }
@@ -188,17 +180,4 @@ fn running(process: &ProcessStatus, stream: &str) -> Error {
     let command = process.command.as_deref().unwrap_or("tailrace");
     Error::refused(format!("`tailrace {command}` of the stream {stream} runs at {}", process.address))
         .hint("stop it first; nothing was forgotten")
-}
-
-async fn wait_for_a_new_epoch(checkpoint: &Checkpoint) -> Result<()> {
-    let left = f64::from(checkpoint.epoch.0) + 1.0 - seconds_now();
-    if left <= 0.0 {
-        return Ok(());
-    }
-    if left > EPOCH_WAIT_MAX.as_secs_f64() {
-        return Err(Error::refused("the checkpoint was begun in what is the future by this machine's clock")
-            .hint("set the clock; a checkpoint that began earlier than the forgotten one would lose changes"));
-    }
-    tokio::time::sleep(Duration::from_secs_f64(left)).await;
-    Ok(())
 }

@@ -90,6 +90,9 @@ impl Planner {
             }
             let sequence = records.sequence(record);
             let last = &mut last[record.lane as usize];
+            if let Some(before) = last.filter(|before| sequence.epoch < before.epoch) {
+                return Err(fallen(records, record, before));
+            }
             if is_duplicate(record.operation, sequence, *last) {
                 plan.duplicates += 1;
                 continue;
@@ -242,6 +245,21 @@ fn unfit(records: &RecordBatch, record: &Record, why: &str) -> Error {
     Error::table_failed(records.schema(record).name().clone(), why)
         .at(records.sequence(record))
         .hint("copy the table again behind this record, and have its writers log whole rows (binlog_row_image=FULL)")
+}
+
+/// The error of a record that lies behind one of a higher epoch. Whoever begins anew begins above all that it knows of, and a log delivers
+/// twice only what one epoch wrote: so it is no duplicate, and to drop it would lose it. To apply it would not do either: what
+/// a barrier stands before is told by sequences.
+fn fallen(records: &RecordBatch, record: &Record, before: Sequence) -> Error {
+    let what = format!(
+        "a record of epoch {} lies behind one of epoch {} ({before}): capture has lost its checkpoint and begun anew with a clock that \
+         was behind, or something else wrote the record",
+        records.sequence(record).epoch.0,
+        before.epoch.0
+    );
+    Error::table_failed(records.schema(record).name().clone(), what)
+        .at(format!("{}, offset {}", records.sequence(record), record.offset))
+        .hint("set the clock of capture's machine, and begin a new log (another [log] prefix), which copies the tables again")
 }
 
 /// Whether the log delivered the record twice. Rows of a backfill carry the sequence before them, so an equal one is new (E15).

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tailrace_contract::{Owner, TargetTable};
+use tailrace_contract::{ErrorKind, Owner, TargetTable};
 use tailrace_row::{Column, ColumnType, Epoch, Origin, TableName, TableSchema, Value};
 
 use super::*;
@@ -40,10 +40,20 @@ struct Log(RecordBatch);
 
 impl Log {
     fn push(&mut self, transaction: u64, before: Option<Row>, after: Option<Row>, operation: Operation) -> &mut Self {
+        self.push_in(Epoch(1), transaction, (before, after), operation)
+    }
+
+    fn push_in(
+        &mut self,
+        epoch: Epoch,
+        transaction: u64,
+        (before, after): (Option<Row>, Option<Row>),
+        operation: Operation,
+    ) -> &mut Self {
         let batch = &mut self.0;
         let schema_number = batch.add_schema(&schema());
         let origin = batch.add_origin(Origin {
-            epoch: Epoch(1),
+            epoch,
             transaction,
             event: 0,
             committed_at_micros: 0,
@@ -135,6 +145,32 @@ fn what_a_torn_transaction_delivers_twice_is_dropped() {
     let plan = check(&mut log, lane(Some("1-4-0-0"), Some(50)), &[(2, Some(2)), (3, Some(3))]);
     assert_eq!((plan.duplicates, plan.reapplied), (3, 0));
     assert_eq!(plan.progress[0].sequence.unwrap().to_string(), "1-6-0-0");
+}
+
+/// A log that tears a transaction gives it again in the same epoch: what falls below is no duplicate, and dropping it would lose it.
+#[test]
+fn e15_a_record_of_a_lower_epoch_stops_its_table() {
+    let mut fallen = log();
+    fallen.push_in(Epoch(2), 9, (None, Some((1, 1))), Operation::Insert).insert(1, (2, 2));
+    for (stored, from) in [(None, 0), (Some("2-9-0-0"), 0)] {
+        let read = [ReadProgress { lane: 0, next_offset: 100, behind: 0 }];
+        let error = Planner::default().plan(&mut fallen.0, &read, &[lane(stored, Some(from))]).unwrap_err();
+        assert_eq!((error.kind(), error.table()), (ErrorKind::TableFailed, Some(&TableName::new("shop", "orders"))));
+        let text = error.to_string();
+        assert!(
+            text.contains("a record of epoch 1 lies behind one of epoch 2 (2-9-0-0)") && text.contains("offset 1"),
+            "{text}"
+        );
+    }
+    let mut alone = log();
+    let read = [ReadProgress { lane: 0, next_offset: 100, behind: 0 }];
+    let planned = Planner::default().plan(&mut alone.insert(1, (2, 2)).0, &read, &[lane(Some("2-9-0-0"), Some(1))]);
+    assert_eq!(planned.unwrap_err().kind(), ErrorKind::TableFailed, "what is stored counts as what was read");
+    // Offsets and sequence that were set back by hand: all is applied again.
+    check(&mut alone, lane(None, Some(0)), &[(2, Some(2))]);
+    let mut risen = log();
+    risen.insert(7, (1, 1)).push_in(Epoch(2), 1, (None, Some((1, 5))), Operation::Insert);
+    check(&mut risen, lane(Some("1-6-0-0"), Some(1)), &[(1, Some(5))]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tailrace_contract::{
     BatchEnd, ChangeStream, Checkpoint, Error, LedgerEntry, LogWriter, OpenedWriter, Result, SchemaChange, StartAt,
     fault,
 };
-use tailrace_row::{RecordBatch, TableName};
+use tailrace_row::{Epoch, RecordBatch, TableName};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     boundary::Boundary,
     pump::{Filled, Pump, Pumped, graver},
     renewal::Renewal,
-    start::first_checkpoint,
+    start::{first_checkpoint, known_epoch},
 };
 use crate::{
     runtime::{Backoff, PartState},
@@ -55,10 +55,10 @@ impl Capture {
         // Asked before `prepare` adds ours.
         let in_log = self.log.tables().await?;
         self.log.prepare(&tables).await?;
-        let OpenedWriter { mut writer, checkpoint } = self.log.open_writer().await?;
+        let OpenedWriter { mut writer, checkpoint, epoch } = self.log.open_writer().await?;
         let checkpoint = match checkpoint {
             Some(checkpoint) => checkpoint,
-            None => self.first_checkpoint(writer.as_mut(), &in_log).await?,
+            None => self.first_checkpoint(writer.as_mut(), &in_log, epoch).await?,
         };
         tracing::info!(position = %checkpoint.mark.position, transactions = checkpoint.mark.transactions,
             is_split = checkpoint.split.is_some(), "capture goes on from the log's checkpoint");
@@ -99,13 +99,20 @@ impl Capture {
     }
 
     /// Commits the start position, so that it means the same after a crash.
-    async fn first_checkpoint(&self, writer: &mut dyn LogWriter, in_log: &[TableName]) -> Result<Checkpoint> {
+    async fn first_checkpoint(
+        &self,
+        writer: &mut dyn LogWriter,
+        in_log: &[TableName],
+        epoch: Option<Epoch>,
+    ) -> Result<Checkpoint> {
         if self.start == StartAt::Now {
             self.warn_of_a_gap(in_log);
         }
-        let checkpoint = first_checkpoint(self.source.as_ref(), &self.start, &self.rules).await?;
+        let known = known_epoch(epoch, &self.log.ledger().await?)?;
+        let checkpoint = first_checkpoint(self.source.as_ref(), &self.start, &self.rules, known).await?;
         writer.commit(&checkpoint).await?;
-        tracing::info!(position = %checkpoint.mark.position, start = ?self.start, "capture begins; there was no checkpoint");
+        tracing::info!(position = %checkpoint.mark.position, start = ?self.start, epoch = checkpoint.epoch.0,
+            "capture begins; there was no checkpoint");
         Ok(checkpoint)
     }
 

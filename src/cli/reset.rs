@@ -33,7 +33,7 @@ pub(super) async fn run(config: &Config, options: &ResetArguments) -> Result<()>
         return Err(Error::refused("not confirmed: nothing was forgotten")
             .hint(format!("type the name {}, or give it with --confirm", reset.stream)));
     }
-    reset.forget(&found).await?;
+    reset.forget().await?;
     print(&told(&found))
 }
 

@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Embedded, PART,
+    begin::stream_epoch,
     tenure::{FORMAT, Tenure, check_stored},
 };
 use crate::{
@@ -83,7 +84,10 @@ impl Embedded {
         let tables = self.admit_tables(stored.as_ref(), tenure, &ledger).await?;
         let at = match &stored {
             Some(stored) => stored.at.clone(),
-            None => first_checkpoint(self.source.as_ref(), &self.start, &self.rules).await?,
+            None => {
+                let known = stream_epoch(self.sink.as_ref(), &self.stream).await?;
+                first_checkpoint(self.source.as_ref(), &self.start, &self.rules, known).await?
+            }
         };
         // Before the claim: who can't read the source must not fence somebody who can.
         let mut stream = self.source.open(&at, Arc::clone(&self.filter)).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tailrace_row::{RecordBatch, Sequence, TableName, TableSchema};
+use tailrace_row::{Epoch, RecordBatch, Sequence, TableName, TableSchema};
 
 use crate::{
     Barrier, BatchLimits, BoxFuture, Checkpoint, Error, Grant, LedgerEntry, Problem, Result, SchemaChange, TableFilter,
@@ -95,8 +95,8 @@ pub trait Log: Send + Sync {
     /// Where the partitions begin and end, in the order asked.
     fn ends<'a>(&'a self, partitions: &'a [LogPartition]) -> BoxFuture<'a, Result<Vec<PartitionEnds>>>;
 
-    /// Forgets the checkpoint: the next writer finds none. Fences a writer as opening one does. Records stay where they are. A
-    /// log without a checkpoint stays as it is.
+    /// Forgets the checkpoint but for its epoch: the next writer finds none. Fences a writer as opening one does. Records stay where
+    /// they are. A log without a checkpoint stays as it is.
     fn forget_checkpoint(&self) -> BoxFuture<'_, Result<()>>;
 
     /// Reads the log's barriers, from the first on.
@@ -112,6 +112,9 @@ pub struct OpenedWriter {
     pub writer: Box<dyn LogWriter>,
     /// The last checkpoint that was committed; none on a new log.
     pub checkpoint: Option<Checkpoint>,
+    /// Where there is no checkpoint: the highest epoch that anything in the log names, its ledger's documents left out. A new
+    /// epoch must be above it, because a target may hold sequences of it.
+    pub epoch: Option<Epoch>,
 }
 
 /// The one writer. Appended records become durable with [`LogWriter::commit`], or never.

@@ -3,7 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `owner` | `{"format":1,"owner":"…"}`: a writer was opened |
-//! | `capture` | `{"format":1,"owner":"…","schemas":false,"checkpoint":{…}}`, in the transaction of the records it describes; `null` for one that an operator had forgotten |
+//! | `capture` | `{"format":1,"owner":"…","schemas":false,"checkpoint":{…}}`, in the transaction of the records it describes; `null` for one that an operator had forgotten, with its `"epoch":…` |
 //!
 //! Every record names the writer that wrote it, so the last committed one tells who owns the log. `schemas` says whether
 //! keys carry their schema: the partition of a key is a hash of exactly the key's bytes, so the setting can't be changed on
@@ -12,6 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 use tailrace_contract::{Checkpoint, Error, Result};
+use tailrace_row::Epoch;
 
 use crate::small_topic::{ReadTo, SmallRecord, SmallTopicReader, not_understood};
 
@@ -28,6 +29,9 @@ struct CaptureValue<'a> {
     owner: std::borrow::Cow<'a, str>,
     schemas: bool,
     checkpoint: Option<std::borrow::Cow<'a, Checkpoint>>,
+    /// Of a checkpoint that was forgotten: the next one begins above it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    epoch: Option<Epoch>,
 }
 
 /// The value of a record with key [`OWNER_KEY`].
@@ -49,6 +53,8 @@ struct AnyValue {
 pub(crate) struct StoredCheckpoint {
     /// None: it was forgotten.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// Of one that was forgotten; older versions did not keep it.
+    pub(crate) epoch: Option<Epoch>,
     pub(crate) has_inline_schemas: bool,
 }
 
@@ -57,13 +63,26 @@ pub(crate) fn owner_value(owner: &str) -> Vec<u8> {
     to_json(&OwnerValue { format: FORMAT, owner: owner.into() })
 }
 
-/// The value of a checkpoint record; none forgets the last.
-pub(crate) fn capture_value(owner: &str, has_inline_schemas: bool, checkpoint: Option<&Checkpoint>) -> Vec<u8> {
+/// The value of a checkpoint record.
+pub(crate) fn capture_value(owner: &str, has_inline_schemas: bool, checkpoint: &Checkpoint) -> Vec<u8> {
     to_json(&CaptureValue {
         format: FORMAT,
         owner: owner.into(),
         schemas: has_inline_schemas,
-        checkpoint: checkpoint.map(std::borrow::Cow::Borrowed),
+        checkpoint: Some(std::borrow::Cow::Borrowed(checkpoint)),
+        epoch: None,
+    })
+}
+
+/// The value of the record that forgets a checkpoint. How keys look decides where they lie, and the epoch what is newer: both are
+/// kept, because the records stay.
+pub(crate) fn forgotten_value(owner: &str, stored: &StoredCheckpoint) -> Vec<u8> {
+    to_json(&CaptureValue {
+        format: FORMAT,
+        owner: owner.into(),
+        schemas: stored.has_inline_schemas,
+        checkpoint: None,
+        epoch: stored.checkpoint.as_ref().map(|forgotten| forgotten.epoch).max(stored.epoch),
     })
 }
 
@@ -87,7 +106,7 @@ pub(crate) fn read_capture(topic: &str, record: &SmallRecord) -> Result<StoredCh
     }
     let value: CaptureValue<'_> = read_value(topic, record)?;
     let checkpoint = value.checkpoint.map(std::borrow::Cow::into_owned);
-    Ok(StoredCheckpoint { checkpoint, has_inline_schemas: value.schemas })
+    Ok(StoredCheckpoint { checkpoint, epoch: value.epoch, has_inline_schemas: value.schemas })
 }
 
 pub(crate) fn read_owner(topic: &str, record: &SmallRecord) -> Result<String> {
@@ -128,7 +147,7 @@ mod tests {
     use std::sync::Arc;
 
     use tailrace_contract::{ErrorKind, Mark, Position, SplitTransaction};
-    use tailrace_row::{Epoch, Sequence};
+    use tailrace_row::Sequence;
 
     use super::*;
 
@@ -144,15 +163,28 @@ mod tests {
         };
         for split in [None, Some(split)] {
             let mark = Mark { position: Position::new("uuid:1-16"), transactions: 7 };
-            for checkpoint in [None, Some(Checkpoint { epoch: Epoch(3), mark: mark.clone(), split: split.clone() })] {
-                let value = capture_value("me", true, checkpoint.as_ref());
-                let record = record(CAPTURE_KEY, std::str::from_utf8(&value).unwrap());
-                assert_eq!(
-                    read_capture("t", &record).unwrap(),
-                    StoredCheckpoint { checkpoint, has_inline_schemas: true }
-                );
-                assert_eq!(read_owner("t", &record).unwrap(), "me");
-            }
+            let checkpoint = Checkpoint { epoch: Epoch(3), mark, split };
+            let value = capture_value("me", true, &checkpoint);
+            let stored = record(CAPTURE_KEY, std::str::from_utf8(&value).unwrap());
+            let read = read_capture("t", &stored).unwrap();
+            let expected = StoredCheckpoint { checkpoint: Some(checkpoint), epoch: None, has_inline_schemas: true };
+            assert_eq!(read, expected);
+            assert_eq!(read_owner("t", &stored).unwrap(), "me");
+            let value = forgotten_value("you", &read);
+            let stored = record(CAPTURE_KEY, std::str::from_utf8(&value).unwrap());
+            let expected = StoredCheckpoint { checkpoint: None, epoch: Some(Epoch(3)), has_inline_schemas: true };
+            assert_eq!(read_capture("t", &stored).unwrap(), expected, "the epoch stays");
+            assert_eq!(read_owner("t", &stored).unwrap(), "you");
+        }
+    }
+
+    #[test]
+    fn what_older_versions_stored_is_read_as_it_is() {
+        let mark = r#"{"epoch":3,"mark":{"position":"uuid:1-16","transactions":7},"split":null}"#;
+        for (checkpoint, has_one) in [(mark, true), ("null", false)] {
+            let value = format!(r#"{{"format":1,"owner":"me","schemas":false,"checkpoint":{checkpoint}}}"#);
+            let read = read_capture("t", &record(CAPTURE_KEY, &value)).unwrap();
+            assert_eq!((read.checkpoint.is_some(), read.epoch), (has_one, None));
         }
     }
 

@@ -21,6 +21,7 @@ mod check;
 mod checkpoint;
 mod config;
 mod debezium;
+mod epochs;
 mod errors;
 mod grants;
 #[cfg(feature = "hostile")]

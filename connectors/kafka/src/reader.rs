@@ -12,8 +12,8 @@
 //! 6. A lane that comes to a record which names a barrier stands before it. That record, and what the client may still give of the
 //!    lane, is kept and read first when the lane is released: nothing is asked for twice, and no place is set back.
 //! 7. A topic that was deleted, made anew and has grown past our offset has that offset too (E20). So a lane begins a little earlier,
-//!    and looks at the sequences of what was applied already: had that topic been ours, one at least would not be newer than the last
-//!    that was applied. The first record to be handed over is held back until that is known.
+//!    and looks at the sequences of what was applied already: had that topic been ours, one at least would be of the epoch of
+//!    the last that was applied, and not newer. The first record to be handed over is held back until that is known.
 //! 8. The client reconnects by itself for ever. Leaders that are away for [`ANSWER_TIMEOUT`] become a transient error.
 //!
 //! Waiting is done in short blocking steps between which the task can be dropped; no record is taken out of the client's
@@ -133,7 +133,7 @@ enum Origin {
     Taken,
     /// Set by `expect`: this sequence was applied last. Ended by a record before the begin.
     Expected(Sequence),
-    /// Set by a record before the begin that is newer than that; ended by one that is not.
+    /// Set by a record before the begin that is newer than that, or of a lower epoch; ended by one that is neither.
     Foreign(Sequence),
 }
 
@@ -515,14 +515,17 @@ impl Lane {
     fn look_at(&mut self, message: &impl Message) {
         let (Origin::Expected(applied) | Origin::Foreign(applied)) = self.origin else { return };
         if let Some(headers) = message.payload().and_then(|_| read_headers(message).ok()) {
-            self.origin = if headers.sequence > applied { Origin::Foreign(applied) } else { Origin::Taken };
+            // The last of them in our topic is what was applied last, so its epoch is there; a topic that was made anew by a capture whose
+            // clock was behind has only lower ones.
+            let is_ours = headers.sequence <= applied && headers.sequence.epoch == applied.epoch;
+            self.origin = if is_ours { Origin::Taken } else { Origin::Foreign(applied) };
         }
     }
 
     fn check_origin(&self) -> Result<()> {
         let Origin::Foreign(applied) = self.origin else { return Ok(()) };
         let what = format!(
-            "all records right before offset {} are newer than what was applied last ({applied}): the topic was made anew",
+            "no record right before offset {} is of those that were applied up to the last one ({applied}): the topic was made anew",
             self.begin
         );
         Err(Error::position_lost(what)

@@ -35,6 +35,7 @@ use crate::{
     checkpoint,
     config::RECORD_BYTES_MAX,
     debezium::{Encoded, Encoder, RecordForm, RecordSink, TableForm, header},
+    epochs,
     ledger::ledger_value,
     schemas::schema_value,
     small_topic::{ReadTo, SmallTopicReader},
@@ -100,8 +101,7 @@ pub(crate) async fn forget_checkpoint(shared: &Arc<Shared>) -> Result<()> {
         let reader = SmallTopicReader::open(&shared.clients)?;
         match checkpoint::last_checkpoint(&topic, &reader, ReadTo::Everything)? {
             Some(stored) if stored.checkpoint.is_some() => {
-                // How keys look decides where they lie: that is not forgotten, because the records stay.
-                let value = checkpoint::capture_value(&writer.owner, stored.has_inline_schemas, None);
+                let value = checkpoint::forgotten_value(&writer.owner, &stored);
                 writer.send_small(&topic, checkpoint::CAPTURE_KEY, &value)?;
                 let sent = writer.transaction.drain().and_then(|()| writer.transaction.commit());
                 sent.map_err(|error| writer.judge(error))
@@ -122,15 +122,22 @@ fn open_blocking(shared: &Arc<Shared>, keeper: TopicKeeper) -> Result<OpenedWrit
     }
     let book = shared.schema_book(ReadTo::Everything)?;
     writer.known_schemas = book.ids();
-    for table in book.tables()? {
-        writer.topic_owners.claim(&shared.names, &table)?;
+    let tables = book.tables()?;
+    for table in &tables {
+        writer.topic_owners.claim(&shared.names, table)?;
     }
+    let mut epoch = stored.as_ref().and_then(|stored| stored.epoch);
     for barrier in KafkaBarrierReader::new(shared).read_to(ReadTo::Everything)? {
+        epoch = epoch.max(Some(barrier.change.sequence.epoch));
         writer.barriers.note(&barrier);
     }
     tracing::info!(prefix = %shared.settings.prefix, owner = %writer.owner, "opened the log's writer");
     let checkpoint = stored.and_then(|stored| stored.checkpoint);
-    Ok(OpenedWriter { writer: Box::new(writer), checkpoint })
+    let epoch = match checkpoint {
+        Some(_) => None,
+        None => epoch.max(epochs::highest(shared, &writer.keeper, &tables)?),
+    };
+    Ok(OpenedWriter { writer: Box::new(writer), checkpoint, epoch })
 }
 
 impl LogWriter for KafkaWriter {
@@ -219,7 +226,7 @@ impl KafkaWriter {
 
     fn commit_blocking(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         self.send_documents()?;
-        let value = checkpoint::capture_value(&self.owner, self.shared.settings.has_inline_schemas, Some(checkpoint));
+        let value = checkpoint::capture_value(&self.owner, self.shared.settings.has_inline_schemas, checkpoint);
         self.send_small(&self.shared.names.checkpoint(), checkpoint::CAPTURE_KEY, &value)?;
         self.transaction.drain()?;
         fault::point("kafka.produced");

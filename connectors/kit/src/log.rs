@@ -218,7 +218,8 @@ pub async fn log_prepares_twice(harness: &dyn LogHarness) {
         bench.partitions().await,
         "a table that is not there has none"
     );
-    assert!(bench.log.open_writer().await.unwrap().checkpoint.is_none(), "a new log has no checkpoint");
+    let opened = bench.log.open_writer().await.unwrap();
+    assert!(opened.checkpoint.is_none() && opened.epoch.is_none(), "a new log has no checkpoint");
     assert!(!bench.log.name().is_empty());
 }
 
@@ -423,6 +424,7 @@ pub async fn log_forgets_its_checkpoint(harness: &dyn LogHarness) {
     bench.log.forget_checkpoint().await.unwrap();
     let opened = bench.log.open_writer().await.unwrap();
     assert!(opened.checkpoint.is_none());
+    assert_eq!(opened.epoch, Some(bench.checkpoint().epoch), "who begins anew begins above it");
     let mut writer = opened.writer;
     bench.append(&mut *writer, &[Change::Insert(Row::new(3, "anew"))]).await.unwrap();
     bench.commit(&mut *writer).await.unwrap();

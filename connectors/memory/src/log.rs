@@ -14,7 +14,8 @@ use tailrace_contract::{
     OpenedWriter, PartitionEnd, PartitionEnds, Problem, Result, RowRef, SchemaChange,
 };
 use tailrace_row::{
-    Operation, Record, RecordBatch, RecordId, Sequence, TableName, TableSchema, has_changed_key, murmur2_partition,
+    Epoch, Operation, Record, RecordBatch, RecordId, Sequence, TableName, TableSchema, has_changed_key,
+    murmur2_partition,
 };
 
 use crate::{
@@ -77,6 +78,8 @@ pub(crate) struct LogServer {
 pub(crate) struct LogState {
     pub(crate) tables: BTreeMap<TableName, Vec<Partition>>,
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// Of the checkpoint that was forgotten last.
+    pub(crate) forgotten: Option<Epoch>,
     pub(crate) ledger: BTreeMap<Box<str>, Box<str>>,
     pub(crate) commits: Vec<LogCommit>,
     pub(crate) barriers: Vec<Barrier>,
@@ -203,6 +206,18 @@ impl LogState {
     fn last_barrier(&self, table: &TableName) -> u64 {
         let concerns = |barrier: &&Barrier| barrier.change.tables().contains(table);
         self.barriers.iter().rev().find(concerns).map_or(0, |barrier| barrier.number)
+    }
+
+    /// Of all that is there still.
+    fn highest_epoch(&self) -> Option<Epoch> {
+        let barriers = self.barriers.iter().map(|barrier| barrier.change.sequence.epoch);
+        let of_slot = |slot: &Slot| match slot {
+            Slot::Record(batch, id) => Some(batch.sequence(&batch.records()[*id as usize]).epoch),
+            Slot::Hole | Slot::Garbage => None,
+        };
+        let lanes = self.tables.values().flatten();
+        let records = lanes.filter_map(|lane| lane.slots.iter().rev().find_map(of_slot));
+        barriers.chain(records).chain(self.forgotten).max()
     }
 
     /// A new writer: the first record of each partition names the last barrier of its table again (E29).
@@ -405,10 +420,11 @@ impl Log for MemoryLog {
             state.publish(&self.server, Torn::NOTHING, None);
             state.forget_announced();
             let (number, checkpoint) = (state.writer, state.checkpoint.clone());
+            let epoch = if checkpoint.is_none() { state.highest_epoch() } else { None };
             drop(state);
             outcome.answer(Call::LogOpenWriter)?;
             let writer = Box::new(MemoryLogWriter::new(Arc::clone(&self.server), number));
-            Ok(OpenedWriter { writer, checkpoint })
+            Ok(OpenedWriter { writer, checkpoint, epoch })
         })
     }
 
@@ -466,7 +482,8 @@ impl Log for MemoryLog {
         Box::pin(async {
             let outcome = self.server.faults.enter(Call::LogForgetCheckpoint).await?;
             let mut state = self.server.state();
-            if state.checkpoint.is_some() {
+            if let Some(checkpoint) = &state.checkpoint {
+                state.forgotten = Some(checkpoint.epoch);
                 // Whoever writes is fenced, and what it left open is aborted, as by a writer.
                 state.writer += 1;
                 state.publish(&self.server, Torn::NOTHING, None);

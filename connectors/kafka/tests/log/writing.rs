@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tailrace_contract::{Checkpoint, ErrorKind, Log, LogSettings, LogWriter, SplitTransaction};
+use tailrace_contract::{Checkpoint, ErrorKind, Log, LogSettings, LogWriter, SchemaChange, SplitTransaction, TableAct};
 use tailrace_kafka::KafkaLog;
 use tailrace_row::{Epoch, Sequence, TableSchema};
 
@@ -345,4 +345,63 @@ async fn the_last_checkpoint_is_found_however_far_back_it_lies() {
     let topic = format!("{}.checkpoint", log.name());
     raw::send_often(&kafka, &topic, "owner", br#"{"format":1,"owner":"someone"}"#, 5000);
     assert_eq!(log.open_writer().await.unwrap().checkpoint, Some(checkpoint(5)));
+}
+
+/// E15: the checkpoint is gone, forgotten or with its topic. What is left of the log tells above which epoch one has to begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn e15_the_epoch_of_a_checkpoint_that_is_gone_is_found() {
+    let kafka = broker();
+    let log = log(&kafka);
+    let orders = table("orders");
+    let known = async || {
+        let opened = log.open_writer().await.unwrap();
+        assert_eq!(opened.checkpoint, None);
+        opened.epoch
+    };
+    let in_epoch = |epoch, transactions| Checkpoint { epoch: Epoch(epoch), ..checkpoint(transactions) };
+    log.prepare(slice::from_ref(&orders)).await.unwrap();
+    assert_eq!(known().await, None, "a new log");
+
+    let mut opened = log.open_writer().await.unwrap();
+    opened.writer.commit(&in_epoch(9, 0)).await.unwrap();
+    log.forget_checkpoint().await.unwrap();
+    assert_eq!(known().await, Some(Epoch(9)));
+    log.forget_checkpoint().await.unwrap();
+    assert_eq!(known().await, Some(Epoch(9)), "forgotten twice");
+
+    // Records of epoch 1 behind a checkpoint whose topic goes; many transactions that were aborted lie behind the last of them.
+    let mut opened = log.open_writer().await.unwrap();
+    opened.writer.append(&batch(&orders, 1, &[Insert(1, "one")])).await.unwrap();
+    opened.writer.commit(&in_epoch(9, 1)).await.unwrap();
+    drop(opened);
+    let lose_checkpoint = async || {
+        let topic = format!("{}.checkpoint", log.name());
+        raw::delete_topic(&kafka, &topic).await;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while log.checkpoint().await.is_ok_and(|known| known.is_some()) {
+            assert!(Instant::now() < deadline, "the topic stays");
+        }
+    };
+    for _ in 0..2 {
+        raw::send_aborted(&kafka, &format!("{}.shop.orders", log.name()), 200);
+    }
+    lose_checkpoint().await;
+    assert_eq!(known().await, Some(Epoch(1)), "by the table's records");
+
+    let sequence = Sequence { epoch: Epoch(5), transaction: 2, event: 0, row: 0 };
+    let mut opened = log.open_writer().await.unwrap();
+    opened.writer.commit_barrier(&truncate(&orders, sequence), &in_epoch(5, 2)).await.unwrap();
+    drop(opened);
+    lose_checkpoint().await;
+    assert_eq!(known().await, Some(Epoch(5)), "by the barriers");
+}
+
+fn truncate(table: &TableSchema, sequence: Sequence) -> SchemaChange {
+    SchemaChange {
+        sequence,
+        place: format!("uuid:{}", sequence.transaction).into(),
+        committed_at_micros: 0,
+        statement: "TRUNCATE TABLE t".into(),
+        acts: vec![TableAct::Truncate { table: table.name().clone() }],
+    }
 }

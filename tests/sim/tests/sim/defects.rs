@@ -128,7 +128,7 @@ impl Log for BrokenLog {
 
     fn open_writer(&self) -> BoxFuture<'_, Result<OpenedWriter>> {
         Box::pin(async {
-            let OpenedWriter { writer, mut checkpoint } = self.inner.open_writer().await?;
+            let OpenedWriter { writer, mut checkpoint, epoch } = self.inner.open_writer().await?;
             if self.defect == Defect::CheckpointIsOld {
                 let known = self.world.log.commits();
                 let before_last = known.iter().rev().filter_map(|commit| commit.checkpoint.clone()).nth(1);
@@ -136,7 +136,7 @@ impl Log for BrokenLog {
             }
             let writer =
                 BrokenLogWriter { inner: writer, defect: self.defect, last: checkpoint.clone(), appends: 0, chunks: 0 };
-            Ok(OpenedWriter { writer: Box::new(writer), checkpoint })
+            Ok(OpenedWriter { writer: Box::new(writer), checkpoint, epoch })
         })
     }
 

@@ -250,7 +250,7 @@ impl Log for Mortal<dyn Log> {
             self.process.check_not_fenced("log.open_writer");
             let opened = self.process.call("log.open_writer", self.inner.open_writer()).await?;
             let writer = Box::new(Mortal::new(&self.process, opened.writer));
-            Ok(OpenedWriter { writer, checkpoint: opened.checkpoint })
+            Ok(OpenedWriter { writer, checkpoint: opened.checkpoint, epoch: opened.epoch })
         })
     }
 

@@ -8,9 +8,9 @@ use tailrace::{
     runtime::{Health, PartState, Shutdown, tasks},
     telemetry::{ErrorLabels, Metrics},
 };
-use tailrace_contract::{ErrorKind, Log as _, LogPartition, Result, StartAt};
+use tailrace_contract::{Checkpoint, ErrorKind, Log as _, LogPartition, Mark, Result, Source as _, StartAt};
 use tailrace_memory::{Call, Fault, Gate, MemoryLog, MemorySink, MemorySource, MemoryTransaction, Offsets, Row};
-use tailrace_row::TableSchema;
+use tailrace_row::{Epoch, TableSchema};
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
@@ -408,4 +408,30 @@ async fn an_apply_that_may_write_no_table_fences_nobody() {
     scene.log.prepare(&scene.tables).await.unwrap();
     assert_eq!(ended(scene.apply(APPLY)).await.unwrap_err().kind(), ErrorKind::TableFailed);
     assert_eq!(scene.sink.faults().calls(Call::SinkClaim), 0);
+}
+
+/// E15: a checkpoint that was begun by a clock ahead of ours is forgotten. What is captured from then on must be above it, else apply would
+/// take it for records that it has.
+#[tokio::test(start_paused = true)]
+async fn e15_who_begins_anew_with_a_clock_that_is_behind_loses_nothing() {
+    let scene = Scene::new(1);
+    let ahead = Epoch(u32::MAX - 10);
+    scene.insert(0, 0..10);
+    let position = scene.source.position(&StartAt::Earliest).await.unwrap();
+    let first = Checkpoint { epoch: ahead, mark: Mark { position, transactions: 0 }, split: None };
+    scene.log.open_writer().await.unwrap().writer.commit(&first).await.unwrap();
+    let limits = CommitLimits::default();
+    let capture = scene.capture(limits);
+    let apply = scene.apply(APPLY);
+    until("the rows arrive", MINUTE, || scene.is_equal(0)).await;
+    scene.log.forget_checkpoint().await.unwrap();
+    assert_eq!(ended(capture).await.unwrap_err().kind(), ErrorKind::Fenced);
+    scene.insert(0, 10..20);
+    let capture = scene.capture(limits);
+    until("the rows of the new epoch arrive", MINUTE, || scene.is_equal(0)).await;
+    assert_eq!(scene.log.checkpoint().map(|checkpoint| checkpoint.epoch), Some(Epoch(ahead.0 + 1)));
+    assert_eq!(scene.metrics.apply.duplicates.get(), 0);
+    scene.stop.request();
+    ended(capture).await.unwrap();
+    ended(apply).await.unwrap();
 }
