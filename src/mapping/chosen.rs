@@ -330,7 +330,7 @@ impl ChosenStream {
             }
         }
         if let Some(reason) = crossing {
-            return Ok(Some(TableAct::Other { table, reason }));
+            return Ok(Some(TableAct::Other { table, reason, hides_changes: false }));
         }
         let is_nothing = kept.is_empty() && count > 0 && !is_swap;
         Ok((!is_nothing).then_some(TableAct::Alter { table, steps: kept }))
@@ -621,7 +621,9 @@ mod tests {
         check(&except, Vec::new(), alter(Vec::new()));
         check(&except, vec![rename("a", "b")], alter(vec![rename("a", "b")]));
         // Where the new name is named somebody has decided, and the target waits for him; where it is not, nobody has.
-        let other = |reason: &str| Ok(Some(TableAct::Other { table: table("orders"), reason: reason.to_owned() }));
+        let other = |reason: &str| {
+            Ok(Some(TableAct::Other { table: table("orders"), reason: reason.to_owned(), hides_changes: false }))
+        };
         check(
             &except,
             vec![rename("a", "secret")],

@@ -16,19 +16,46 @@ pub fn act(change: &SchemaChange, mapping: &TableMapping) -> BarrierAct {
     // A table that begins has no rows, and what was there before has gone by a statement of its own.
     let is_renewed = acts.clone().any(|act| matches!(act, TableAct::Renew { .. }));
     let only_begins = acts.clone().all(|act| matches!(act, TableAct::Create { .. }));
+    if let (Some(reason), false) = (hidden(acts.clone()), is_renewed) {
+        // What may be ignored is the statement, not what comes behind it.
+        return BarrierAct::Pause(format!(
+            "{reason}, whatever on_ddl says: changes of it are missing from here on unless the source is changed back"
+        ));
+    }
     match mapping.on_ddl {
         // Not the source's doing: who captures was told to.
         _ if is_renewed => BarrierAct::CarryOut(vec![TargetAct::Truncate]),
         DdlPolicy::Ignore => BarrierAct::CarryOut(Vec::new()),
         _ if acts.peek().is_none() || only_begins => BarrierAct::CarryOut(Vec::new()),
-        DdlPolicy::Pause => BarrierAct::Pause(format!(
-            "on_ddl is \"pause\": do to {} what the statement does, as far as it should follow",
-            mapping.target
-        )),
+        DdlPolicy::Pause => {
+            let why: String = acts.filter_map(reason).map(|reason| format!(" ({reason})")).collect();
+            BarrierAct::Pause(format!(
+                "on_ddl is \"pause\": do to {} what the statement does{why}, as far as it should follow",
+                mapping.target
+            ))
+        }
         DdlPolicy::Evolve | DdlPolicy::EvolveSwaps => {
             evolve(change, acts, mapping).map_or_else(BarrierAct::Pause, BarrierAct::CarryOut)
         }
     }
+}
+
+/// Why an act can't be followed, where the source knows it.
+fn reason(act: &TableAct) -> Option<&str> {
+    match act {
+        TableAct::Other { reason, .. } => Some(reason),
+        TableAct::Truncate { .. }
+        | TableAct::Alter { .. }
+        | TableAct::Rename { .. }
+        | TableAct::Drop { .. }
+        | TableAct::Create { .. }
+        | TableAct::Renew { .. } => None,
+    }
+}
+
+/// Why changes of the table are missing behind the statement, if they are.
+fn hidden<'a>(mut acts: impl Iterator<Item = &'a TableAct>) -> Option<&'a str> {
+    acts.find(|act| matches!(act, TableAct::Other { hides_changes: true, .. })).and_then(reason)
 }
 
 /// What an operator reads of a table that waits.
@@ -195,13 +222,33 @@ mod tests {
             (vec![rename("orders", "_orders_del"), rename("_orders_gho", "orders")], "gh-ost"),
             (vec![TableAct::Drop { table: table("orders") }], "is dropped"),
             (
-                vec![TableAct::Other { table: table("orders"), reason: "it changes the key".into() }],
+                vec![TableAct::Other {
+                    table: table("orders"),
+                    reason: "it changes the key".into(),
+                    hides_changes: false,
+                }],
                 "it changes the key",
             ),
         ] {
             check(DdlPolicy::Evolve, acts.clone(), Err(words));
             check(DdlPolicy::Ignore, acts, Ok(&[]));
         }
+    }
+
+    #[test]
+    fn changes_that_the_source_hides_are_passed_over_by_no_policy() {
+        let other = |hides_changes| {
+            let reason = "its foreign key changes rows without a trace".to_owned();
+            vec![
+                TableAct::Create { table: table("orders") },
+                TableAct::Other { table: table("orders"), reason, hides_changes },
+            ]
+        };
+        for policy in [DdlPolicy::Ignore, DdlPolicy::Pause, DdlPolicy::Evolve, DdlPolicy::EvolveSwaps] {
+            check(policy, other(true), Err("its foreign key changes rows without a trace, whatever on_ddl says"));
+        }
+        check(DdlPolicy::Ignore, other(false), Ok(&[]));
+        check(DdlPolicy::Pause, other(false), Err("does (its foreign key changes rows without a trace), as far as"));
     }
 
     #[test]
@@ -217,7 +264,8 @@ mod tests {
         check(DdlPolicy::Pause, told(&steps), Err("is \"pause\""));
         check(DdlPolicy::Ignore, told(&steps), Ok(&[]));
         let reason = "no statement made it".to_owned();
-        check(DdlPolicy::EvolveSwaps, swap(TableAct::Other { table: table("orders"), reason }), Err("no statement"));
+        let other = TableAct::Other { table: table("orders"), reason, hides_changes: false };
+        check(DdlPolicy::EvolveSwaps, swap(other), Err("no statement"));
         check(DdlPolicy::EvolveSwaps, told(&steps)[..2].to_vec(), Err("its columns"));
         // In two statements the name is nobody's for a while.
         check(DdlPolicy::EvolveSwaps, vec![rename("orders", "_orders_del")], Err("called shop._orders_del"));

@@ -85,6 +85,9 @@ pub enum TableAct {
         table: TableName,
         /// Why, as the end of a sentence: "it changes the primary key".
         reason: String,
+        /// Whether rows change without a trace from here on: then nobody may pass over it without being told.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        hides_changes: bool,
     },
 }
 

@@ -204,7 +204,7 @@ mod tests {
             TableAct::Rename { table: table.clone(), to: other.clone() },
             TableAct::Drop { table: table.clone() },
             TableAct::Create { table: table.clone() },
-            TableAct::Other { table: table.clone(), reason: "it changes the key".into() },
+            TableAct::Other { table: table.clone(), reason: "it changes the key".into(), hides_changes: true },
         ];
         let sequence = Sequence { epoch: Epoch(u32::MAX), transaction: u64::MAX, event: 0, row: 0 };
         let change = SchemaChange {

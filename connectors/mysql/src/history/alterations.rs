@@ -185,7 +185,11 @@ impl Look<'_> {
             {
                 Verdict::Changes(acts) => acts,
                 verdict if verdict.may_alter() => {
-                    vec![TableAct::Other { table: name.clone(), reason: "it is not understood".to_owned() }]
+                    vec![TableAct::Other {
+                        table: name.clone(),
+                        reason: "it is not understood".to_owned(),
+                        hides_changes: false,
+                    }]
                 }
                 Verdict::Harmless | Verdict::Table { .. } | Verdict::Database { .. } => continue,
             };

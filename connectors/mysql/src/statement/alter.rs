@@ -72,7 +72,7 @@ impl Alteration {
 
     /// What becomes of the table; nothing if no act of it concerns anybody.
     pub(super) fn act(mut self, table: &TableName) -> Option<TableAct> {
-        let other = |reason: String| Some(TableAct::Other { table: table.clone(), reason });
+        let other = |reason: String| Some(TableAct::Other { table: table.clone(), reason, hides_changes: false });
         if let Some(reason) = self.obstacle.take() {
             return other(reason);
         }

@@ -89,10 +89,12 @@ impl Copies {
             let known = self.by_name.get(&captured.folded(&name)).filter(|copy| copy.of == table);
             swaps.push(match known {
                 Some(Copy { obstacle: None, steps, .. }) => TableAct::Alter { table, steps: steps.clone() },
-                Some(Copy { obstacle: Some(reason), .. }) => TableAct::Other { table, reason: reason.clone() },
+                Some(Copy { obstacle: Some(reason), .. }) => {
+                    TableAct::Other { table, reason: reason.clone(), hides_changes: false }
+                }
                 None => {
                     let reason = format!("no statement since the stream was opened made {copy} a copy of it");
-                    TableAct::Other { table, reason }
+                    TableAct::Other { table, reason, hides_changes: false }
                 }
             });
         }

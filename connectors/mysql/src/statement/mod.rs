@@ -249,7 +249,7 @@ impl Captured<'_> {
         match &table {
             Some(table) if may_lose_rows => {
                 let reason = "IGNORE may remove rows".to_owned();
-                acts.push(TableAct::Other { table: table.clone(), reason });
+                acts.push(TableAct::Other { table: table.clone(), reason, hides_changes: false });
             }
             Some(table) => acts.extend(self.unseen_cascade(table, &clauses).or_else(|| alteration.act(table))),
             None => {}
@@ -271,7 +271,11 @@ impl Captured<'_> {
             has_cascade = changes_rows(&mut words);
         }
         let reason = "its foreign key changes rows without a trace in this server's binlog".to_owned();
-        (has_cascade && !self.logs_cascades).then(|| TableAct::Other { table: table.clone(), reason })
+        (has_cascade && !self.logs_cascades).then(|| TableAct::Other {
+            table: table.clone(),
+            reason,
+            hides_changes: true,
+        })
     }
 
     /// Captured tables whose rows move to or from a partition: EXCHANGE PARTITION … WITH TABLE, and MariaDB's CONVERT TABLE … TO
@@ -287,7 +291,8 @@ impl Captured<'_> {
                 false => Some((String::from_utf8_lossy(query.database).into_owned(), first.into())),
             };
             if let Some(table) = name.and_then(|name| self.table(&name)) {
-                acts.push(TableAct::Other { table, reason: "its rows move to or from another table".to_owned() });
+                let reason = "its rows move to or from another table".to_owned();
+                acts.push(TableAct::Other { table, reason, hides_changes: false });
             }
         }
         acts
@@ -296,7 +301,7 @@ impl Captured<'_> {
     fn judge_drop(&self, reader: &mut Reader<'_>) -> Verdict {
         if let Some(table) = self.loses_primary_key(reader) {
             let reason = "it removes the primary key".to_owned();
-            return changes([TableAct::Other { table, reason }]);
+            return changes([TableAct::Other { table, reason, hides_changes: false }]);
         }
         match reader.find_object() {
             Some(Object::Table) => {

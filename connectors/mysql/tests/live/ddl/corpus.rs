@@ -367,11 +367,11 @@ const OF_MYSQL: &[(&str, &str)] = &[
 const OF_MARIADB: &[(&str, &str)] = &[
     (
         "ALTER TABLE t ADD CONSTRAINT fk9 FOREIGN KEY (a) REFERENCES u (id) ON DELETE CASCADE",
-        "!t its foreign key changes rows without a trace in this server's binlog",
+        "!!t its foreign key changes rows without a trace in this server's binlog",
     ),
     (
         "ALTER TABLE t ADD c9 INT REFERENCES u (id) ON DELETE NO ACTION ON UPDATE SET NULL",
-        "!t its foreign key changes rows without a trace in this server's binlog",
+        "!!t its foreign key changes rows without a trace in this server's binlog",
     ),
     ("ALTER TABLE t ADD c8 TIMESTAMP NULL ON UPDATE CURRENT_TIMESTAMP", "+c8=NULL"),
     ("ALTER TABLE t DROP FOREIGN KEY fk9, DROP c8", "-c8"),
@@ -446,7 +446,8 @@ pub(crate) fn shown(acts: &[TableAct]) -> String {
         TableAct::Drop { table } => format!("drop {}", table.table),
         TableAct::Create { table } => format!("create {}", table.table),
         TableAct::Renew { table } => format!("renew {}", table.table),
-        TableAct::Other { table, reason } => format!("!{} {reason}", table.table),
+        TableAct::Other { table, reason, hides_changes: true } => format!("!!{} {reason}", table.table),
+        TableAct::Other { table, reason, hides_changes: false } => format!("!{} {reason}", table.table),
     };
     acts.iter().map(act).collect::<Vec<_>>().join(", ")
 }
