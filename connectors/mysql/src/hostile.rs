@@ -176,7 +176,7 @@ pub fn statement(bytes: &[u8]) {
         is_mariadb: mode & 8 != 0,
         logs_cascades: mode & 16 != 0,
     };
-    let _ = captured.judge(&query);
+    let _ = (captured.judge(&query), captured.digest(&query));
     let mut shapes = Shapes::default();
     shapes.follow(&filter, captured.ignores_case, captured.reshapes(&query));
     // What was made is altered in the same way once more.

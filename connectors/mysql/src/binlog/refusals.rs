@@ -103,9 +103,9 @@ impl BinlogReader {
         error.at(self.here()).hint(self.way_on(span, "make sure that the target has what the source has of its rows"))
     }
 
-    /// The statement's text is not shown: its literals are row values. The digest tells two statements apart.
+    /// The statement's text is not shown: its literals are row values. The digest tells the forms of two statements apart, and has none.
     pub(super) fn refuse_statement(&self, query: &QueryEvent<'_>, verdict: Verdict, span: Option<Span>) -> Error {
-        let digest = xxhash_rust::xxh3::xxh3_64(query.text);
+        let digest = self.tables.captured().digest(query);
         let is_open = matches!(self.phase, Phase::Open(_));
         let act = if is_open { "make the same change at the target" } else { "carry it out at the target too" };
         let error = match verdict {

@@ -18,6 +18,7 @@ mod data_type;
 mod default;
 mod definition;
 mod dialect;
+mod digest;
 mod expression;
 mod reshape;
 mod tokens;
