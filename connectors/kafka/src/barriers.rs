@@ -113,6 +113,17 @@ impl BarrierBook {
         }
     }
 
+    /// The number that the checkpoint has of the last one: it rises also where the topic of barriers has lost some, because records
+    /// and readers go by it.
+    pub(crate) fn note_number(&mut self, number: u64) {
+        self.last = self.last.max(number);
+    }
+
+    /// The number of the last one, 0 if there is none.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.last
+    }
+
     /// The number of the next one.
     pub(crate) fn next_number(&self) -> u64 {
         self.last + 1
@@ -246,6 +257,8 @@ mod tests {
         book.note(&barrier(4, "orders"));
         book.note(&barrier(5, "items"));
         assert_eq!(book.next_number(), 6);
+        book.note_number(2);
+        assert_eq!(book.next_number(), 6, "what is known already never goes back");
         let mut names = book.names_of(&orders, 2);
         assert_eq!([names.take(1), names.take(1), names.take(0), names.take(0)], [Some(4), None, Some(4), None]);
         book.note(&barrier(6, "orders"));

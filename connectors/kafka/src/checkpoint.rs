@@ -3,7 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `owner` | `{"format":1,"owner":"…"}`: a writer was opened |
-//! | `capture` | `{"format":1,"owner":"…","schemas":false,"checkpoint":{…}}`, in the transaction of the records it describes; `null` for one that an operator had forgotten, with its `"epoch":…` |
+//! | `capture` | `{"format":1,"owner":"…","schemas":false,"checkpoint":{…}}`, in the transaction of the records it describes; `null` for one that an operator had forgotten, with its `"epoch":…`; `"barrier":…` is the last barrier's number |
 //!
 //! Every record names the writer that wrote it, so the last committed one tells who owns the log. `schemas` says whether
 //! keys carry their schema: the partition of a key is a hash of exactly the key's bytes, so the setting can't be changed on
@@ -32,6 +32,14 @@ struct CaptureValue<'a> {
     /// Of a checkpoint that was forgotten: the next one begins above it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     epoch: Option<Epoch>,
+    /// The number of the last barrier; 0 if there was none, and in what older versions wrote.
+    #[serde(default, skip_serializing_if = "is_none")]
+    barrier: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_none(barrier: &u64) -> bool {
+    *barrier == 0
 }
 
 /// The value of a record with key [`OWNER_KEY`].
@@ -55,6 +63,8 @@ pub(crate) struct StoredCheckpoint {
     pub(crate) checkpoint: Option<Checkpoint>,
     /// Of one that was forgotten; older versions did not keep it.
     pub(crate) epoch: Option<Epoch>,
+    /// The number of the last barrier, 0 if there was none, as far as it was kept.
+    pub(crate) barrier: u64,
     pub(crate) has_inline_schemas: bool,
 }
 
@@ -63,19 +73,20 @@ pub(crate) fn owner_value(owner: &str) -> Vec<u8> {
     to_json(&OwnerValue { format: FORMAT, owner: owner.into() })
 }
 
-/// The value of a checkpoint record.
-pub(crate) fn capture_value(owner: &str, has_inline_schemas: bool, checkpoint: &Checkpoint) -> Vec<u8> {
+/// The value of a checkpoint record, behind the barrier of that number.
+pub(crate) fn capture_value(owner: &str, has_inline_schemas: bool, checkpoint: &Checkpoint, barrier: u64) -> Vec<u8> {
     to_json(&CaptureValue {
         format: FORMAT,
         owner: owner.into(),
         schemas: has_inline_schemas,
         checkpoint: Some(std::borrow::Cow::Borrowed(checkpoint)),
         epoch: None,
+        barrier,
     })
 }
 
-/// The value of the record that forgets a checkpoint. How keys look decides where they lie, and the epoch what is newer: both are
-/// kept, because the records stay.
+/// The value of the record that forgets a checkpoint. How keys look decides where they lie, the epoch what is newer, and records name
+/// barriers by number: all three are kept, because the records stay.
 pub(crate) fn forgotten_value(owner: &str, stored: &StoredCheckpoint) -> Vec<u8> {
     to_json(&CaptureValue {
         format: FORMAT,
@@ -83,6 +94,7 @@ pub(crate) fn forgotten_value(owner: &str, stored: &StoredCheckpoint) -> Vec<u8>
         schemas: stored.has_inline_schemas,
         checkpoint: None,
         epoch: stored.checkpoint.as_ref().map(|forgotten| forgotten.epoch).max(stored.epoch),
+        barrier: stored.barrier,
     })
 }
 
@@ -106,7 +118,7 @@ pub(crate) fn read_capture(topic: &str, record: &SmallRecord) -> Result<StoredCh
     }
     let value: CaptureValue<'_> = read_value(topic, record)?;
     let checkpoint = value.checkpoint.map(std::borrow::Cow::into_owned);
-    Ok(StoredCheckpoint { checkpoint, epoch: value.epoch, has_inline_schemas: value.schemas })
+    Ok(StoredCheckpoint { checkpoint, epoch: value.epoch, barrier: value.barrier, has_inline_schemas: value.schemas })
 }
 
 pub(crate) fn read_owner(topic: &str, record: &SmallRecord) -> Result<String> {
@@ -164,15 +176,17 @@ mod tests {
         for split in [None, Some(split)] {
             let mark = Mark { position: Position::new("uuid:1-16"), transactions: 7 };
             let checkpoint = Checkpoint { epoch: Epoch(3), mark, split };
-            let value = capture_value("me", true, &checkpoint);
+            let value = capture_value("me", true, &checkpoint, 7);
             let stored = record(CAPTURE_KEY, std::str::from_utf8(&value).unwrap());
             let read = read_capture("t", &stored).unwrap();
-            let expected = StoredCheckpoint { checkpoint: Some(checkpoint), epoch: None, has_inline_schemas: true };
+            let expected =
+                StoredCheckpoint { checkpoint: Some(checkpoint), epoch: None, barrier: 7, has_inline_schemas: true };
             assert_eq!(read, expected);
             assert_eq!(read_owner("t", &stored).unwrap(), "me");
             let value = forgotten_value("you", &read);
             let stored = record(CAPTURE_KEY, std::str::from_utf8(&value).unwrap());
-            let expected = StoredCheckpoint { checkpoint: None, epoch: Some(Epoch(3)), has_inline_schemas: true };
+            let expected =
+                StoredCheckpoint { checkpoint: None, epoch: Some(Epoch(3)), barrier: 7, has_inline_schemas: true };
             assert_eq!(read_capture("t", &stored).unwrap(), expected, "the epoch stays");
             assert_eq!(read_owner("t", &stored).unwrap(), "you");
         }
@@ -184,7 +198,7 @@ mod tests {
         for (checkpoint, has_one) in [(mark, true), ("null", false)] {
             let value = format!(r#"{{"format":1,"owner":"me","schemas":false,"checkpoint":{checkpoint}}}"#);
             let read = read_capture("t", &record(CAPTURE_KEY, &value)).unwrap();
-            assert_eq!((read.checkpoint.is_some(), read.epoch), (has_one, None));
+            assert_eq!((read.checkpoint.is_some(), read.epoch, read.barrier), (has_one, None, 0));
         }
     }
 

@@ -127,6 +127,7 @@ fn open_blocking(shared: &Arc<Shared>, keeper: TopicKeeper) -> Result<OpenedWrit
         writer.topic_owners.claim(&shared.names, table)?;
     }
     let mut epoch = stored.as_ref().and_then(|stored| stored.epoch);
+    writer.barriers.note_number(stored.as_ref().map_or(0, |stored| stored.barrier));
     for barrier in KafkaBarrierReader::new(shared).read_to(ReadTo::Everything)? {
         epoch = epoch.max(Some(barrier.change.sequence.epoch));
         writer.barriers.note(&barrier);
@@ -160,7 +161,8 @@ impl LogWriter for KafkaWriter {
     }
 
     fn commit<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { block(|| self.commit_blocking(checkpoint).map_err(|error| self.judge(error))) })
+        let barrier = self.barriers.last_number();
+        Box::pin(async move { block(|| self.commit_blocking(checkpoint, barrier).map_err(|error| self.judge(error))) })
     }
 
     fn commit_barrier<'a>(
@@ -224,9 +226,10 @@ impl KafkaWriter {
         Ok(())
     }
 
-    fn commit_blocking(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    fn commit_blocking(&mut self, checkpoint: &Checkpoint, barrier: u64) -> Result<()> {
         self.send_documents()?;
-        let value = checkpoint::capture_value(&self.owner, self.shared.settings.has_inline_schemas, checkpoint);
+        let has_inline_schemas = self.shared.settings.has_inline_schemas;
+        let value = checkpoint::capture_value(&self.owner, has_inline_schemas, checkpoint, barrier);
         self.send_small(&self.shared.names.checkpoint(), checkpoint::CAPTURE_KEY, &value)?;
         self.transaction.drain()?;
         fault::point("kafka.produced");
@@ -259,8 +262,10 @@ impl KafkaWriter {
         let barrier = Barrier { number: self.barriers.next_number(), change: change.clone(), ends };
         let number = barrier.number.to_string();
         self.send_small(&self.shared.names.control(), &number, &barrier_value(&barrier))?;
+        // A broker that tears the transaction must not show the checkpoint behind the statement without the barrier.
+        self.transaction.drain()?;
         fault::point("kafka.barrier_produced");
-        self.commit_blocking(checkpoint)?;
+        self.commit_blocking(checkpoint, barrier.number)?;
         fault::point("kafka.barrier_committed");
         self.barriers.note(&barrier);
         Ok(barrier.number)

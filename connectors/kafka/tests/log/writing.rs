@@ -396,6 +396,34 @@ async fn e15_the_epoch_of_a_checkpoint_that_is_gone_is_found() {
     assert_eq!(known().await, Some(Epoch(5)), "by the barriers");
 }
 
+/// Records and readers go by the numbers of barriers, so they rise also where the topic that has the barriers is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_of_barriers_never_repeat() {
+    let kafka = broker();
+    let log = log(&kafka);
+    let orders = table("orders");
+    log.prepare(slice::from_ref(&orders)).await.unwrap();
+    let commit = async |transaction| {
+        let sequence = Sequence { epoch: Epoch(1), transaction, event: 0, row: 0 };
+        let mut opened = log.open_writer().await.unwrap();
+        opened.writer.commit_barrier(&truncate(&orders, sequence), &checkpoint(transaction)).await.unwrap()
+    };
+    assert_eq!([commit(1).await, commit(2).await], [1, 2]);
+    let control = format!("{}.control", log.name());
+    raw::delete_topic(&kafka, &control).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !log.open_barriers().await.unwrap().read().await.is_ok_and(|barriers| barriers.is_empty()) {
+        assert!(Instant::now() < deadline, "the topic stays");
+    }
+    assert_eq!(commit(3).await, 3, "the checkpoint has the last number");
+    log.forget_checkpoint().await.unwrap();
+    raw::delete_topic(&kafka, &control).await;
+    while !log.open_barriers().await.unwrap().read().await.is_ok_and(|barriers| barriers.is_empty()) {
+        assert!(Instant::now() < deadline, "the topic stays");
+    }
+    assert_eq!(commit(4).await, 4, "and what is forgotten of it too");
+}
+
 fn truncate(table: &TableSchema, sequence: Sequence) -> SchemaChange {
     SchemaChange {
         sequence,
