@@ -111,6 +111,7 @@ const FILE_HEAD: u64 = 4;
 pub(crate) struct Walk {
     connection: Connection,
     silence_max: std::time::Duration,
+    /// Until the format says so they have: the server makes what comes before it as it was asked to.
     has_checksums: bool,
     file: String,
     /// Where the next event begins.
@@ -146,7 +147,7 @@ impl Walk {
         const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
         let offset = replication::request_logged(&mut connection, settings, logged).await?;
         let silence_max = (settings.heartbeat * 3).max(SILENCE);
-        Ok(Self { connection, silence_max, has_checksums: false, file: String::new(), offset })
+        Ok(Self { connection, silence_max, has_checksums: true, file: String::new(), offset })
     }
 
     /// The event's header and body.
@@ -262,9 +263,7 @@ impl Walk {
             return Err(Malformed::new("event: its checksum is wrong"));
         }
         if header.kind == kind::ROTATE {
-            // The first one comes before the format says whether it has a checksum.
-            let has_checksum = self.has_checksums || has_valid_checksum(bytes);
-            let end = bytes.len() - usize::from(has_checksum) * CHECKSUM_BYTES;
+            let end = bytes.len() - usize::from(self.has_checksums) * CHECKSUM_BYTES;
             let rotate = Rotate::parse(bytes.get(HEADER_BYTES..end).unwrap_or_default())?;
             if header.flags & FLAG_ARTIFICIAL != 0 || header.end == 0 {
                 (self.file, self.offset) = (rotate.file.to_owned(), rotate.offset);

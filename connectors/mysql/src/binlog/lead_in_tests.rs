@@ -25,6 +25,16 @@ fn rotation(file: &str) -> Vec<u8> {
     event(kind::ROTATE, 0, ARTIFICIAL, &[&4_u64.to_le_bytes(), file.as_bytes()].concat())
 }
 
+/// The rotation that begins a stream: it has a checksum, whatever its file has.
+fn opening(file: &str) -> Vec<u8> {
+    let mut rotation = rotation(file);
+    let size = u32::try_from(rotation.len() + CHECKSUM_BYTES).unwrap();
+    rotation[9..13].copy_from_slice(&size.to_le_bytes());
+    let checksum = crc32fast::hash(&rotation);
+    rotation.extend_from_slice(&checksum.to_le_bytes());
+    rotation
+}
+
 fn format() -> Vec<u8> {
     let mut body = 4_u16.to_le_bytes().to_vec();
     body.extend_from_slice(&[0; 50 + 4]);
@@ -37,6 +47,15 @@ fn format() -> Vec<u8> {
 
 /// A reader whose file was read up to `read`, far behind the begin.
 fn reader(read: u64) -> BinlogReader {
+    let mut reader = new_reader();
+    reader.event(&opening("binlog.000001")).unwrap();
+    reader.event(&format()).unwrap();
+    reader.place.offset = read;
+    reader
+}
+
+/// A reader that has read nothing.
+fn new_reader() -> BinlogReader {
     let at = FileOffset { file: "binlog.000001".into(), offset: WANTED };
     let position = BinlogPosition::File { at, begun: None };
     let mark = Mark { position: position.to_position(), transactions: 0 };
@@ -53,11 +72,7 @@ fn reader(read: u64) -> BinlogReader {
         shapes: Shapes::default(),
         damaged: Arc::default(),
     };
-    let mut reader = BinlogReader::new(&from, position, settings);
-    reader.event(&rotation("binlog.000001")).unwrap();
-    reader.event(&format()).unwrap();
-    reader.place.offset = read;
-    reader
+    BinlogReader::new(&from, position, settings)
 }
 
 /// The begin of a transaction, 44 bytes.
@@ -88,4 +103,21 @@ fn the_lead_in_ends_at_the_position() {
     assert!(reader.is_between());
     reader.event(&anonymous(WANTED + 44)).unwrap();
     assert!(!reader.is_between());
+}
+
+/// Were a checksum that is wrong taken for none, the file's name would end with four bytes of nonsense.
+#[test]
+fn the_rotation_that_begins_a_stream_is_checked_in_every_byte() {
+    let whole = opening("binlog.000001");
+    for place in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0x10;
+        let error = new_reader().event(&damaged).expect_err(&format!("byte {place}"));
+        assert!(matches!(error.kind(), ErrorKind::Transient | ErrorKind::Corrupt), "byte {place}: {error}");
+    }
+    let error = new_reader().event(&rotation("binlog.000001")).expect_err("one without a checksum");
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+    let mut reader = new_reader();
+    reader.event(&whole).unwrap();
+    assert_eq!(&*reader.place.here().file, "binlog.000001");
 }

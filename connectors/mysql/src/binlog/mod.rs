@@ -353,10 +353,9 @@ impl BinlogReader {
     fn checked_body<'e>(&self, header: &Header, event: &'e [u8]) -> Result<(&'e [u8], u32)> {
         let has_checksum = match &self.format {
             Some(format) => format.has_checksums,
-            // The rotation that begins the stream comes before anybody has said whether it has a checksum.
-            None if matches!(header.kind, kind::ROTATE | kind::HEARTBEAT | kind::HEARTBEAT_V2) => {
-                has_valid_checksum(event)
-            }
+            // What the server makes itself before the first format description has the checksum that we asked it for, whatever its files
+            // have: MySQL and MariaDB both take it from `@source_binlog_checksum`, or `@master_binlog_checksum`.
+            None if matches!(header.kind, kind::ROTATE | kind::HEARTBEAT | kind::HEARTBEAT_V2) => true,
             None => return Err(self.corrupt(Malformed::new("stream: an event comes before the format description"))),
         };
         if has_checksum && !has_valid_checksum(event) {

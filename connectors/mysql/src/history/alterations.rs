@@ -52,7 +52,7 @@ pub(crate) async fn find(
         ignores_case: server.facts.ignores_case,
         collations: backlog.collations,
         altered_until: altered_last(&mut server.connection, &tables).await?,
-        has_checksums: false,
+        has_checksums: true,
         unpacked: Vec::new(),
         filters: tables
             .into_iter()
@@ -108,6 +108,7 @@ struct Look<'a> {
     collations: &'a Collations,
     /// Behind this second nothing was altered.
     altered_until: u32,
+    /// Until the format says so they have: the server makes what comes before it as it was asked to.
     has_checksums: bool,
     unpacked: Vec<u8>,
     /// A statement on several tables is judged for each.
@@ -135,12 +136,10 @@ impl Look<'_> {
         if header.timestamp > self.altered_until.saturating_add(CLOCKS_APART_MAX) {
             return Ok(true);
         }
-        // Before the format nobody has said whether there are checksums.
-        let is_checked = has_valid_checksum(event);
-        if self.has_checksums && !is_checked {
+        if self.has_checksums && !has_valid_checksum(event) {
             return Err(Malformed::new("event: its checksum is wrong"));
         }
-        let checksum = if is_checked { CHECKSUM_BYTES } else { 0 };
+        let checksum = if self.has_checksums { CHECKSUM_BYTES } else { 0 };
         let body = event.get(HEADER_BYTES..event.len().saturating_sub(checksum));
         let body = body.ok_or(Malformed::new("event: it is too short"))?;
         self.pass(&header, body)?;
