@@ -308,6 +308,9 @@ impl WritingHalf<'_> {
             }
             self.writer.append_ledger(&entries).await?;
             fault::point("capture.chunk_appended");
+            if !rows.is_empty() {
+                fault::point("capture.rows_appended");
+            }
             self.uncommitted.add(&rows, entries.len());
             if self.is_due(true) {
                 self.commit().await?;

@@ -2,6 +2,7 @@
 //! read into two chunks.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -13,7 +14,7 @@ use serde_json::Value;
 use super::{LIMIT, chain, consumer::Consumer, documents, fill, ledger_of};
 use crate::harness::{Crowd, Scene, seed, wait_until};
 
-const TABLES: [&str; 2] = ["first", "second"];
+pub(super) const TABLES: [&str; 2] = ["first", "second"];
 const ROWS: u32 = 40_000;
 /// Many more chunks than are copied between two disturbances.
 const CHUNKS: &str = "\n[backfill]\nreaders = 2\nchunk_bytes = \"64KiB\"\n";
@@ -38,6 +39,13 @@ impl Copy {
         scene.write_config(&(text.replace("backfill = \"off\"\n", "") + CHUNKS))?;
         scene.make_target()?;
         Ok(Copy { scene, has_log, seed })
+    }
+
+    /// The rest is copied in chunks of the usual size, by whoever starts from now on.
+    pub(super) fn speed_up(&self) -> Result<()> {
+        let text = fs::read_to_string(self.scene.config_file())?;
+        let (before, _) = text.split_once(CHUNKS).context("the configuration has small chunks")?;
+        self.scene.write_config(before)
     }
 
     /// The chunks that are copied, by key; none before there is a ledger. A broker that is only just back may name no leader at first.

@@ -1,13 +1,17 @@
 //! Tables that have rows when Tailrace comes, and are written to while their history is copied: the target ends equal to the source.
 
+mod aborted;
 mod chosen;
 mod consumer;
 mod control;
+mod duplicates;
 mod gap;
 mod gates;
+mod gtid_modes;
 mod in_part;
 mod kills;
 mod long_copy;
+mod prepared;
 mod races;
 mod random;
 mod read_server;

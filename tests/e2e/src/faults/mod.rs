@@ -1,7 +1,7 @@
 //! Faults of the source's stream under a live writer: what can go on converges, what can't ends by name with its position before
 //! what it can't follow. Each test makes sure that the fault was there.
 //!
-//! `torn`: a connection or a process that goes in the middle of a transaction (F01, F02, F03). `damaged`: bytes that are not as the
+//! `torn`: a connection or a process that goes in the middle of a transaction (F01, F02, F03, E18). `damaged`: bytes that are not as the
 //! server wrote them (F17, F25). `odd_changes`: statement format, cascades, time zones (F13, F21, F24).
 
 mod damaged;

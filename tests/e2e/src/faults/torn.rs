@@ -1,4 +1,4 @@
-//! F01, F02, F03: the stream stops in the middle of a transaction's rows, and then the process dies, the connection is reset, or a
+//! F01, F02, F03, E18: the stream stops in the middle of a transaction's rows, and then the process dies, the connection is reset, or a
 //! checkpoint is due. The transaction comes as a whole, each row once.
 
 use std::collections::BTreeSet;
@@ -61,6 +61,28 @@ fn f03_gtid_before_commit() -> Result<()> {
         proxy.reset();
         proxy.pass();
         *capture = scene.capture()?;
+        Ok(())
+    })
+}
+
+/// E18: a transaction of the source that takes longer than one of the log may is split by time, again and again; nobody fences capture
+/// for it, and it goes on in the same session.
+#[test]
+fn e18_a_transaction_longer_than_one_of_the_log_is_split_by_time() -> Result<()> {
+    tear("e18", |scene, proxy, capture| {
+        let reconnects = |capture: &Tailrace| -> Result<Option<f64>> {
+            Ok(capture.metrics()?.sum("tailrace_capture_reconnects_total"))
+        };
+        let before = reconnects(capture)?;
+        wait_until("a checkpoint is committed in the middle", DRAIN_LIMIT, || {
+            Ok(!checkpoint(scene)?["split"].is_null())
+        })?;
+        let part = records(scene)?.len();
+        ensure!(part > 0 && part < ROWS, "{part} rows are in the log");
+        proxy.pass();
+        wait_until("the rest of it is in the log", DRAIN_LIMIT, || Ok(records(scene)?.len() == ROWS))?;
+        ensure!(capture.is_running(), "capture ended: {}", capture.log_text());
+        ensure!(reconnects(capture)? == before, "capture began anew: {}", capture.log_text());
         Ok(())
     })
 }

@@ -1,9 +1,12 @@
 //! Servers that change under a running capture: one dies and its replica takes its place, files of the binlog end, numbers of tables
 //! begin anew, a position comes from Debezium.
 
+mod at_time;
 mod failover;
 mod files;
+mod huge_file;
 mod import;
+mod lost_tail;
 mod modes;
 
 use anyhow::{Context, Result};

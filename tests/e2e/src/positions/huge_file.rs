@@ -1,0 +1,116 @@
+//! F26: one transaction of more than 4 GiB, and so a file of the binlog whose offsets need more than 32 bits; what comes with an event and
+//! what a request for a stream by file and offset has room for are their low 32 bits. It takes minutes and 15 GB of disk, so it runs where
+//! it was asked for: `TAILRACE_TEST_HUGE_FILE=1 cargo x test -p e2e f26_offsets`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lab::process::Tailrace;
+use lab::{Mysql, say};
+use serde_json::Value;
+
+use super::position;
+use crate::harness::{LEDGER, Ledger, Scene, Servers, seed, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(1_800);
+const PAUSE: Duration = Duration::from_millis(2);
+const STEP: u64 = 100;
+const ROWS: u64 = 23_000;
+const ROW_BYTES: u64 = 200_000;
+const FOUR_GIB: u64 = 1 << 32;
+
+#[test]
+fn f26_offsets_beyond_4_gib() -> Result<()> {
+    if std::env::var_os("TAILRACE_TEST_HUGE_FILE").is_none() {
+        say("SKIPPED: f26_offsets_beyond_4_gib, because TAILRACE_TEST_HUGE_FILE is not set");
+        return Ok(());
+    }
+    let options = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF", "--sync-binlog=0"];
+    let mysql = Mysql::fresh("e2e-huge-file", &options)?;
+    let scene = Scene::alone_on("huge_file", Servers { mysql: mysql.clone(), ..Servers::shared()? })?;
+    scene.make_ledger()?;
+    // It stores nothing: what matters is the binlog.
+    scene.source("CREATE TABLE large (id INT PRIMARY KEY, v LONGTEXT NOT NULL) ENGINE = BLACKHOLE")?;
+    scene.make_target()?;
+    let (mut capture, mut apply) = (scene.capture()?, scene.apply()?);
+    let ledger = scene.open_ledger(PAUSE, seed(&scene.database))?;
+    wait_written(&ledger)?;
+    let begin = Instant::now();
+    scene.source(&format!(
+        "SET SESSION cte_max_recursion_depth = 100000; INSERT INTO large WITH RECURSIVE n (i) AS
+         (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) SELECT i, REPEAT(CHAR(97 + i % 26), {ROW_BYTES}) FROM n"
+    ))?;
+    let filled_in = begin.elapsed();
+    // In its middle, then behind it.
+    wait_until("a part of it is captured", LIMIT, || {
+        ensure!(capture.is_running(), "it ended: {}", capture.log_text());
+        Ok(capture.metrics()?.sum("tailrace_capture_records_total") > Some(8_000.0))
+    })?;
+    capture.kill()?;
+    capture = scene.launch(&["capture"])?.spawn()?;
+    wait_until("what is behind it is captured", LIMIT, || {
+        ensure!(capture.is_running(), "it ended: {}", capture.log_text());
+        Ok(offset(&position(&scene)?)? > FOUR_GIB)
+    })?;
+    let captured_in = begin.elapsed();
+    wait_written(&ledger)?;
+    capture.kill()?;
+    wait_written(&ledger)?;
+    capture = scene.launch(&["capture"])?.spawn()?;
+    let transactions = ledger.close()?;
+    let marker = scene.mark()?;
+    let query = format!("SELECT count(*) FROM {} WHERE id = {marker}", Scene::MARKERS);
+    wait_until("all is applied", LIMIT, || Ok(scene.target_number(&query)? == 1))?;
+    scene.wait_drained()?;
+
+    ensure!(scene.compare(LEDGER)?.differences == 0, "the writer's table differs");
+    let sums = scene.target_rows("SELECT count(*), sum(id), sum(length(v)), min(id), max(id) FROM large")?;
+    let wanted = [ROWS, ROWS * (ROWS + 1) / 2, ROWS * ROW_BYTES, 1, ROWS].map(|number| Some(number.to_string()));
+    ensure!(sums == [wanted.to_vec()], "{sums:?}");
+    let beyond = places_beyond(&scene)?;
+    ensure!(beyond > STEP, "{beyond} changes lie beyond 4 GiB");
+    say(&format!(
+        "huge_file: committed in {filled_in:.1?}, captured in {captured_in:.1?}, applied in {:.1?}; {transactions} transactions of the \
+         writer, {beyond} changes beyond 4 GiB",
+        begin.elapsed()
+    ));
+    end(&mut capture)?;
+    end(&mut apply)?;
+    scene.finish()?;
+    mysql.remove()
+}
+
+fn wait_written(ledger: &Ledger<'_>) -> Result<()> {
+    let goal = ledger.transactions() + STEP;
+    wait_until("the writer writes", LIMIT, || Ok(ledger.transactions() > goal))
+}
+
+/// Of `file:binlog.000002:1234@…`.
+fn offset(position: &str) -> Result<u64> {
+    let place = position.split('@').next().and_then(|text| text.rsplit(':').next());
+    place.and_then(|text| text.parse().ok()).with_context(|| format!("{position} has no offset"))
+}
+
+/// Changes of the writer whose place in the file needs more than 32 bits, as consumers are told; none is told twice.
+fn places_beyond(scene: &Scene) -> Result<u64> {
+    let (mut beyond, mut places) = (0, std::collections::BTreeSet::new());
+    scene.read_topic(&scene.topic(LEDGER), |record| {
+        let Some(value) = record.value else { return Ok(()) };
+        let value: Value = serde_json::from_slice(value)?;
+        let source = &value["source"];
+        let place = source["pos"].as_u64().context("a place")?;
+        beyond += u64::from(place > FOUR_GIB);
+        let operation = value["op"].to_string();
+        let is_new = places.insert((source["file"].to_string(), place, source["row"].to_string(), operation));
+        ensure!(is_new, "a change stands twice in the log: {source}");
+        Ok(())
+    })?;
+    Ok(beyond)
+}
+
+fn end(process: &mut Tailrace) -> Result<()> {
+    process.terminate()?;
+    let status = process.wait_exit(Duration::from_secs(60))?;
+    ensure!(status.code() == Some(0), "ended with {status}: {}", process.log_text());
+    Ok(())
+}
