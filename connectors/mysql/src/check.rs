@@ -14,6 +14,7 @@ use tailrace_row::TableName;
 
 use crate::{
     config, engine, grants,
+    keys::UniqueKey,
     protocol::{Connection, quote_table},
     schema,
     server::{Server, replica_uuid},
@@ -236,8 +237,12 @@ async fn check_tables(connection: &mut Connection, filter: &TableFilter, problem
             });
         }
     }
+    let tells_names = found.iter().all(|table| table.unique_key.is_none()) || tells_names(connection).await?;
     for table in found {
         let object = format!("table {}", table.name);
+        if let (Ok(_), Some(key)) = (&table.schema, &table.unique_key) {
+            problems.push(without_primary_key(object.clone(), key, tells_names));
+        }
         match table.schema {
             Err(error) => problems.push(from_error("table_unsupported", object, &error)),
             Ok(_) if !engine::has_versions(&table.engine) => problems.push(unread(object, &table.name, &table.engine)),
@@ -245,6 +250,41 @@ async fn check_tables(connection: &mut Connection, filter: &TableFilter, problem
         }
     }
     Ok(())
+}
+
+/// Whether rows come with the names of columns.
+async fn tells_names(connection: &mut Connection) -> Result<bool> {
+    match connection.query_row("SELECT @@GLOBAL.binlog_row_metadata").await {
+        Ok(row) => Ok(row.text(0) == "FULL"),
+        // The server is older than the setting.
+        Err(error) if error.kind() == ErrorKind::Refused => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A unique key stands for the primary key.
+fn without_primary_key(object: String, key: &UniqueKey, tells_names: bool) -> Problem {
+    let found =
+        format!("it has no primary key; its unique key {} ({}) identifies its rows", key.index, key.columns.join(", "));
+    if !tells_names {
+        return Problem {
+            code: "table_unsupported",
+            severity: Severity::Error,
+            object,
+            found,
+            needed: "binlog_row_metadata = FULL: else nothing tells whether rows are still known by that key"
+                .to_owned(),
+            mend: Some("SET GLOBAL binlog_row_metadata = 'FULL'".to_owned()),
+        };
+    }
+    Problem {
+        code: "table_unique_key",
+        severity: Severity::Warning,
+        object,
+        found,
+        needed: "a primary key: else a statement that may change the table's unique keys makes it wait".to_owned(),
+        mend: None,
+    }
 }
 
 /// Captured all the same, so capture may start.

@@ -274,6 +274,7 @@ fn new_reader(is_mariadb: bool) -> BinlogReader {
         server: "server".into(),
         dictionary: is_mariadb.then(Dictionary::default),
         shapes: Shapes::default(),
+        keys: crate::keys::Keys::default(),
         damaged: Arc::default(),
     };
     let mut reader = BinlogReader::new(&Checkpoint { epoch: Epoch(1), mark, split: None }, position, settings);

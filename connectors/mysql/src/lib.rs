@@ -23,6 +23,7 @@ pub mod hostile;
 #[cfg(not(feature = "hostile"))]
 #[path = "hostile_off.rs"]
 mod hostile;
+mod keys;
 mod lag;
 mod load;
 mod position;

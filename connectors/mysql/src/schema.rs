@@ -4,7 +4,7 @@
 //! smallest thing: a test compares both for every type.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -13,6 +13,7 @@ use tailrace_row::{Column, ColumnType, GeometryKind, TableName, TableSchema, Tex
 
 use crate::{
     binlog::{check_key, no_decoder},
+    keys::{UniqueKey, choice},
     protocol::{Connection, Row, quote_text},
     row_decoder::{NoDecoder, Unsupported, charset::Encoding},
 };
@@ -21,7 +22,21 @@ use crate::{
 pub(crate) struct FoundTable {
     pub(crate) name: TableName,
     pub(crate) schema: Result<Arc<TableSchema>>,
+    /// It has no primary key.
+    pub(crate) is_keyless: bool,
+    /// What stands for it.
+    pub(crate) unique_key: Option<UniqueKey>,
     pub(crate) engine: Box<str>,
+}
+
+/// The index of a primary key.
+pub(crate) const PRIMARY: &str = "PRIMARY";
+
+impl FoundTable {
+    /// The index of its key.
+    pub(crate) fn key_index(&self) -> &str {
+        self.unique_key.as_ref().map_or(PRIMARY, |key| &key.index)
+    }
 }
 
 /// The schemas of all matching tables. The first that can't be captured is an error.
@@ -82,8 +97,16 @@ async fn look(connection: &mut Connection, filter: &TableFilter) -> Result<Vec<F
     for row in rows.iter().filter(|row| filter.matches(row.text(0), row.text(1))) {
         by_table.entry(TableName::new(row.text(0), row.text(1))).or_default().push(row);
     }
+    let mut unique_keys = BTreeMap::new();
+    for (name, columns) in by_table.iter().filter(|(name, _)| !keys.contains_key(*name)) {
+        let is_virtual =
+            |column: &str| columns.iter().any(|row| row.text(2) == column && row.text(12).contains("VIRTUAL"));
+        unique_keys.extend(choice::ask(connection, name, is_virtual).await?.map(|key| (name.clone(), key)));
+    }
     let found = by_table.into_iter().map(|(name, columns)| {
-        let key = keys.remove(&name).unwrap_or_default();
+        let primary_key = keys.remove(&name);
+        let (is_keyless, unique_key) = (primary_key.is_none(), unique_keys.remove(&name));
+        let key = primary_key.or_else(|| Some(unique_key.as_ref()?.columns.clone())).unwrap_or_default();
         let generated = columns.iter().find(|row| leaves_generated_out && row.text(12).contains("GENERATED"));
         let vector = columns.iter().find(|row| is_mariadb && row.text(3) == "vector");
         let schema = match (generated, vector) {
@@ -96,7 +119,7 @@ async fn look(connection: &mut Connection, filter: &TableFilter) -> Result<Vec<F
             (None, None) => schema(&name, &columns, &key),
         };
         let engine = columns.first().map_or("", |row| row.text(13)).into();
-        FoundTable { schema: schema.map(Arc::new), engine, name }
+        FoundTable { schema: schema.map(Arc::new), is_keyless, unique_key, engine, name }
     });
     Ok(found.collect())
 }
@@ -131,18 +154,41 @@ pub(crate) fn condition(filter: &TableFilter) -> String {
     filter.patterns.iter().map(one).collect::<Vec<_>>().join(" OR ")
 }
 
-async fn primary_keys(connection: &mut Connection, condition: &str) -> Result<BTreeMap<TableName, Vec<String>>> {
+async fn primary_keys(connection: &mut Connection, condition: &str) -> Result<BTreeMap<TableName, Vec<Box<str>>>> {
     let rows = connection
         .query(&format!(
             "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM information_schema.STATISTICS \
              WHERE INDEX_NAME = 'PRIMARY' AND ({condition}) ORDER BY SEQ_IN_INDEX"
         ))
         .await?;
-    let mut keys: BTreeMap<TableName, Vec<String>> = BTreeMap::new();
+    let mut keys: BTreeMap<TableName, Vec<Box<str>>> = BTreeMap::new();
     for row in &rows {
-        keys.entry(TableName::new(row.text(0), row.text(1))).or_default().push(row.text(2).to_owned());
+        keys.entry(TableName::new(row.text(0), row.text(1))).or_default().push(row.text(2).into());
     }
     Ok(keys)
+}
+
+/// The matching tables, by whether they have a primary key.
+pub(crate) struct ByKey {
+    pub(crate) primary: HashSet<TableName>,
+    pub(crate) keyless: BTreeSet<TableName>,
+}
+
+pub(crate) async fn by_key(connection: &mut Connection, filter: &TableFilter) -> Result<ByKey> {
+    if filter.patterns.is_empty() {
+        return Ok(ByKey { primary: HashSet::new(), keyless: BTreeSet::new() });
+    }
+    let condition = condition(filter);
+    let rows = connection
+        .query(&format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND ({condition})"
+        ))
+        .await?;
+    let primary = primary_keys(connection, &condition).await?.into_keys();
+    let primary: HashSet<TableName> = primary.filter(|name| filter.matches(&name.database, &name.table)).collect();
+    let all = rows.iter().filter(|row| filter.matches(row.text(0), row.text(1)));
+    let all = all.map(|row| TableName::new(row.text(0), row.text(1)));
+    Ok(ByKey { keyless: all.filter(|name| !primary.contains(name)).collect(), primary })
 }
 
 fn generated_column(name: &TableName, column: &str) -> Error {
@@ -150,7 +196,7 @@ fn generated_column(name: &TableName, column: &str) -> Error {
     Error::table_failed(name.clone(), what).hint("make it a plain column, or leave the table out")
 }
 
-fn schema(name: &TableName, rows: &[&Row], key: &[String]) -> Result<TableSchema> {
+fn schema(name: &TableName, rows: &[&Row], key: &[Box<str>]) -> Result<TableSchema> {
     let kind = rows.first().map_or("", |row| row.text(11));
     if kind != "BASE TABLE" {
         let what = format!("it is a table of kind {kind}, which is not supported yet");
@@ -159,9 +205,9 @@ fn schema(name: &TableName, rows: &[&Row], key: &[String]) -> Result<TableSchema
     let columns = rows.iter().map(|row| column(row)).collect::<std::result::Result<Vec<_>, _>>();
     let columns = columns.map_err(|unsupported| no_decoder(name.clone(), NoDecoder::Unsupported(unsupported)))?;
     let places: Option<Vec<usize>> =
-        key.iter().map(|part| columns.iter().position(|column| *column.name == **part)).collect();
-    let places = places
-        .ok_or_else(|| Error::corrupt("the primary key names a column that is not listed").on_table(name.clone()))?;
+        key.iter().map(|part| columns.iter().position(|column| column.name == *part)).collect();
+    let places =
+        places.ok_or_else(|| Error::corrupt("the key names a column that is not listed").on_table(name.clone()))?;
     check_key(name.clone(), &places)?;
     TableSchema::new(name.clone(), columns, places).map_err(|error| no_decoder(name.clone(), NoDecoder::Schema(error)))
 }

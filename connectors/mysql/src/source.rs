@@ -1,6 +1,7 @@
 //! The source: one short-lived connection per question, one long-lived one per change stream.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -14,11 +15,14 @@ use tailrace_row::{TableName, TableSchema};
 use crate::{
     binlog::{BinlogReader, Damaged, Dictionary, ReaderSettings},
     check::{self, unlogged},
-    debezium_offset, grants,
+    debezium_offset,
+    events::QueryEvent,
+    grants,
     history::{
         self,
         alterations::{self, Backlog},
     },
+    keys::{self, Keys},
     lag, load,
     position::{BinlogPosition, unreadable},
     prepared::Prepared,
@@ -29,7 +33,8 @@ use crate::{
     row_decoder::charset::Collations,
     schema,
     server::{self, Server},
-    shapes::{self, Shapes, Wanted},
+    shapes::{self, Memory, Shapes, Wanted},
+    statement::Captured,
     stream::MysqlChangeStream,
     witness::{Witness, again},
 };
@@ -73,26 +78,8 @@ impl MysqlSource {
         let started = server.started().await?;
         let witness = witness.on(&server.facts.identity, started);
         let collations = Arc::new(Collations::load(&mut server.connection).await?);
-        let dictionary = match &position {
-            BinlogPosition::Domains { list, .. } => {
-                let mut dictionary = Dictionary::load(&mut server, &filter).await?;
-                let tables = dictionary.tables();
-                let end = dictionary.end();
-                let backlog = Backlog { settings: &self.settings, collations: &collations, list, end };
-                dictionary.go_back(alterations::find(&mut server, backlog, tables).await?);
-                Some(dictionary)
-            }
-            BinlogPosition::Gtids { .. } | BinlogPosition::File { .. } => None,
-        };
         let logs_cascades = unlogged::are_cascades_logged(&mut server).await?;
-        let shapes = match &dictionary {
-            Some(_) => Shapes::default(),
-            None => {
-                let (settings, filter) = (&self.settings, &*filter);
-                let backlog = shapes::Backlog { settings, filter, collations: &collations, position: &position };
-                shapes::open(&mut server, &backlog, memory, &self.wanted).await?
-            }
-        };
+        let known = self.known(&mut server, &filter, &collations, &position, memory).await?;
         let Server { mut connection, facts } = server;
         let start = replication::request(&mut connection, &self.settings, &position).await?;
         let settings = ReaderSettings {
@@ -103,8 +90,9 @@ impl MysqlSource {
             has_lead_in: start.has_lead_in,
             prepared,
             server: facts.name.into(),
-            dictionary,
-            shapes,
+            dictionary: known.dictionary,
+            shapes: known.shapes,
+            keys: known.keys,
             damaged: Arc::clone(&self.damaged),
         };
         let reader = BinlogReader::new(from, position, settings).with_witness(witness);
@@ -113,6 +101,56 @@ impl MysqlSource {
         MysqlChangeStream::begin(connection, reader, settings, silence_max)
             .await
             .map_err(|error| error.at(&from.mark.position))
+    }
+}
+
+/// What table maps do not tell.
+struct KnownTables {
+    dictionary: Option<Dictionary>,
+    shapes: Shapes,
+    keys: Keys,
+}
+
+impl MysqlSource {
+    async fn known(
+        &self,
+        server: &mut Server,
+        filter: &TableFilter,
+        collations: &Collations,
+        position: &BinlogPosition,
+        mut memory: Memory,
+    ) -> Result<KnownTables> {
+        let settings = &self.settings;
+        let remembered = std::mem::take(&mut memory.keys);
+        if let BinlogPosition::Domains { list, .. } = position {
+            let mut dictionary = Dictionary::load(server, filter).await?;
+            let keys = keys::look(server, filter, remembered).await?;
+            let tables: BTreeSet<TableName> = dictionary.tables().into_iter().chain(keys.tables()).collect();
+            let backlog = Backlog { settings, collations, list, end: dictionary.end() };
+            let altered = alterations::find(server, backlog, tables.into_iter().collect()).await?;
+            dictionary.go_back(altered.acts);
+            let keys = keys.begin(altered.rekeyed);
+            return Ok(KnownTables { dictionary: Some(dictionary), shapes: Shapes::default(), keys });
+        }
+        let backlog = shapes::Backlog { settings, filter, collations, position };
+        let shapes = shapes::open(server, &backlog, memory, &self.wanted).await?;
+        let keys = keys::look(server, filter, remembered).await?;
+        let tables = keys.tables();
+        let mut rekeyed = HashMap::new();
+        if !tables.is_empty() {
+            let note = |captured: &Captured<'_>, query: &QueryEvent<'_>| {
+                let mut is_rekeyed = false;
+                for change in captured.key_changes(query) {
+                    for table in tables.iter().filter(|table| change.touches(table, captured.ignores_case)) {
+                        *rekeyed.entry(table.clone()).or_default() += 1;
+                        is_rekeyed = true;
+                    }
+                }
+                is_rekeyed
+            };
+            shapes::each_statement(server, &backlog, keys.read_at(), note).await?;
+        }
+        Ok(KnownTables { dictionary: None, shapes, keys: keys.begin(rekeyed) })
     }
 }
 

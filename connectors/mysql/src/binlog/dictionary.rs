@@ -93,6 +93,10 @@ impl Dictionary {
     /// Goes back to the stream's begin: before these statements, which come again.
     pub(crate) fn go_back(&mut self, altered: HashMap<TableName, Vec<TableAct>>) {
         for (table, acts) in altered {
+            // Of one that is not there any more nothing is known either way.
+            if !self.tables.contains_key(&table) {
+                continue;
+            }
             let mut columns = self.tables.remove(&table).unwrap_or_default();
             let mut behind = Vec::new();
             for act in acts.iter().rev() {

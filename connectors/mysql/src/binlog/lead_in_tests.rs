@@ -70,6 +70,7 @@ fn new_reader() -> BinlogReader {
         server: "server".into(),
         dictionary: None,
         shapes: Shapes::default(),
+        keys: crate::keys::Keys::default(),
         damaged: Arc::default(),
     };
     BinlogReader::new(&from, position, settings)

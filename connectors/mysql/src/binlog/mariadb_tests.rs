@@ -94,6 +94,7 @@ fn reader(list: &str, table: &str) -> BinlogReader {
         server: "server 1".into(),
         dictionary: Some(Dictionary::default()),
         shapes: Shapes::default(),
+        keys: crate::keys::Keys::default(),
         damaged: Arc::default(),
     };
     let mut reader = BinlogReader::new(&from, position, settings);

@@ -42,6 +42,7 @@ use crate::{
         RowsKind, Unpacker, has_valid_checksum, kind, parse_load_query,
     },
     gtid::TransactionId,
+    keys::Keys,
     position::{BinlogPosition, FileOffset},
     prepared::Prepared,
     protocol::Malformed,
@@ -140,6 +141,8 @@ pub(crate) struct ReaderSettings {
     pub(crate) dictionary: Option<Dictionary>,
     /// Of MySQL: what table maps without names do not tell.
     pub(crate) shapes: Shapes,
+    /// What no table map tells: unique keys.
+    pub(crate) keys: Keys,
     /// The event whose checksum was wrong before.
     pub(crate) damaged: Arc<Damaged>,
 }
@@ -156,7 +159,7 @@ impl BinlogReader {
         };
         let ReaderSettings { filter, ignores_case, logs_cascades, .. } = settings;
         let names = TableNames { filter, ignores_case, logs_cascades };
-        let mut tables = Tables::new(names, settings.collations, settings.dictionary, settings.shapes);
+        let mut tables = Tables::new(names, settings.collations, settings.dictionary, (settings.shapes, settings.keys));
         let memory = tables.changed_memory().unwrap_or_default();
         Self {
             epoch: from.epoch,

@@ -49,6 +49,7 @@ fn reader() -> BinlogReader {
         server: "server".into(),
         dictionary: None,
         shapes: Shapes::default(),
+        keys: crate::keys::Keys::default(),
         damaged: Arc::default(),
     };
     let mut reader = BinlogReader::new(&from, position, settings);

@@ -1,7 +1,7 @@
 //! Statements of the stream: they open and close transactions, or are judged by what they may change.
 
 use tailrace_contract::{Result, SchemaChange, TableAct};
-use tailrace_row::Sequence;
+use tailrace_row::{Sequence, TableName};
 
 use super::{BinlogReader, Phase, Span, Step, Transaction, transaction::Savepoint};
 use crate::{
@@ -24,6 +24,7 @@ impl BinlogReader {
         match statement::control(query) {
             Control::CreateWithRows => {
                 self.tables.reshape(query);
+                self.tables.rekey(query);
                 self.open(query, None)
             }
             Control::Begin => self.open(query, None),
@@ -42,11 +43,13 @@ impl BinlogReader {
                 let mut acts = self.judge(query, span)?;
                 let swaps = self.tables.swaps(query, &acts);
                 self.tables.reshape(query);
-                if acts.is_empty() {
+                let lost = self.tables.rekey(query);
+                if acts.is_empty() && lost.is_empty() {
                     return Ok(Step::TransactionEnd);
                 }
                 self.tables.follow(&mut acts);
                 acts.extend(swaps);
+                wait_without_key(&mut acts, lost);
                 self.change = Some(Box::new(self.schema_change(query, acts)));
                 Ok(Step::SchemaChange)
             }
@@ -87,6 +90,9 @@ impl BinlogReader {
                 let acts = self.judge(query, span)?;
                 self.tables.swaps(query, &acts);
                 self.tables.reshape(query);
+                if let Some((table, _)) = self.tables.rekey(query).first() {
+                    return Err(self.refuse_inner_change(table, span));
+                }
                 // MariaDB begins CREATE TABLE … SELECT so: rows follow that describe their table.
                 match acts.iter().find(|act| !matches!(act, TableAct::Create { .. })) {
                     None => Ok(Step::Continue),
@@ -130,6 +136,20 @@ impl BinlogReader {
             committed_at_micros: transaction.committed_at_micros,
             statement: self.tables.captured().text(query).into(),
             acts,
+        }
+    }
+}
+
+/// Tables whose rows may be known by another key from here on wait, whatever else can be followed.
+fn wait_without_key(acts: &mut Vec<TableAct>, lost: Vec<(TableName, String)>) {
+    for (table, reason) in lost {
+        let is_of =
+            |act: &TableAct| *act.table() == table && matches!(act, TableAct::Alter { .. } | TableAct::Other { .. });
+        let other = TableAct::Other { table: table.clone(), reason };
+        match acts.iter_mut().find(|act| is_of(act)) {
+            Some(act @ TableAct::Alter { .. }) => *act = other,
+            Some(_) => {}
+            None => acts.push(other),
         }
     }
 }

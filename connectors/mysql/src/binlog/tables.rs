@@ -11,9 +11,10 @@ use tailrace_row::{TableName, TableSchema};
 use super::{Dictionary, place::Place};
 use crate::{
     events::{QueryEvent, TableMap},
+    keys::Keys,
     protocol::Malformed,
     row_decoder::{NoDecoder, RowDecoder, charset::Collations},
-    shapes::Shapes,
+    shapes::{Memory, Shapes},
     statement::{Captured, Copies},
 };
 
@@ -27,6 +28,10 @@ pub(super) struct Tables {
     dictionary: Option<Dictionary>,
     /// Of MySQL: what table maps without names keep to themselves.
     shapes: Shapes,
+    /// Of tables without a primary key.
+    keys: Keys,
+    /// What positions carry of both.
+    memory: [String; 2],
     by_id: HashMap<u64, Known>,
     /// How many began.
     transaction: u64,
@@ -66,9 +71,19 @@ impl Tables {
         names: TableNames,
         collations: Arc<Collations>,
         dictionary: Option<Dictionary>,
-        shapes: Shapes,
+        (shapes, keys): (Shapes, Keys),
     ) -> Self {
-        Self { names, collations, dictionary, shapes, by_id: HashMap::new(), transaction: 0, copies: Copies::default() }
+        Self {
+            names,
+            collations,
+            dictionary,
+            shapes,
+            keys,
+            memory: Default::default(),
+            by_id: HashMap::new(),
+            transaction: 0,
+            copies: Copies::default(),
+        }
     }
 
     /// The captured tables, as statements name them.
@@ -116,9 +131,28 @@ impl Tables {
         }
     }
 
-    /// What positions are to carry of shapes from here on, if that has changed.
+    /// Takes note of what a statement does to the keys of tables without a primary key. To be asked of every statement.
+    /// Returns those whose rows may be known by another key from here on, and why.
+    pub(super) fn rekey(&mut self, query: &QueryEvent<'_>) -> Vec<(TableName, String)> {
+        let changes = self.captured().key_changes(query);
+        let lost = self.keys.follow(&changes, self.names.ignores_case);
+        // Their next table map may look like the last one.
+        let is_lost = |name: &TableName| lost.iter().any(|(table, _)| table == name);
+        self.by_id.retain(|_, known| !known.decoder.as_ref().is_some_and(|known| is_lost(known.schema().name())));
+        lost
+    }
+
+    /// What positions are to carry of shapes and keys from here on, if that has changed.
     pub(super) fn changed_memory(&mut self) -> Option<String> {
-        self.shapes.changed_memory()
+        let changed = [self.shapes.changed_memory(), self.keys.changed_memory()];
+        if changed.iter().all(Option::is_none) {
+            return None;
+        }
+        for (memory, changed) in self.memory.iter_mut().zip(changed) {
+            *memory = changed.unwrap_or_else(|| std::mem::take(memory));
+        }
+        let [shapes, keys] = &self.memory;
+        Some(Memory::text(shapes, keys))
     }
 
     /// The server does not mind the case of a column's name; targets do.
@@ -197,8 +231,12 @@ impl Tables {
         let decoder = RowDecoder::compile(name.clone(), &shape, &self.collations);
         let decoder = decoder.map_err(|none| BadMap::Refused(no_decoder(name.clone(), none)))?;
         check_key(name.clone(), decoder.schema().key()).map_err(BadMap::Refused)?;
+        let schema = decoder.schema();
+        let key = || schema.key().iter().map(|place| schema.columns()[*place].name.clone()).collect();
+        let is_keyless = has_names && self.keys.learn(&name, key(), &here).map_err(BadMap::Refused)?;
         match (&self.dictionary, has_names) {
             (Some(_), _) => {}
+            (None, true) if is_keyless => self.shapes.forget(&name),
             (None, true) => self.shapes.learn(decoder.schema(), &here),
             (None, false) => {
                 self.shapes.check(&name, decoder.schema().columns(), &here).map_err(BadMap::Refused)?;
@@ -222,8 +260,8 @@ pub(crate) fn check_key(name: TableName, key: &[usize]) -> Result<()> {
         return Ok(());
     }
     let quoted = crate::protocol::quote_table(&name);
-    Err(Error::table_failed(name, "it has no primary key").hint(format!(
-        "ALTER TABLE {quoted} ADD PRIMARY KEY (…), or ADD COLUMN id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY INVISIBLE, or leave the table out"
+    Err(Error::table_failed(name, "it has no primary key, and no unique key whose columns are all NOT NULL").hint(format!(
+        "ALTER TABLE {quoted} ADD PRIMARY KEY (…), or a UNIQUE key of NOT NULL columns (as the first index of SHOW INDEX), or ADD COLUMN id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY INVISIBLE, or leave the table out"
     )))
 }
 

@@ -24,7 +24,7 @@ use crate::{
     row_decoder::charset::Collations,
     schema,
     server::Server,
-    statement::{self, Captured, Control, Verdict},
+    statement::{self, Captured, Control, KeyChange, Verdict},
 };
 
 /// Seconds by which events may be dated too late, against the server's files: a replica logs its source's times.
@@ -39,14 +39,19 @@ pub(crate) struct Backlog<'a> {
     pub(crate) end: Option<(String, u64)>,
 }
 
-/// What was done to each of the tables, in order. The dictionary was read before; one that was altered since is to be read again.
-pub(crate) async fn find(
-    server: &mut Server,
-    backlog: Backlog<'_>,
-    tables: Vec<TableName>,
-) -> Result<HashMap<TableName, Vec<TableAct>>> {
+/// What was done to tables.
+#[derive(Default)]
+pub(crate) struct Altered {
+    /// In order.
+    pub(crate) acts: HashMap<TableName, Vec<TableAct>>,
+    /// How many statements may have changed the keys of each.
+    pub(crate) rekeyed: HashMap<TableName, usize>,
+}
+
+/// What was done to each of the tables. The dictionary was read before; one that was altered since is to be read again.
+pub(crate) async fn find(server: &mut Server, backlog: Backlog<'_>, tables: Vec<TableName>) -> Result<Altered> {
     if tables.is_empty() || domains::logged(server).await? == *backlog.list {
-        return Ok(HashMap::new());
+        return Ok(Altered::default());
     }
     let mut look = Look {
         ignores_case: server.facts.ignores_case,
@@ -58,7 +63,7 @@ pub(crate) async fn find(
             .into_iter()
             .map(|name| (TableFilter { patterns: vec![TablePattern::Table(name.clone())] }, name))
             .collect(),
-        altered: HashMap::new(),
+        altered: Altered::default(),
         end: backlog.end,
         is_beyond: false,
         is_last: false,
@@ -113,7 +118,7 @@ struct Look<'a> {
     unpacked: Vec<u8>,
     /// A statement on several tables is judged for each.
     filters: Vec<(TableFilter, TableName)>,
-    altered: HashMap<TableName, Vec<TableAct>>,
+    altered: Altered,
     /// What lies behind it may be missing in the dictionary.
     end: Option<(String, u64)>,
     is_beyond: bool,
@@ -179,9 +184,14 @@ impl Look<'_> {
         }
         let (collations, ignores_case) = (self.collations, self.ignores_case);
         for (filter, name) in &self.filters {
-            let acts = match (Captured { filter, collations, ignores_case, is_mariadb: true, logs_cascades: false })
-                .judge(query)
-            {
+            let captured = Captured { filter, collations, ignores_case, is_mariadb: true, logs_cascades: false };
+            let touches = |change: &KeyChange| change.touches(name, ignores_case);
+            let rekeyed = captured.key_changes(query).iter().filter(|change| touches(change)).count();
+            if rekeyed > 0 {
+                self.has_late_act |= self.is_beyond;
+                *self.altered.rekeyed.entry(name.clone()).or_default() += rekeyed;
+            }
+            let acts = match captured.judge(query) {
                 Verdict::Changes(acts) => acts,
                 verdict if verdict.may_alter() => {
                     vec![TableAct::Other {
@@ -193,7 +203,7 @@ impl Look<'_> {
                 Verdict::Harmless | Verdict::Table { .. } | Verdict::Database { .. } => continue,
             };
             self.has_late_act |= self.is_beyond;
-            self.altered.entry(name.clone()).or_default().extend(acts);
+            self.altered.acts.entry(name.clone()).or_default().extend(acts);
         }
     }
 }

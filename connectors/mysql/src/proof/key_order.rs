@@ -4,7 +4,7 @@
 
 use mysql_async::{Conn, prelude::Queryable as _};
 use tailrace_contract::Result;
-use tailrace_row::TableName;
+use tailrace_row::TableSchema;
 
 use super::{
     question::{quote, text_literal},
@@ -28,14 +28,16 @@ type Answer = (Option<String>, String, Option<String>, Option<String>);
 
 impl KeyOrder {
     /// An error if the table's engine is none that is read. Empty if the table or its key is gone.
-    pub(super) async fn ask(connection: &mut Conn, table: &TableName) -> Result<Self> {
+    pub(super) async fn ask(connection: &mut Conn, schema: &TableSchema) -> Result<Self> {
+        let table = schema.name();
+        let index = text_literal(&index(connection, schema).await?);
         // Named for each of the three: else MariaDB opens all tables that there are.
         let (database, name) = (text_literal(&table.database), text_literal(&table.table));
         let sql = format!(
             "SELECT t.ENGINE, s.COLUMN_NAME, c.COLLATION_NAME, s.COLLATION \
              FROM information_schema.TABLES t, information_schema.STATISTICS s, information_schema.COLUMNS c \
              WHERE t.TABLE_SCHEMA = {database} AND t.TABLE_NAME = {name} \
-             AND s.TABLE_SCHEMA = {database} AND s.TABLE_NAME = {name} AND s.INDEX_NAME = 'PRIMARY' \
+             AND s.TABLE_SCHEMA = {database} AND s.TABLE_NAME = {name} AND s.INDEX_NAME = {index} \
              AND c.TABLE_SCHEMA = {database} AND c.TABLE_NAME = {name} AND c.COLUMN_NAME = s.COLUMN_NAME \
              ORDER BY s.SEQ_IN_INDEX"
         );
@@ -55,4 +57,22 @@ impl KeyOrder {
     pub(super) fn is_descending(&self, column: &str) -> bool {
         self.0.iter().any(|part| part.is_descending && part.column == column)
     }
+}
+
+/// The unique index whose parts are the columns of the key, all of them and nothing else; the primary key comes before others.
+async fn index(connection: &mut Conn, schema: &TableSchema) -> Result<String> {
+    let (database, name) = (text_literal(&schema.name().database), text_literal(&schema.name().table));
+    let sql = format!(
+        "SELECT INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS \
+         WHERE TABLE_SCHEMA = {database} AND TABLE_NAME = {name} AND NON_UNIQUE = 0 \
+         ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX"
+    );
+    let parts: Vec<(String, Option<String>, Option<u64>)> = connection.query(sql).await.map_err(failed)?;
+    let key = || schema.key().iter().map(|place| &*schema.columns()[*place].name);
+    let is_key = |parts: &&[(String, Option<String>, Option<u64>)]| {
+        let is_whole = parts[0].0 == "PRIMARY" || parts.iter().all(|(_, _, prefix)| prefix.is_none());
+        is_whole && parts.iter().map(|(_, column, _)| column.as_deref().unwrap_or_default()).eq(key())
+    };
+    let found = parts.chunk_by(|one, other| one.0 == other.0).find(is_key);
+    Ok(found.map_or_else(|| "PRIMARY".to_owned(), |parts| parts[0].0.clone()))
 }

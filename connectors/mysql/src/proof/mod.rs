@@ -41,7 +41,7 @@ impl MysqlProof {
     /// Connects, and reads what decides the order of the table's key.
     pub(crate) async fn open(endpoint: &Endpoint, schema: Arc<TableSchema>) -> Result<Self> {
         let mut connection = connect(endpoint).await?;
-        let order = KeyOrder::ask(&mut connection, schema.name()).await?;
+        let order = KeyOrder::ask(&mut connection, &schema).await?;
         let questions: Vec<Question> = schema.columns().iter().map(Question::of).collect();
         let part = |place: &usize| {
             let name = &schema.columns()[*place].name;
@@ -79,7 +79,7 @@ async fn pump(mut connection: Conn, table: Arc<Table>, mut query: ProofQuery, mu
     let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
     connection.query_drop(begin).await.map_err(fail)?;
     // An alteration behind this one ends the queries: it is another table than that of the snapshot.
-    if KeyOrder::ask(&mut connection, table.schema.name()).await? != table.order {
+    if KeyOrder::ask(&mut connection, &table.schema).await? != table.order {
         let what = "the key is not in the order that it had when the table was opened: it was altered";
         return Err(Error::transient(what).on_table(table.schema.name().clone()));
     }

@@ -86,7 +86,7 @@ impl Statements {
                 _ => name,
             }
         };
-        let from = format!("FROM {} FORCE INDEX (PRIMARY)", quote_table(schema.name()));
+        let from = format!("FROM {} FORCE INDEX ({})", quote_table(schema.name()), quote_name(order.index()));
         let select = |places: &mut dyn Iterator<Item = usize>| {
             format!("SELECT {} {from}", places.map(asked).collect::<Vec<_>>().join(", "))
         };

@@ -11,9 +11,12 @@ use crate::{
     protocol::{Connection, Row, quote_name, quote_table, quote_text},
 };
 
-/// The columns of the key, in key order.
+/// The index of the key and its columns, in key order.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct KeyOrder(Vec<Part>);
+pub(super) struct KeyOrder {
+    index: Box<str>,
+    parts: Vec<Part>,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 struct Part {
@@ -26,7 +29,7 @@ struct Part {
 /// As a ledger keeps it.
 impl std::fmt::Display for KeyOrder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (place, Part { column, collation, is_descending }) in self.0.iter().enumerate() {
+        for (place, Part { column, collation, is_descending }) in self.parts.iter().enumerate() {
             let (comma, direction) = (if place == 0 { "" } else { ", " }, if *is_descending { " DESC" } else { "" });
             write!(f, "{comma}{}", quote_name(column))?;
             if !collation.is_empty() {
@@ -40,14 +43,15 @@ impl std::fmt::Display for KeyOrder {
 
 impl KeyOrder {
     /// As the dictionary has it now; a table that must not be read is an error. Empty if the table or its key is gone.
-    pub(super) async fn ask(connection: &mut Connection, table: &TableName) -> Result<Self> {
+    pub(super) async fn ask(connection: &mut Connection, table: &TableName, index: &str) -> Result<Self> {
         // Named for each of the three: else MariaDB opens all tables that there are.
         let (database, name) = (quote_text(&table.database), quote_text(&table.table));
+        let index_name = quote_text(index);
         let sql = format!(
             "SELECT t.ENGINE, s.COLUMN_NAME, c.COLLATION_NAME, s.COLLATION \
              FROM information_schema.TABLES t, information_schema.STATISTICS s, information_schema.COLUMNS c \
              WHERE t.TABLE_SCHEMA = {database} AND t.TABLE_NAME = {name} \
-             AND s.TABLE_SCHEMA = {database} AND s.TABLE_NAME = {name} AND s.INDEX_NAME = 'PRIMARY' \
+             AND s.TABLE_SCHEMA = {database} AND s.TABLE_NAME = {name} AND s.INDEX_NAME = {index_name} \
              AND c.TABLE_SCHEMA = {database} AND c.TABLE_NAME = {name} AND c.COLUMN_NAME = s.COLUMN_NAME \
              ORDER BY s.SEQ_IN_INDEX"
         );
@@ -60,10 +64,15 @@ impl KeyOrder {
             collation: row.text(2).to_owned(),
             is_descending: row.text(3) == "D",
         };
-        Ok(Self(rows.iter().map(part).collect()))
+        Ok(Self { index: index.into(), parts: rows.iter().map(part).collect() })
+    }
+
+    /// The name of the index.
+    pub(super) fn index(&self) -> &str {
+        &self.index
     }
 
     pub(super) fn is_descending(&self, column: &str) -> bool {
-        self.0.iter().any(|part| part.is_descending && part.column == column)
+        self.parts.iter().any(|part| part.is_descending && part.column == column)
     }
 }

@@ -41,7 +41,8 @@ use self::{bounds::Statements, columns::RowPlan, key_order::KeyOrder};
 pub(crate) use self::{chunks::MysqlChunkReader, read_server::Captured};
 use crate::{
     protocol::{Connection, Prepared, quote_table, quote_text, row_of},
-    schema, statement,
+    schema::{self, FoundTable, PRIMARY},
+    statement,
 };
 
 /// Settings of the session. Those of the server may cut an answer short (`sql_select_limit`), end it (`max_execution_time`,
@@ -81,13 +82,14 @@ impl MysqlTableReader {
     /// Connects, and holds the table against the schema.
     pub(crate) async fn open(endpoint: &Endpoint, schema: Arc<TableSchema>) -> Result<Self> {
         if schema.key().is_empty() {
-            return Err(Error::table_failed(schema.name().clone(), "the table has no primary key to read it by"));
+            return Err(Error::table_failed(schema.name().clone(), "the table has no key to read it by"));
         }
         if let Some(column) = schema::doubtful_members(&schema) {
             return Err(unshown(schema.name(), &column.name));
         }
         let mut connection = connect(endpoint).await?;
-        let order = KeyOrder::ask(&mut connection, schema.name()).await?;
+        let index = key_index(&mut connection, schema.name()).await?;
+        let order = KeyOrder::ask(&mut connection, schema.name(), &index).await?;
         let mut reader = Self {
             endpoint: endpoint.clone(),
             statements: Statements::new(&schema, &order),
@@ -130,12 +132,15 @@ impl MysqlTableReader {
     /// Opens the table in the transaction that has begun, and holds it against the schema.
     async fn hold_table(&mut self) -> Result<()> {
         let (table, wanted) = (quote_table(self.schema.name()), Arc::clone(&self.schema));
-        let connection = self.connection()?;
+        let connection = self.connection.as_mut().ok_or_else(connection_gone)?;
         connection.query(&format!("SELECT 1 FROM {table} LIMIT 0")).await?;
         let filter = TableFilter { patterns: vec![TablePattern::Table(wanted.name().clone())] };
-        let found = schema::tables(connection, &filter).await?;
-        let is_same = found.iter().any(|found| found.id() == wanted.id());
-        if is_same && KeyOrder::ask(connection, wanted.name()).await? == self.order {
+        let is_same = |found: FoundTable| -> Result<bool> {
+            Ok(found.key_index() == self.order.index() && found.schema?.id() == wanted.id())
+        };
+        let mut found = schema::find(connection, &filter).await?;
+        let is_same = found.pop().map(is_same).transpose()?.unwrap_or_default();
+        if is_same && KeyOrder::ask(connection, wanted.name(), self.order.index()).await? == self.order {
             return Ok(());
         }
         Err(Error::transient("the table is not what the reader was opened with: it was altered"))
@@ -353,6 +358,13 @@ impl Filled {
 fn last_key(schema: &TableSchema, batch: &RecordBatch) -> Key {
     let record = batch.records().last().expect("invariant: a row was just added");
     Key::of(schema, batch.after(record).expect("invariant: a row that was read has its image"))
+}
+
+/// The index of the table's key.
+async fn key_index(connection: &mut Connection, table: &TableName) -> Result<Box<str>> {
+    let filter = TableFilter { patterns: vec![TablePattern::Table(table.clone())] };
+    let found = schema::find(connection, &filter).await?;
+    Ok(found.first().map_or(PRIMARY, FoundTable::key_index).into())
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<Connection> {

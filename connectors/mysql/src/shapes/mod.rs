@@ -31,9 +31,10 @@ use tailrace_row::{Column, TableName, TableSchema};
 
 use crate::{
     events::{TableShape, TypeCode},
+    keys::UniqueKey,
     position::FileOffset,
 };
-pub(crate) use open::{Backlog, open};
+pub(crate) use open::{Backlog, each_statement, open, read_at};
 pub(crate) use shape::{Clause, ColumnPlace, Reshape, Shape};
 
 /// Followed at most of tables that are not captured.
@@ -73,14 +74,28 @@ struct Known {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Memory {
     tables: BTreeMap<TableName, Known>,
+    /// Of tables without a primary key.
+    pub(crate) keys: BTreeMap<TableName, UniqueKey>,
 }
 
 impl Memory {
-    /// Reads what [`Shapes::memory`] wrote.
+    /// Reads what [`Memory::text`] wrote.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let list: Vec<(Box<str>, Box<str>, Known)> = serde_json::from_str(text).ok()?;
+        let (shapes, keys) = match text.split_once('\n') {
+            Some((shapes, keys)) => (shapes, crate::keys::parse(keys)?),
+            None => (text, BTreeMap::new()),
+        };
+        let list: Vec<(Box<str>, Box<str>, Known)> = match shapes {
+            "" if !keys.is_empty() => Vec::new(),
+            shapes => serde_json::from_str(shapes).ok()?,
+        };
         let tables = list.into_iter().map(|(database, table, known)| (TableName { database, table }, known));
-        Some(Self { tables: tables.collect() })
+        Some(Self { tables: tables.collect(), keys })
+    }
+
+    /// What positions carry of shapes and of keys.
+    pub(crate) fn text(shapes: &str, keys: &str) -> String {
+        if keys.is_empty() { shapes.to_owned() } else { format!("{shapes}\n{keys}") }
     }
 }
 
@@ -148,6 +163,11 @@ impl Shapes {
         if self.is_needed && !self.read_at.covers(here) {
             (self.is_needed, self.is_changed) = (false, true);
         }
+    }
+
+    /// A table map without a primary key has told the names: nothing would tell such a key where they are missing.
+    pub(crate) fn forget(&mut self, table: &TableName) {
+        self.is_changed |= self.known.remove(table).is_some();
     }
 
     /// Rows have come without names.

@@ -40,7 +40,7 @@ pub(crate) struct Backlog<'a> {
 }
 
 /// The files of the binlog. Of one that is written and encrypted the list's size has its header, which offsets of events have not.
-async fn read_at(server: &mut Server) -> Result<ReadAt> {
+pub(crate) async fn read_at(server: &mut Server) -> Result<ReadAt> {
     let mut files = history::binlogs(server).await?;
     let end = server.binlog_end().await?;
     let (name, offset) = (end.text(0), end.number(1)?);
@@ -128,6 +128,10 @@ async fn dictionary(connection: &mut Connection, tables: &BTreeSet<TableName>) -
     let found = schema::find(connection, &filter).await?;
     let told = |found: FoundTable| {
         let told = match found.schema {
+            Ok(_) if found.is_keyless => Err((
+                "it has no primary key, and its rows are logged without the columns' names (binlog_row_metadata=MINIMAL)".to_owned(),
+                REMEDY.to_owned(),
+            )),
             _ if unsettled.contains(&found.name) => {
                 let advice = format!("GRANT SELECT ON {} to the account of [source]", quote_table(&found.name));
                 Err(("it can't be read, and so its shape can't be told".to_owned(), advice))
@@ -156,12 +160,35 @@ async fn count(
     tables: &BTreeSet<TableName>,
     read_at: &ReadAt,
 ) -> Result<HashMap<TableName, usize>> {
+    let mut counted = HashMap::new();
+    let note = |captured: &Captured<'_>, query: &QueryEvent<'_>| {
+        let mut is_changed = false;
+        for reshape in captured.reshapes(query) {
+            for table in tables.iter().filter(|table| reshape.concerns(table, captured.ignores_case)) {
+                *counted.entry(table.clone()).or_default() += 1;
+                is_changed = true;
+            }
+        }
+        is_changed
+    };
+    each_statement(server, backlog, read_at, note).await?;
+    Ok(counted)
+}
+
+/// Goes through the statements between the position and the present end of the binlog. What they tell of counts only if it was there
+/// when the dictionary was read.
+pub(crate) async fn each_statement(
+    server: &Server,
+    backlog: &Backlog<'_>,
+    read_at: &ReadAt,
+    note: impl FnMut(&Captured<'_>, &QueryEvent<'_>) -> bool,
+) -> Result<()> {
     let from = match backlog.position {
         BinlogPosition::Gtids { set, .. } => Logged::Behind(set),
         BinlogPosition::File { at, .. } => Logged::File(at),
         BinlogPosition::Domains { .. } => return Err(Error::refused("positions of MariaDB tell no shapes")),
     };
-    let mut count = Count { tables, counted: HashMap::new(), unpacker: Unpacker::default() };
+    let mut statements = Statements { note, unpacker: Unpacker::default() };
     let ignores_case = server.facts.ignores_case;
     let captured = Captured {
         filter: backlog.filter,
@@ -178,23 +205,22 @@ async fn count(
             continue;
         }
         let body = &walk.bytes(&event)[HEADER_BYTES..];
-        let is_changed = count.event(&captured, header, body).map_err(|malformed| {
+        let is_changed = statements.event(&captured, header, body).map_err(|malformed| {
             Error::corrupt("the binlog can't be looked through for altered tables").at(&place).caused_by(malformed)
         })?;
         if is_changed && !read_at.covers(&place) {
             return Err(Error::transient("a table was altered while the dictionary was read"));
         }
     }
-    Ok(count.counted)
+    Ok(())
 }
 
-struct Count<'a> {
-    tables: &'a BTreeSet<TableName>,
-    counted: HashMap<TableName, usize>,
+struct Statements<N> {
+    note: N,
     unpacker: Unpacker,
 }
 
-impl Count<'_> {
+impl<N: FnMut(&Captured<'_>, &QueryEvent<'_>) -> bool> Statements<N> {
     /// Takes an event; tells whether it changes one of the tables.
     fn event(&mut self, captured: &Captured<'_>, header: Header, body: &[u8]) -> std::result::Result<bool, Malformed> {
         match header.kind {
@@ -218,16 +244,6 @@ impl Count<'_> {
     }
 
     fn statement(&mut self, captured: &Captured<'_>, query: &QueryEvent<'_>) -> bool {
-        if !matches!(statement::control(query), Control::None | Control::CreateWithRows) {
-            return false;
-        }
-        let mut is_changed = false;
-        for reshape in captured.reshapes(query) {
-            for table in self.tables.iter().filter(|table| reshape.concerns(table, captured.ignores_case)) {
-                *self.counted.entry(table.clone()).or_default() += 1;
-                is_changed = true;
-            }
-        }
-        is_changed
+        matches!(statement::control(query), Control::None | Control::CreateWithRows) && (self.note)(captured, query)
     }
 }

@@ -4,8 +4,8 @@
 //! format. The rule: a statement that touches no captured table never stops anything, one that may have touched one always
 //! does, by verb and table. Its text is never shown: literals are row values.
 //!
-//! 1. With `binlog_row_metadata=FULL` each table map carries the table's shape, so no row depends on what is read here; CREATE INDEX
-//!    and the like need no attention. With MINIMAL it does: `reshape` reads what becomes of columns and key, and says where it can't.
+//! 1. With `binlog_row_metadata=FULL` each table map carries the table's shape, so no row depends on what is read here, but for those of
+//!    tables without a primary key: `keys` reads what becomes of their indexes. With MINIMAL it does: `reshape` reads what becomes of columns and key, and says where it can't.
 //! 2. ALTER, CREATE, DROP, RENAME and TRUNCATE of a captured table are changes of the table, in words of ours ([`TableAct`]). One
 //!    that is not understood is such a change too: the table waits for an operator, and the stream goes on. Names are read with the
 //!    statement's own quotes and default database.
@@ -20,6 +20,7 @@ mod definition;
 mod dialect;
 mod digest;
 mod expression;
+mod keys;
 mod reshape;
 mod tokens;
 mod words;
@@ -37,6 +38,7 @@ use alter::Alteration;
 pub(crate) use copies::Copies;
 use dialect::Dialect;
 pub(crate) use expression::is_one_expression;
+pub(crate) use keys::{KeyChange, KeyClause};
 use tokens::{Quoting, Token, Tokens};
 use words::Words;
 

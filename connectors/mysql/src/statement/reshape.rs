@@ -46,7 +46,7 @@ impl Captured<'_> {
     }
 
     /// A table's name, captured or not, in the form in which equal names are equal.
-    fn any_table(&self, name: &(String, String)) -> TableName {
+    pub(super) fn any_table(&self, name: &(String, String)) -> TableName {
         self.table(name).unwrap_or_else(|| {
             let (database, table) = self.folded(name);
             TableName::new(&database, &table)

@@ -405,3 +405,83 @@ fn mutated_statements_are_judged() {
         assert!(judge(&query("shop", &text)).starts_with('!'));
     }
 }
+
+/// What a statement does to keys: `.c` is a column, `#i` an index, `+` and `-` a primary key, `*` anything, `@` the table itself.
+fn rekeyed(text: &str) -> String {
+    let filter = TableFilter { patterns: vec![TablePattern::Database("shop".into())] };
+    let collations = Collations::of(&[(45, "utf8mb4")]);
+    let (collations, is_mariadb) = (&collations, true);
+    let captured = Captured { filter: &filter, collations, ignores_case: false, is_mariadb, logs_cascades: false };
+    let mut shown = Vec::new();
+    for change in captured.key_changes(&query("shop", text)) {
+        match change {
+            KeyChange::Clauses { table, clauses } => {
+                assert_eq!(&*table.table, "t", "{text}");
+                shown.extend(clauses.iter().map(|clause| match clause {
+                    KeyClause::Column(name) => format!(".{name}"),
+                    KeyClause::Index(name) => format!("#{name}"),
+                    KeyClause::Primary { is_added: true } => "+".to_owned(),
+                    KeyClause::Primary { is_added: false } => "-".to_owned(),
+                    KeyClause::Any => "*".to_owned(),
+                }));
+            }
+            KeyChange::Anew(_) => shown.push("@".to_owned()),
+        }
+    }
+    shown.join(" ")
+}
+
+#[test]
+fn statements_that_may_change_a_unique_key_are_told() {
+    let check = |text: &str, expect: &str| assert_eq!(rekeyed(text), expect, "{text}");
+    for harmless in [
+        "INSERT INTO t VALUES (1)",
+        "TRUNCATE TABLE t",
+        "OPTIMIZE TABLE t",
+        "CREATE TABLE IF NOT EXISTS t (id INT)",
+        "CREATE INDEX i ON t (a)",
+        "CREATE FULLTEXT INDEX i ON shop.t (a)",
+        "DROP VIEW t",
+        "ALTER TABLE t ADD c INT NOT NULL DEFAULT 1 COMMENT 'unique key', ADD (d INT, e INT)",
+        "ALTER TABLE t ADD KEY (a), ADD INDEX i (a), ADD FULLTEXT KEY f (a), ADD CONSTRAINT x FOREIGN KEY (a) REFERENCES u (a)",
+        "ALTER TABLE t ADD CONSTRAINT CHECK (a > 0), DROP FOREIGN KEY x, DROP CHECK y",
+        "ALTER TABLE t ALTER COLUMN a SET DEFAULT 5, ALTER b DROP DEFAULT",
+        "ALTER TABLE t ENGINE=InnoDB, COMMENT = 'x', AUTO_INCREMENT=7, FORCE, ALGORITHM=INPLACE, LOCK=NONE",
+        "ALTER TABLE t ORDER BY a, b",
+        "ALTER TABLE t ENGINE = InnoDB PARTITION BY KEY (a) PARTITIONS 2",
+    ] {
+        check(harmless, "");
+    }
+    check("DROP INDEX b ON t", "#b");
+    check("drop index if exists `b` on `shop`.`t`", "#b");
+    check("DROP INDEX `PRIMARY` ON t", "-");
+    check("/*!50000 DROP INDEX b ON t */", "#b");
+    check("SET STATEMENT max_statement_time=5 FOR DROP INDEX b ON t", "#b");
+    check("CREATE UNIQUE INDEX b ON t (a)", "*");
+    check("CREATE OR REPLACE INDEX b ON t (a)", "#b");
+    check("CREATE UNIQUE INDEX IF NOT EXISTS b USING BTREE ON t (a)", "*");
+    check("ALTER TABLE t DROP INDEX b, DROP KEY IF EXISTS c, DROP CONSTRAINT d", "#b #c #d");
+    check("ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (b)", "- +");
+    check("ALTER TABLE t DROP a, DROP COLUMN IF EXISTS b", ".a .b");
+    check("ALTER TABLE t MODIFY a INT NOT NULL, CHANGE COLUMN b c INT", ".a .b");
+    check("ALTER TABLE t MODIFY a INT UNIQUE", ".a *");
+    check("ALTER TABLE t RENAME COLUMN a TO b, RENAME INDEX i TO j, RENAME KEY k TO l", ".a #i #k");
+    check("ALTER TABLE t ALTER INDEX i INVISIBLE", "#i");
+    check("ALTER TABLE t ADD UNIQUE (a)", "*");
+    check("ALTER TABLE t ADD CONSTRAINT u UNIQUE KEY (a), ADD KEY (b)", "*");
+    check("ALTER TABLE t ADD c INT NOT NULL UNIQUE", "*");
+    check("ALTER TABLE t ADD (c INT, d INT PRIMARY KEY)", "+");
+    check("ALTER TABLE t ADD CONSTRAINT PRIMARY KEY (a)", "+");
+    check("ALTER TABLE t ADD c SERIAL", "*");
+    check("ALTER TABLE t ENGINE=MEMORY", "*");
+    check("ALTER TABLE t CONVERT TO CHARACTER SET utf8mb4", "*");
+    check("ALTER TABLE t EXCHANGE PARTITION p WITH TABLE u", "*");
+    check("ALTER TABLE t WHATEVER", "*");
+    check("CREATE TABLE t (id INT)", "@");
+    check("CREATE OR REPLACE TABLE t (id INT)", "@");
+    check("CREATE TABLE t LIKE u", "@");
+    check("DROP TABLE u, t", "@ @");
+    check("RENAME TABLE u TO t", "@");
+    check("ALTER TABLE t RENAME TO u", "@");
+    check("DROP DATABASE shop", "@");
+}

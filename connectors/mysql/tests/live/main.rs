@@ -10,6 +10,7 @@ mod faults;
 mod flow;
 mod harness;
 mod json;
+mod keys;
 mod mariadb;
 #[expect(clippy::duplicate_mod, reason = "the same tests on another version")]
 #[path = "mariadb/mod.rs"]

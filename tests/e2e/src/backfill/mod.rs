@@ -18,6 +18,7 @@ mod read_server;
 mod restarts;
 mod shared;
 mod stall;
+mod unique_key;
 mod waiting_alters;
 
 use std::collections::BTreeMap;

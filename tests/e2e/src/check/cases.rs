@@ -132,6 +132,15 @@ pub(super) const UNDONE: &[UndoneCase] = &[
         undo_target: "",
     },
     UndoneCase {
+        made: Case {
+            source: "CREATE TABLE unprimed (id INT NOT NULL UNIQUE)",
+            target: "CREATE TABLE $.unprimed (id integer PRIMARY KEY)",
+            code: "table_unique_key",
+        },
+        undo_source: "DROP TABLE unprimed",
+        undo_target: "DROP TABLE $.unprimed",
+    },
+    UndoneCase {
         made: of_source("CREATE TABLE keyless (id INT)", "table_unsupported"),
         undo_source: "DROP TABLE keyless",
         undo_target: "",

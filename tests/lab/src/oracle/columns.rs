@@ -66,7 +66,7 @@ pub(super) async fn read(source: &mut mysql_async::Conn, target: &mut PgConnecti
         bail!("the target has a column {extra} that the source has not");
     }
     let names = key_names(source, pair).await?;
-    ensure!(!names.is_empty(), "the source has no primary key");
+    ensure!(!names.is_empty(), "the source has no key");
     let key = names.iter().filter_map(|name| columns.iter().position(|column| column.name == *name)).collect();
     Ok(Table {
         source: format!("{}.{}", mysql_name(&pair.source.0), mysql_name(&pair.source.1)),
@@ -90,9 +90,14 @@ pub(super) async fn source_columns(source: &mut mysql_async::Conn, pair: &Pair) 
 }
 
 pub(super) async fn key_names(source: &mut mysql_async::Conn, pair: &Pair) -> Result<Vec<String>> {
-    let sql = "SELECT column_name FROM information_schema.statistics \
-               WHERE table_schema = ? AND table_name = ? AND index_name = 'PRIMARY' ORDER BY seq_in_index";
-    Ok(source.exec(sql, pair.source.clone()).await?)
+    // Any unique key tells rows apart: the primary key, or the first by name of those that are NOT NULL and of whole columns.
+    let sql = "SELECT index_name, column_name, nullable <> 'YES' AND sub_part IS NULL FROM information_schema.statistics \
+               WHERE table_schema = ? AND table_name = ? AND non_unique = 0 \
+               ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index";
+    let parts: Vec<(String, String, bool)> = source.exec(sql, pair.source.clone()).await?;
+    let serves = |parts: &&[(String, String, bool)]| parts[0].0 == "PRIMARY" || parts.iter().all(|part| part.2);
+    let key = parts.chunk_by(|one, other| one.0 == other.0).find(serves).unwrap_or_default();
+    Ok(key.iter().map(|(_, column, _)| column.clone()).collect())
 }
 
 async fn target_types(target: &mut PgConnection, pair: &Pair) -> Result<Vec<(String, String)>> {

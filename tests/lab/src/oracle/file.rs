@@ -44,7 +44,7 @@ pub async fn compare_file(
         .iter()
         .filter_map(|name| columns.iter().position(|column| column.name == *name))
         .collect();
-    ensure!(!key.is_empty(), "{table} has no primary key");
+    ensure!(!key.is_empty(), "{table} has no key");
     let from = format!("{}.{}", mysql_name(database), mysql_name(table));
     let mut here = read_source(source, &printed, &from).await?;
     let has_fraction =
