@@ -88,7 +88,7 @@ pub fn written_documents() -> Vec<Vec<u8>> {
     let entry = LedgerEntry { key: "copy/d.t".into(), value: Some(r#"{"rows":[1,2],"name":"é\""}"#.into()) };
     let entry = ledger::ledger_value(&entry).expect("invariant: it is short").expect("invariant: it has a text");
     vec![
-        checkpoint::capture_value("owner", false, Some(&position)),
+        checkpoint::capture_value("owner", false, &position, 7),
         checkpoint::owner_value("owner"),
         schemas::schema_value(&table()),
         barriers::barrier_value(&barrier),

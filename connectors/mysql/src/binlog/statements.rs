@@ -145,7 +145,7 @@ fn wait_without_key(acts: &mut Vec<TableAct>, lost: Vec<(TableName, String)>) {
     for (table, reason) in lost {
         let is_of =
             |act: &TableAct| *act.table() == table && matches!(act, TableAct::Alter { .. } | TableAct::Other { .. });
-        let other = TableAct::Other { table: table.clone(), reason };
+        let other = TableAct::Other { table: table.clone(), reason, hides_changes: false };
         match acts.iter_mut().find(|act| is_of(act)) {
             Some(act @ TableAct::Alter { .. }) => *act = other,
             Some(_) => {}

@@ -40,7 +40,8 @@ fn check(scene: Scene, has_log: bool) -> Result<()> {
     let mut rounds = 0;
     wait_until("the table is copied", LIMIT, || {
         ensure!(process.is_running(), "it ended: {}", process.log_text());
-        let is_copied = process.log_text().lines().any(|line| line.contains("is copied to the end") && line.contains(&name));
+        let is_copied =
+            process.log_text().lines().any(|line| line.contains("is copied to the end") && line.contains(&name));
         if !is_copied {
             rounds += 1;
             move_rows(&scene, rounds)?;
