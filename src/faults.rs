@@ -95,8 +95,8 @@ mod tests {
     fn a_fault_is_a_point_and_a_count() {
         let fault = parse("kafka.produced:3").unwrap();
         assert_eq!((fault.point.as_str(), fault.count, fault.gate), ("kafka.produced", 3, None));
-        let fault = parse("kafka.produced:3:/tmp/a:b").unwrap();
-        assert_eq!((fault.count, fault.gate), (3, Some("/tmp/a:b".into())));
+        let fault = parse("kafka.produced:3:/gates/a:b").unwrap();
+        assert_eq!((fault.count, fault.gate), (3, Some("/gates/a:b".into())));
         for bad in ["", "kafka.produced", "kafka.produced:", "kafka.produced:0", "kafka.produced:-1", ":1"] {
             assert!(parse(bad).is_none(), "{bad}");
         }

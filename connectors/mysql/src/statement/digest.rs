@@ -150,7 +150,7 @@ mod tests {
         check("INSERT INTO t VALUES (1, NOW())", "insert into t values ( ? , now ( ) )");
         check("DELETE FROM t WHERE a IN (1,2,3)", "delete from t where a in ( ? )");
         check("DELETE FROM t WHERE a > x - 5", "delete from t where a > x - ?");
-        check("LOAD DATA INFILE '/tmp/x' INTO TABLE 1st_t.2a", "load data infile ? into table 1st_t . 2a");
+        check("LOAD DATA INFILE '/rows/x' INTO TABLE 1st_t.2a", "load data infile ? into table 1st_t . 2a");
         check("'open", "?");
         check("", "");
     }
