@@ -59,8 +59,8 @@ fn check(scene: Scene, has_log: bool) -> Result<()> {
     // A new process knows the key at its position.
     end(&mut process)?;
     move_rows(&scene, rounds + 2)?;
-    scene.source("DROP INDEX by_code ON passes")?;
     process = start(&scene, has_log)?;
+    scene.source("DROP INDEX by_code ON passes")?;
     wait_until("the table waits at the statement", LIMIT, || {
         ensure!(process.is_running(), "it ended: {}", process.log_text());
         let text = scene.command(&["status"])?.stdout;

@@ -132,15 +132,6 @@ pub(super) const UNDONE: &[UndoneCase] = &[
         undo_target: "",
     },
     UndoneCase {
-        made: Case {
-            source: "CREATE TABLE unprimed (id INT NOT NULL UNIQUE)",
-            target: "CREATE TABLE $.unprimed (id integer PRIMARY KEY)",
-            code: "table_unique_key",
-        },
-        undo_source: "DROP TABLE unprimed",
-        undo_target: "DROP TABLE $.unprimed",
-    },
-    UndoneCase {
         made: of_source("CREATE TABLE keyless (id INT)", "table_unsupported"),
         undo_source: "DROP TABLE keyless",
         undo_target: "",
@@ -149,6 +140,16 @@ pub(super) const UNDONE: &[UndoneCase] = &[
 
 /// What makes a problem of its own table, or of Tailrace's own ones: made and undone beside [`UNDONE`], never together with them.
 pub(super) const ALONE: &[UndoneCase] = &[
+    // Beside other settings of the binlog it is an error.
+    UndoneCase {
+        made: Case {
+            source: "CREATE TABLE unprimed (id INT NOT NULL UNIQUE)",
+            target: "CREATE TABLE $.unprimed (id integer PRIMARY KEY)",
+            code: "table_unique_key",
+        },
+        undo_source: "DROP TABLE unprimed",
+        undo_target: "DROP TABLE $.unprimed",
+    },
     UndoneCase {
         made: Case {
             source: "CREATE TABLE seen (id INT PRIMARY KEY)",
