@@ -28,7 +28,7 @@ use crate::{
     plan::Case,
     process::Moment,
     run::{Counts, Report, run_on_threads, run_seed},
-    world::{Property, Trace},
+    world::{Property, Trace, Violation},
 };
 
 /// Seeds of the property test, unless `SIM_SEEDS` says otherwise.
@@ -209,10 +209,16 @@ fn check_found(defect: Defect, within: u64, properties: &[Property]) {
     check_found_in(Case::LOG, defect, within, properties);
 }
 
+/// Whether a change in part has stopped its table because its row is not there (E11): a row that a copy lost may show so first.
+fn is_row_missed(violation: &Violation) -> bool {
+    violation.property == Property::NoUnexpectedError && violation.what.contains("is not there to be updated")
+}
+
 fn check_found_in(case: Case, defect: Defect, within: u64, properties: &[Property]) {
     for seed in 0..within {
         if let Err(violation) = run_seed(case, seed, Some(defect), None).verdict {
-            assert!(properties.contains(&violation.property), "{defect:?} was found by chance: {violation:?}");
+            let is_found = properties.contains(&violation.property) || case.has_copies && is_row_missed(&violation);
+            assert!(is_found, "{defect:?} was found by chance: {violation:?}");
             return;
         }
     }
@@ -325,7 +331,7 @@ fn a_row_that_is_skipped_where_a_table_is_split_is_found() {
 /// E11: rows that are not copied yet are missing where they are changed in part.
 #[test]
 fn e11_a_mark_that_is_lost_is_found() {
-    check_found_copying(Defect::MarkIsLost, 300, &[Property::NoUnexpectedError, Property::RowsMatchProgress]);
+    check_found_copying(Defect::MarkIsLost, 300, &[Property::RowsMatchProgress]);
 }
 
 #[test]
