@@ -171,11 +171,9 @@ fn double(scene: &Scene) -> Result<u64> {
         Ok(())
     })?;
     // Of an epoch that ended nothing can come again, and a record that does stops its table.
-    let epoch = |(_, _, _, headers): &(i32, Vec<u8>, Vec<u8>, [(&str, String); 2])| {
-        headers[0].1.split('-').next().and_then(|epoch| epoch.parse::<u64>().ok())
-    };
-    let last = records.iter().map(epoch).max();
-    records.retain(|record| Some(epoch(record)) == last);
+    let epoch = |sequence: &str| sequence.split('-').next().and_then(|epoch| epoch.parse::<u64>().ok());
+    let last = records.iter().map(|(.., headers)| epoch(&headers[0].1)).max();
+    records.retain(|(.., headers)| Some(epoch(&headers[0].1)) == last);
     ensure!(records.len() > 2 * DOUBLED, "only {} records", records.len());
     records.drain(DOUBLED..records.len() - DOUBLED);
     let mut config = ClientConfig::new();

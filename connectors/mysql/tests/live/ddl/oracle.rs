@@ -10,6 +10,8 @@ use super::{
 };
 use crate::harness::Database;
 
+const TRIES_MAX: u32 = 10_000;
+
 /// What was seen of a statement when it was executed.
 struct Executed {
     text: String,
@@ -71,13 +73,25 @@ async fn execute(
     expect: &'static str,
     before: Vec<Column>,
 ) -> Result<Executed, mysql_async::Error> {
-    db.conn.query_drop(text).await?;
+    let mut tries = 0;
+    while let Err(error) = db.conn.query_drop(text).await {
+        tries += 1;
+        if !is_locked(&error) || tries > TRIES_MAX {
+            return Err(error);
+        }
+    }
     let after = columns(db).await;
     let mut row = Vec::new();
     for column in after.iter().filter(|column| !before.iter().any(|known| known.name == column.name)) {
         row.push((column.name.to_string(), value(db, column).await));
     }
     Ok(Executed { text: text.to_owned(), expect, before, after, row })
+}
+
+/// The purge of MariaDB's InnoDB holds a table for moments, which `NOWAIT` does not wait for.
+fn is_locked(error: &mysql_async::Error) -> bool {
+    const LOCK_WAIT_TIMEOUT: u16 = 1205;
+    matches!(error, mysql_async::Error::Server(error) if error.code == LOCK_WAIT_TIMEOUT)
 }
 
 /// The columns of `t` in the dictionary; none if it is away or can't be captured.
