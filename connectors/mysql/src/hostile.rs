@@ -3,6 +3,8 @@
 //! Each takes bytes that nobody vouches for and looks at all that comes out of them. What they promise: no panic, an end, and no
 //! memory beyond what the bytes declare and a limit allows. An error is as good as a result.
 
+mod written;
+
 use std::{
     cell::Cell,
     pin::pin,
@@ -17,17 +19,19 @@ use tailrace_row::{Epoch, RecordBatch};
 use crate::{
     binlog::{BinlogReader, Dictionary, ReaderSettings, Step},
     events::{
-        CHECKSUM_BYTES, DomainGtidEvent, HEADER_BYTES, QueryEvent, TableMap, XaPrepare, Xid, kind, unpack_event,
-        unpack_value,
+        CHECKSUM_BYTES, DomainGtidEvent, HEADER_BYTES, Header, QueryEvent, TableMap, XaPrepare, Xid, kind,
+        unpack_event, unpack_value,
     },
     gtid::{DomainGtid, GtidList, GtidSet},
     position::{BinlogPosition, parse_start},
     prepared::Prepared,
     protocol::PacketReader,
     row_decoder::{RowDecoder, charset::Collations, write_changed_json_text, write_json_text},
-    shapes::Shapes,
+    shapes::{Memory, Shapes},
     statement::{self, Captured},
+    witness::Witness,
 };
+pub use written::{memories_of, witnesses_of};
 
 /// The database of the recordings.
 pub const DATABASE: &str = "h";
@@ -98,10 +102,68 @@ pub fn events(bytes: &[u8]) {
     let mut reader = new_reader(mode & 1 != 0);
     let mut batch = RecordBatch::new();
     for event in pieces(bytes) {
-        if !take(&mut reader, &sealed(event, mode & 2 != 0), &mut batch) {
-            return;
+        // Nobody reads a first phase again here: that is another entry's.
+        match take(&mut reader, &sealed(event, mode & 2 != 0), &mut batch) {
+            None | Some(Step::Group) => return,
+            Some(_) => {}
         }
     }
+}
+
+/// First phases of XA transactions that are read again when the second comes. The first byte is that of [`events`]; then come, each
+/// behind a length in two bytes, a position that names such transactions, and events: those of the stream, and from where it asks for a
+/// first phase those of that one, up to its end.
+pub fn first_phase(bytes: &[u8]) {
+    let _ = first_phases_read(bytes);
+}
+
+/// The same; tells how many first phases were read to their end.
+pub fn first_phases_read(bytes: &[u8]) -> u32 {
+    let mut read = 0;
+    let Some((mode, bytes)) = bytes.split_first() else { return read };
+    let mut pieces = pieces(bytes);
+    let Ok(text) = std::str::from_utf8(pieces.next().unwrap_or_default()) else { return read };
+    let position = Position::new(text);
+    let Some(prepared) = Prepared::parse(&position) else { return read };
+    let Ok(boundary) = BinlogPosition::parse(&position) else { return read };
+    let mut reader = reader_at(mode & 1 != 0, boundary, prepared);
+    let mut batch = RecordBatch::new();
+    let mut is_in_group = false;
+    for event in pieces {
+        let step = if is_in_group {
+            take_of_group(&mut reader, event, &mut batch)
+        } else {
+            take(&mut reader, &sealed(event, mode & 2 != 0), &mut batch)
+        };
+        match step {
+            None => return read,
+            Some(Step::Group) => {
+                let wanted = reader.wanted_group();
+                let _ = reader.missing_group(&wanted);
+                is_in_group = true;
+            }
+            Some(Step::TransactionEnd) => read += u32::from(std::mem::take(&mut is_in_group)),
+            Some(_) => {}
+        }
+    }
+    read
+}
+
+/// What a position says of the last transactions, and of tables behind them.
+pub fn witness(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let position = Position::new("binlog.000001:4");
+    let Ok((witness, memory)) = Witness::of(&position.clone().with_witness(text)) else { return };
+    // As it would be saved again.
+    let Ok((again, _)) = Witness::of(&witness.put_on(position, "")) else { panic!("what was read can't be written") };
+    assert!(witness.seen.is_empty() || again == witness, "what was read is written as something else");
+    drop(memory);
+}
+
+/// What a position remembers of tables: their shapes, and behind a newline their unique keys.
+pub fn memory(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = Memory::parse(text);
 }
 
 /// A table map's body. Its decoder is compiled.
@@ -155,27 +217,11 @@ pub fn gtids(bytes: &[u8]) {
 /// The text of a statement.
 pub fn statement(bytes: &[u8]) {
     let Some((mode, text)) = bytes.split_first() else { return };
-    const ANSI_QUOTES: u64 = 4;
-    let query = QueryEvent {
-        thread: 1,
-        database: DATABASE.as_bytes(),
-        text,
-        sql_mode: if mode & 1 != 0 { ANSI_QUOTES } else { 0 },
-        client_collation: if mode & 2 != 0 { Some(28) } else { None },
-        updated_databases: None,
-        time_zone: None,
-        has_plain_timestamps: None,
-    };
+    let query = query(*mode, text);
     let (filter, collations) = (filter(), Collations::of(COLLATIONS));
     let _ = statement::control(&query);
     let _ = (Xid::parse_statement(text), statement::savepoint(&query));
-    let captured = Captured {
-        filter: &filter,
-        collations: &collations,
-        ignores_case: mode & 4 != 0,
-        is_mariadb: mode & 8 != 0,
-        logs_cascades: mode & 16 != 0,
-    };
+    let captured = captured(*mode, &filter, &collations);
     let _ = (captured.judge(&query), captured.digest(&query));
     let mut shapes = Shapes::default();
     shapes.follow(&filter, captured.ignores_case, captured.reshapes(&query));
@@ -229,16 +275,49 @@ fn sealed(event: &[u8], is_repaired: bool) -> Vec<u8> {
     event
 }
 
-/// Takes an event and what it stands for; `false` if the stream has ended.
-fn take(reader: &mut BinlogReader, event: &[u8], batch: &mut RecordBatch) -> bool {
+/// The text as a statement that a server logs.
+fn query(mode: u8, text: &[u8]) -> QueryEvent<'_> {
+    const ANSI_QUOTES: u64 = 4;
+    QueryEvent {
+        thread: 1,
+        database: DATABASE.as_bytes(),
+        text,
+        sql_mode: if mode & 1 != 0 { ANSI_QUOTES } else { 0 },
+        client_collation: if mode & 2 != 0 { Some(28) } else { None },
+        updated_databases: None,
+        time_zone: None,
+        has_plain_timestamps: None,
+    }
+}
+
+fn captured<'a>(mode: u8, filter: &'a TableFilter, collations: &'a Collations) -> Captured<'a> {
+    Captured {
+        filter,
+        collations,
+        ignores_case: mode & 4 != 0,
+        is_mariadb: mode & 8 != 0,
+        logs_cascades: mode & 16 != 0,
+    }
+}
+
+/// Takes an event and what it stands for, and gives the last step; `None` if the stream has ended.
+fn take(reader: &mut BinlogReader, event: &[u8], batch: &mut RecordBatch) -> Option<Step> {
+    let step = reader.event(event).ok()?;
+    take_rest(reader, step, event, batch)
+}
+
+/// The same of a first phase that is read again, as the walk through the binlog gives it.
+fn take_of_group(reader: &mut BinlogReader, event: &[u8], batch: &mut RecordBatch) -> Option<Step> {
+    let header = Header::parse_before(event).ok()?;
+    let step = reader.group_event(header, event).ok()?;
+    take_rest(reader, step, event, batch)
+}
+
+fn take_rest(reader: &mut BinlogReader, mut step: Step, event: &[u8], batch: &mut RecordBatch) -> Option<Step> {
     const LIMITS: BatchLimits = BatchLimits { bytes_max: 64 << 10, records_max: 100, wait_max: Duration::ZERO };
-    let Ok(mut step) = reader.event(event) else { return false };
     while reader.take_back(batch).is_ok() && matches!(step, Step::Rows | Step::Parts) {
         batch.clear();
-        match reader.proceed(event, batch, &LIMITS) {
-            Ok(next) => step = next,
-            Err(_) => return false,
-        }
+        step = reader.proceed(event, batch, &LIMITS).ok()?;
         // Every field is looked at, so that a half-written image would be noticed.
         for record in batch.records() {
             let images = [batch.before(record), batch.after(record)];
@@ -246,11 +325,10 @@ fn take(reader: &mut BinlogReader, event: &[u8], batch: &mut RecordBatch) -> boo
         }
     }
     let _ = (reader.mark(), reader.split());
-    if step == Step::SchemaChange && reader.take_change().is_err() {
-        return false;
+    if step == Step::SchemaChange {
+        reader.take_change().ok()?;
     }
-    // Nobody reads a first phase again here.
-    step != Step::Group
+    Some(step)
 }
 
 fn filter() -> TableFilter {
@@ -263,6 +341,10 @@ fn new_reader(is_mariadb: bool) -> BinlogReader {
     } else {
         BinlogPosition::Gtids { set: GtidSet::new(), seen_at: None }
     };
+    reader_at(is_mariadb, position, Prepared::default())
+}
+
+fn reader_at(is_mariadb: bool, position: BinlogPosition, prepared: Prepared) -> BinlogReader {
     let mark = Mark { position: position.to_position(), transactions: 0 };
     let settings = ReaderSettings {
         filter: Arc::new(filter()),
@@ -270,7 +352,7 @@ fn new_reader(is_mariadb: bool) -> BinlogReader {
         ignores_case: false,
         logs_cascades: !is_mariadb,
         has_lead_in: false,
-        prepared: Prepared::default(),
+        prepared,
         server: "server".into(),
         dictionary: is_mariadb.then(Dictionary::default),
         shapes: Shapes::default(),

@@ -14,6 +14,7 @@ use tailrace_contract::Position;
 use crate::{
     events::{Hex, Xid, from_hex},
     gtid::TransactionId,
+    hostile::{Defect, is_planted},
     position::{BinlogPosition, FileOffset},
 };
 
@@ -179,7 +180,10 @@ pub(crate) fn unescaped(file: &str) -> Option<String> {
     let mut parts = file.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();
     for part in parts {
-        let (hex, rest) = part.split_at_checked(2)?;
+        let (hex, rest) = match is_planted(Defect::LengthNotChecked) {
+            false => part.split_at_checked(2)?,
+            true => part.split_at(2),
+        };
         bytes.extend(from_hex(hex)?);
         bytes.extend_from_slice(rest.as_bytes());
     }

@@ -1,7 +1,7 @@
 //! What the parsers are fed with before it is damaged: binlogs of real servers (`recordings`, made by the bin `record`), cut into
 //! the pieces that each parser takes.
 
-use tailrace_mysql::hostile::events_of;
+use tailrace_mysql::hostile::{events_of, memories_of, witnesses_of};
 
 const MYSQL: &[u8] = include_bytes!("../recordings/mysql.binlog");
 const MARIADB: &[u8] = include_bytes!("../recordings/mariadb.binlog");
@@ -12,6 +12,9 @@ const HEADER_BYTES: usize = 19;
 /// Type codes of events.
 mod kind {
     pub(super) const TABLE_MAP: u8 = 19;
+    pub(super) const ROWS: [u8; 7] = [23, 24, 25, 30, 31, 32, 39];
+    pub(super) const XA_PREPARE: u8 = 38;
+    pub(super) const PAYLOAD: u8 = 40;
     pub(super) const PREVIOUS_GTIDS: u8 = 35;
     pub(super) const GTIDS: [u8; 4] = [33, 34, 42, 162];
     pub(super) const PREPARED: [u8; 2] = [38, 162];
@@ -59,33 +62,84 @@ pub(crate) fn packets() -> Vec<Vec<u8>> {
 
 /// One transaction each, behind the description of its file.
 pub(crate) fn events() -> Vec<Vec<u8>> {
-    const MODES: [u8; 2] = [0, 2];
-    const EVENT_BYTES_MAX: usize = 20_000;
     let mut inputs = Vec::new();
     for (is_mariadb, events) in recorded() {
-        let starts: Vec<usize> = events
-            .iter()
-            .enumerate()
-            .filter(|(_, event)| kind::GTIDS.contains(&kind_of(event)))
-            .map(|(at, _)| at)
-            .collect();
-        for (place, start) in starts.iter().enumerate() {
-            let end = starts.get(place + 1).copied().unwrap_or(events.len());
-            let transaction = &events[*start..end];
-            if transaction.iter().any(|event| event.len() > EVENT_BYTES_MAX) {
-                continue;
-            }
-            for mode in MODES {
-                let mut input = vec![mode | u8::from(is_mariadb)];
-                for event in std::iter::once(&events[0]).chain(transaction) {
-                    input.extend_from_slice(&u16::try_from(event.len()).expect("short").to_le_bytes());
-                    input.extend_from_slice(event);
-                }
-                inputs.push(input);
-            }
+        for transaction in transactions(&events) {
+            let pieces: Vec<&[u8]> = std::iter::once(&events[0]).chain(transaction).copied().collect();
+            inputs.extend(MODES.map(|mode| framed(mode | u8::from(is_mariadb), &pieces)));
         }
     }
     inputs
+}
+
+/// Lengths of events as they are, and made right.
+const MODES: [u8; 2] = [0, 2];
+
+/// The transactions of a recording whose events are short.
+fn transactions<'e>(events: &'e [&'static [u8]]) -> Vec<&'e [&'static [u8]]> {
+    const EVENT_BYTES_MAX: usize = 20_000;
+    let is_begin = |event: &&[u8]| kind::GTIDS.contains(&kind_of(event));
+    let starts: Vec<usize> = (0..events.len()).filter(|at| is_begin(&events[*at])).collect();
+    let ends = starts.iter().skip(1).copied().chain([events.len()]);
+    let transactions = starts.iter().zip(ends).map(|(start, end)| &events[*start..end]);
+    transactions.filter(|events| events.iter().all(|event| event.len() <= EVENT_BYTES_MAX)).collect()
+}
+
+/// A byte, and pieces that each stand behind their length.
+fn framed(mode: u8, pieces: &[&[u8]]) -> Vec<u8> {
+    let mut input = vec![mode];
+    for piece in pieces {
+        input.extend_from_slice(&u16::try_from(piece.len()).expect("short").to_le_bytes());
+        input.extend_from_slice(piece);
+    }
+    input
+}
+
+/// Commits of XA transactions that a position names or does not, each with a first phase that is read again: the recorded one, and others
+/// with the rows, or the packed rows, of the recording's other transactions. Behind them the stream goes on.
+pub(crate) fn first_phases() -> Vec<Vec<u8>> {
+    let mut inputs = Vec::new();
+    for (is_mariadb, events) in recorded() {
+        let all = transactions(&events);
+        let is_first = |events: &&[&[u8]]| events.iter().any(|event| kind_of(event) == kind::XA_PREPARE);
+        let at = all.iter().position(is_first).expect("the recordings have an XA transaction");
+        let (first, second, behind) = (all[at], all[at + 1], all[at + 2]);
+        let last = first.iter().position(|event| kind_of(event) == kind::XA_PREPARE).expect("found before");
+        let mut phases: Vec<Vec<&[u8]>> = vec![first[1..=last].to_vec()];
+        for transaction in &all {
+            let is_kept = |event: &&&[u8]| kind_of(event) == kind::TABLE_MAP || kind::ROWS.contains(&kind_of(event));
+            let rows: Vec<&[u8]> = transaction.iter().filter(is_kept).copied().collect();
+            if !rows.is_empty() {
+                phases.push([&first[1..2], &rows, &first[last - 1..=last]].concat());
+            }
+            let packed = transaction.iter().filter(|event| kind_of(event) == kind::PAYLOAD);
+            phases.extend(packed.map(|event| vec![*event]));
+        }
+        let boundary = if is_mariadb { "mariadb:0-1-1@binlog.000001:4" } else { "gtid:@binlog.000001:4" };
+        let id = if is_mariadb { "0-1-1" } else { "3e11fa47-71ca-11e1-9e33-c80aa9429562:59" };
+        let named = format!("xa:1.00.={id}@9@a%2eb,7.6f6e65.74776f={id}@51263@binlog.000001 {boundary}");
+        for (number, phase) in phases.iter().enumerate() {
+            let position = if number % 4 == 1 { boundary } else { &named };
+            let head = [position.as_bytes(), events[0]];
+            let pieces = [&head, second, phase, behind].concat();
+            inputs.push(framed(MODES[number % 2] | u8::from(is_mariadb), &pieces));
+        }
+    }
+    inputs
+}
+
+/// What positions carry behind the recordings' transactions.
+pub(crate) fn witnesses() -> Vec<Vec<u8>> {
+    recorded().iter().flat_map(|(is_mariadb, events)| witnesses_of(events, *is_mariadb)).collect()
+}
+
+/// What positions remember of tables behind the recordings' statements.
+pub(crate) fn memories() -> Vec<Vec<u8>> {
+    let of_script = |script: &&'static str| {
+        let lines: Vec<&str> = script.lines().filter(|line| !line.starts_with("--")).collect();
+        memories_of(&lines)
+    };
+    SCRIPTS.iter().flat_map(of_script).collect()
 }
 
 pub(crate) fn table_maps() -> Vec<Vec<u8>> {

@@ -29,7 +29,7 @@ pub struct Target {
 const ROOM: usize = 1 << 20;
 
 /// All parsers.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 14] = [
     // A packet says its length, up to 16 MiB, before it comes.
     Target {
         name: "packets",
@@ -42,6 +42,12 @@ pub const TARGETS: [Target; 11] = [
         name: "events",
         entry: hostile::events,
         inputs: inputs::events,
+        memory_max: |bytes| 4 * ROOM + 1_100 * bytes,
+    },
+    Target {
+        name: "first_phase",
+        entry: hostile::first_phase,
+        inputs: inputs::first_phases,
         memory_max: |bytes| 4 * ROOM + 1_100 * bytes,
     },
     Target {
@@ -64,6 +70,14 @@ pub const TARGETS: [Target; 11] = [
         inputs: inputs::prepared,
         memory_max: |bytes| ROOM + 200 * bytes,
     },
+    Target {
+        name: "witness",
+        entry: hostile::witness,
+        inputs: inputs::witnesses,
+        memory_max: |bytes| ROOM + 64 * bytes,
+    },
+    // Names of a byte or two are held each in its own place.
+    Target { name: "memory", entry: hostile::memory, inputs: inputs::memories, memory_max: |bytes| ROOM + 64 * bytes },
     Target { name: "gtids", entry: hostile::gtids, inputs: inputs::gtids, memory_max: |bytes| ROOM + 200 * bytes },
     Target {
         name: "statement",

@@ -10,7 +10,7 @@ use std::{
 };
 
 use hostile::{Counting, Dice, TARGETS, Target, most_since, start_counting, target};
-use tailrace_mysql::hostile::{Defect, plant};
+use tailrace_mysql::hostile::{Defect, first_phases_read, plant};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -89,6 +89,11 @@ fn events() {
 }
 
 #[test]
+fn first_phases() {
+    survives("first_phase");
+}
+
+#[test]
 fn table_maps() {
     survives("table_map");
 }
@@ -106,6 +111,16 @@ fn changes_of_documents() {
 #[test]
 fn prepared() {
     survives("prepared");
+}
+
+#[test]
+fn witnesses() {
+    survives("witness");
+}
+
+#[test]
+fn memories() {
+    survives("memory");
 }
 
 #[test]
@@ -141,8 +156,18 @@ fn every_target_is_tried() {
     }
 }
 
-const DEFECTS: [(&str, Defect, &str); 3] = [
+/// Else damage would be done to what is refused at once.
+#[test]
+fn undamaged_first_phases_are_read_to_their_end() {
+    let inputs = (target("first_phase").inputs)();
+    let read: Vec<u32> = inputs.iter().map(|input| first_phases_read(input)).collect();
+    let ended = read.iter().filter(|read| **read == 1).count();
+    assert!(ended > 10 && ended * 2 > read.len(), "{read:?}");
+}
+
+const DEFECTS: [(&str, Defect, &str); 4] = [
     ("length", Defect::LengthNotChecked, "events"),
+    ("length in a text", Defect::LengthNotChecked, "witness"),
     ("recursion", Defect::RecursionWithoutLimit, "json"),
     ("ratio", Defect::RatioWithoutLimit, "compressed"),
 ];
